@@ -1,0 +1,82 @@
+"""Who one Envoy is: what its certificate attests and what the registry holds under that name.
+
+Nothing here comes from what the proxy says of itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gossamer.core.frozen import FrozenMap
+
+
+class ProxyType(StrEnum):
+    SIDECAR = "sidecar"
+    ROUTER = "router"
+    """A gateway: serves what Gateway resources select it for, on ports of its own."""
+
+
+class CaptureMode(StrEnum):
+    TRANSPARENT = "transparent"
+    """Traffic is redirected to Envoy by the kernel: listeners 15001 and 15006, everything else unbound."""
+    EXPLICIT = "explicit"
+    """No redirection: the application calls loopback listeners and an HTTP proxy of its sidecar. Bypassable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capture:
+    """How traffic reaches and leaves one workload's Envoy on its host.
+
+    `network_namespace` is the path of the application's network namespace; empty when Envoy shares it. Capture
+    listeners (15001, 15006, DNS 15053) and connections to the application are opened inside it; everything else
+    (traffic between sidecars, gateways' ports) is opened in Envoy's own.
+
+    `mesh_ports` maps a port of the workload to the port, at `mesh_address` in Envoy's own namespace, on which its
+    sidecar takes mutual TLS from other sidecars; that address and port is what the registry gives to callers. Empty
+    where the workload's own address is routable and 15006 captures.
+
+    In explicit mode `address` is the workload's own loopback address: per-service outbound listeners are bound there
+    (`outbound_ports`: `hostname:port` of a service to the local port) and so is `http_proxy_port`.
+    `application_address` is where the application listens.
+    """
+
+    mode: CaptureMode = CaptureMode.TRANSPARENT
+    network_namespace: str = ""
+    application_address: str = ""
+    mesh_address: str = ""
+    mesh_ports: FrozenMap[int, int] = field(default_factory=FrozenMap)
+    address: str = ""
+    http_proxy_port: int = 0
+    outbound_ports: FrozenMap[str, int] = field(default_factory=FrozenMap)
+    dns: bool = False
+    """Whether a DNS listener (15053, inside `network_namespace`) answers for mesh names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    """One Envoy. `name` and `namespace` are its workload's; `addresses` are the workload's IP addresses."""
+
+    type: ProxyType
+    namespace: str
+    name: str = ""
+    service_account: str = "default"
+    labels: FrozenMap[str, str] = field(default_factory=FrozenMap)
+    addresses: tuple[str, ...] = ()
+    trust_domain: str = "cluster.local"
+    cluster: str = "Kubernetes"
+    network: str = ""
+    locality: str = ""
+    """`region/zone/subzone`, as Istio writes it."""
+    capture: Capture = field(default_factory=Capture)
+    gateway_ports: FrozenMap[int, int] = field(default_factory=FrozenMap)
+    """For a gateway: a Gateway server's port to the port it really binds, where they differ (8080 instead of 80)."""
+
+    @property
+    def spiffe_id(self) -> str:
+        return f"spiffe://{self.trust_domain}/ns/{self.namespace}/sa/{self.service_account}"
+
+    @property
+    def dns_name(self) -> str:
+        """The workload's name in its certificate, and the key of its registry entry."""
+        return f"{self.name}.{self.namespace}.workload.{self.trust_domain}"
