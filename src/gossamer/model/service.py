@@ -1,0 +1,156 @@
+"""Services and their endpoints: what a hostname is, which ports it has, and who answers there.
+
+A `Service` says nothing about who its endpoints are, so endpoint churn never changes it; `Endpoints` is a snapshot of
+its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gossamer.core.frozen import FrozenMap
+from gossamer.core.ids import Origin
+
+
+class Protocol(StrEnum):
+    """What is spoken on a port, by Istio's names. AUTO is told apart by looking at the first bytes."""
+
+    HTTP = "HTTP"
+    HTTP2 = "HTTP2"
+    GRPC = "GRPC"
+    GRPC_WEB = "GRPC-Web"
+    HTTPS = "HTTPS"
+    TLS = "TLS"
+    TCP = "TCP"
+    MONGO = "Mongo"
+    REDIS = "Redis"
+    MYSQL = "MySQL"
+    UDP = "UDP"
+    HBONE = "HBONE"
+    AUTO = "AUTO"
+
+    @property
+    def is_http(self) -> bool:
+        return self in (Protocol.HTTP, Protocol.HTTP2, Protocol.GRPC, Protocol.GRPC_WEB)
+
+    @property
+    def is_http2(self) -> bool:
+        return self in (Protocol.HTTP2, Protocol.GRPC, Protocol.GRPC_WEB)
+
+    @property
+    def is_tls(self) -> bool:
+        return self in (Protocol.HTTPS, Protocol.TLS)
+
+
+class Resolution(StrEnum):
+    """How a service's endpoints are found."""
+
+    STATIC = "STATIC"
+    """From the registry (EDS)."""
+    DNS = "DNS"
+    DNS_ROUND_ROBIN = "DNS_ROUND_ROBIN"
+    DYNAMIC_DNS = "DYNAMIC_DNS"
+    NONE = "NONE"
+    """The connection goes to the address its caller dialled."""
+    ALIAS = "ALIAS"
+    """Another name for a service (Kubernetes ExternalName)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """A service's port. `target` is the port number or name on the workload, empty for the same number."""
+
+    number: int
+    name: str = ""
+    protocol: Protocol = Protocol.AUTO
+    target: int | str = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A hostname of the mesh. `addresses` are its VIPs (declared; CIDRs allowed), `allocated` the one given to it when
+    it has none; `export_to` holds namespaces, `*`, or `.` already resolved to its own namespace."""
+
+    hostname: str
+    namespace: str
+    ports: tuple[Port, ...]
+    name: str = ""
+    addresses: tuple[str, ...] = ()
+    allocated: str = ""
+    resolution: Resolution = Resolution.STATIC
+    headless: bool = False
+    external: bool = False
+    """MESH_EXTERNAL: no mTLS, no policy of ours on the other side."""
+    alias_of: str = ""
+    export_to: frozenset[str] = frozenset({"*"})
+    subject_alt_names: tuple[str, ...] = ()
+    selector: FrozenMap[str, str] = field(default_factory=FrozenMap)
+    labels: FrozenMap[str, str] = field(default_factory=FrozenMap)
+    kubernetes: bool = False
+    """Declared by a Kubernetes Service: known by short names (`reviews`, `reviews.default`) too."""
+    created: str = ""
+    origin: Origin | None = None
+
+    def port(self, number: int) -> Port | None:
+        return next((port for port in self.ports if port.number == number), None)
+
+
+class Health(StrEnum):
+    HEALTHY = "HEALTHY"
+    UNHEALTHY = "UNHEALTHY"
+    DRAINING = "DRAINING"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One place where a service port answers: address and port as its callers dial it.
+
+    `address` is an IP, a DNS name (for DNS resolution) or a UNIX socket path. `tls` says whether a sidecar takes
+    mutual TLS there.
+    """
+
+    address: str
+    port: int
+    labels: FrozenMap[str, str] = field(default_factory=FrozenMap)
+    namespace: str = ""
+    workload: str = ""
+    service_account: str = ""
+    network: str = ""
+    locality: str = ""
+    weight: int = 0
+    tls: bool = False
+    health: Health = Health.HEALTHY
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceEndpoints:
+    """Endpoints of one service by service port number, each in a deterministic order."""
+
+    hostname: str
+    namespace: str
+    by_port: FrozenMap[int, tuple[Endpoint, ...]] = field(default_factory=FrozenMap)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """One running instance: what the registry (or a WorkloadEntry, or an inline endpoint) holds of it.
+
+    `ports` maps a port of the workload (as services' `target` names or numbers it) to the port that callers dial at
+    `address`; where they are equal it may be left out.
+    """
+
+    name: str
+    namespace: str
+    service_account: str = "default"
+    labels: FrozenMap[str, str] = field(default_factory=FrozenMap)
+    address: str = ""
+    ports: FrozenMap[int, int] = field(default_factory=FrozenMap)
+    named_ports: FrozenMap[str, int] = field(default_factory=FrozenMap)
+    network: str = ""
+    locality: str = ""
+    weight: int = 0
+    tls: bool = False
+    health: Health = Health.HEALTHY
+    origin: Origin | None = None
