@@ -1,0 +1,114 @@
+"""Where a mesh keeps its state on a host, and how files are written there.
+
+Two folders: state (keys, last good configuration, registrations; survives) and runtime (sockets; short paths, because
+a UNIX socket's path holds 108 bytes). Everything in both belongs to one user: folders 0700, files 0600. A state file
+carries the version of its schema: an older one is migrated by its reader, a newer one is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gossamer.core.errors import StateError
+
+VARIABLE = "GOSSAMER_STATE"
+
+
+def state_folder(override: Path | None = None) -> Path:
+    """The state folder, made if missing: `override`, `$GOSSAMER_STATE`, the XDG state folder, /var/lib for root."""
+    if override is not None:
+        chosen = override
+    elif named := os.environ.get(VARIABLE):
+        chosen = Path(named)
+    elif os.geteuid() == 0 and "XDG_STATE_HOME" not in os.environ:
+        chosen = Path("/var/lib/gossamer")
+    else:
+        chosen = Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "gossamer"
+    return private_folder(chosen.absolute())
+
+
+def runtime_folder(state: Path) -> Path:
+    """The folder of this mesh's sockets, made if missing; its name follows from the state folder's."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    if base is None or not os.access(base, os.W_OK):
+        base = "/run" if os.geteuid() == 0 and os.access("/run", os.W_OK) else tempfile.gettempdir()
+    mesh = hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:8]
+    return private_folder(Path(base) / f"gossamer-{os.geteuid()}" / mesh)
+
+
+def private_folder(path: Path) -> Path:
+    """Make the folder (and its parents) if missing, mode 0700, and return it. StateError if it is another user's."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = path.stat()
+        if status.st_uid != os.geteuid():
+            raise StateError(f"{path} belongs to another user (uid {status.st_uid}); choose another folder")
+        if status.st_mode & 0o077:
+            path.chmod(0o700)
+    except OSError as error:
+        raise StateError(f"cannot use the folder {path}: {error.strerror}; set {VARIABLE}") from error
+    return path
+
+
+@contextmanager
+def lock(folder: Path, what: str) -> Iterator[None]:
+    """Hold the lock `what` of a folder. StateError, naming the holder, if another process has it."""
+    path = folder / f"{what}.lock"
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise StateError(
+                f"another {what} (process {holder}) uses {folder}; stop it, or name another folder by {VARIABLE}"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace the file at once and durably, mode 0600."""
+    descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(scratch).replace(path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+
+
+def save_document(path: Path, schema: int, content: Any) -> None:
+    """Keep a JSON value under its schema version."""
+    write_private(path, json.dumps({"schema": schema, "content": content}, sort_keys=True).encode())
+
+
+def load_document(path: Path, schema: int) -> tuple[int, Any] | None:
+    """The schema version and value kept, or None if there is none. StateError if damaged or newer than `schema`."""
+    try:
+        document = json.loads(path.read_bytes())
+        found = int(document["schema"])
+        content = document["content"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StateError(f"{path} is damaged ({error}); move it away to start without it") from error
+    if found > schema:
+        raise StateError(
+            f"{path} was written by a newer Gossamer (schema {found}, this one knows {schema}); "
+            "run that version, or move the file away"
+        )
+    return found, content
