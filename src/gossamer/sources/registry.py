@@ -1,0 +1,185 @@
+"""Which workloads run where, as their hosts' agents say it: leases with an end.
+
+A pure state machine; time is an argument (seconds of any one clock that survives restarts, so wall time). A workload
+whose lease ends is first kept as unhealthy, then forgotten. What is registered survives a restart of the control plane:
+a mesh must not lose its endpoints because their keeper was away.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from google.protobuf.json_format import MessageToDict, ParseDict
+
+from gossamer.core.errors import StateError
+from gossamer.core.frozen import FrozenMap
+from gossamer.model.proxy import Capture, CaptureMode, Proxy, ProxyType
+from gossamer.model.service import Health, Workload
+from gossamer.rpc import gossamer_pb2 as rpc
+
+SCHEMA = 1
+LEASE_S = 15.0
+FORGET_S = 300.0
+"""How long a workload whose lease has ended is still known (its proxy keeps its configuration, nobody calls it)."""
+
+_HEALTH = {
+    rpc.WORKLOAD_STATE_READY: Health.HEALTHY,
+    rpc.WORKLOAD_STATE_DRAINING: Health.DRAINING,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """One workload of one host: who its proxy is, and the endpoint that it offers."""
+
+    host: str
+    proxy: Proxy
+    workload: Workload
+    incarnation: int = 0
+    state_message: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Lease:
+    registration: Registration
+    message: rpc.Workload
+    ends: float
+
+
+@dataclass(slots=True)
+class Registry:
+    """Leases by (namespace, name). `snapshot` is replaced, never changed, and only when a registration differs."""
+
+    trust_domain: str
+    snapshot: FrozenMap[tuple[str, str], Registration] = field(default_factory=FrozenMap)
+    _leases: dict[tuple[str, str], _Lease] = field(default_factory=dict)
+
+    def renew(self, host: str, messages: Iterable[rpc.Workload], now: float) -> list[rpc.Rejection]:
+        """Take what a host says of its workloads; returns what was not taken and why. No messages: renew all it has."""
+        rejected: list[rpc.Rejection] = []
+        for message in messages:
+            key = (message.namespace, message.name)
+            held = self._leases.get(key)
+            if held is not None and held.ends > now and held.registration.host != host:
+                reason = (
+                    f"{message.namespace}/{message.name} runs on host {held.registration.host}; choose another name"
+                )
+                rejected.append(rpc.Rejection(workload=_key(message), reason=reason))
+                continue
+            if held is not None and message.incarnation < held.registration.incarnation:
+                continue  # a late word of an earlier life
+            registration = registration_of(host, message, self.trust_domain)
+            self._leases[key] = _Lease(registration=registration, message=message, ends=now + LEASE_S)
+        for lease in self._leases.values():
+            if lease.registration.host == host:
+                lease.ends = now + LEASE_S
+        self._publish(now)
+        return rejected
+
+    def remove(self, host: str, keys: Iterable[tuple[str, str]], now: float) -> None:
+        """Forget workloads of a host at once; others' are left alone."""
+        for key in keys:
+            held = self._leases.get(key)
+            if held is not None and held.registration.host == host:
+                del self._leases[key]
+        self._publish(now)
+
+    def expire(self, now: float) -> None:
+        """Take out what was not renewed in time."""
+        self._leases = {key: lease for key, lease in self._leases.items() if lease.ends + FORGET_S > now}
+        self._publish(now)
+
+    def save(self) -> str:
+        """All leases as JSON text, for `restore`."""
+        entries = [
+            {"host": lease.registration.host, "workload": MessageToDict(lease.message)}
+            for _, lease in sorted(self._leases.items())
+        ]
+        return json.dumps(entries, sort_keys=True)
+
+    def restore(self, saved: str, now: float) -> None:
+        """Begin with what an earlier control plane held, each with a fresh lease in which to be heard of."""
+        try:
+            for entry in json.loads(saved):
+                self.renew(
+                    entry["host"], [ParseDict(entry["workload"], rpc.Workload(), ignore_unknown_fields=True)], now
+                )
+        except (ValueError, KeyError, TypeError) as error:
+            raise StateError(f"the saved registrations are damaged: {error}") from error
+
+    def _publish(self, now: float) -> None:
+        current: FrozenMap[tuple[str, str], Registration] = FrozenMap(
+            {key: _as_of(lease, now) for key, lease in sorted(self._leases.items(), key=lambda item: item[0])}
+        )
+        if current != self.snapshot:
+            self.snapshot = current
+
+
+def _as_of(lease: _Lease, now: float) -> Registration:
+    if lease.ends > now:
+        return lease.registration
+    lost = replace(lease.registration.workload, health=Health.UNHEALTHY)
+    return replace(lease.registration, workload=lost, state_message="heartbeat lost")
+
+
+def _key(message: rpc.Workload) -> rpc.WorkloadKey:
+    return rpc.WorkloadKey(namespace=message.namespace, name=message.name)
+
+
+def registration_of(host: str, message: rpc.Workload, trust_domain: str) -> Registration:
+    """The proxy and the endpoint that one registration message describes."""
+    capture = _capture(message.capture, message.ports)
+    is_router = message.type == rpc.PROXY_TYPE_ROUTER
+    labels = FrozenMap(sorted(message.labels.items()))
+    proxy = Proxy(
+        type=ProxyType.ROUTER if is_router else ProxyType.SIDECAR,
+        namespace=message.namespace,
+        name=message.name,
+        service_account=message.service_account or "default",
+        labels=labels,
+        addresses=tuple(message.addresses),
+        trust_domain=trust_domain,
+        cluster=message.cluster or "Kubernetes",
+        network=message.network,
+        locality=message.locality,
+        capture=capture,
+        gateway_ports=FrozenMap(sorted(message.gateway_ports.items())),
+    )
+    dialled = capture.mesh_address or next(iter(message.addresses), "")
+    workload = Workload(
+        name=message.name,
+        namespace=message.namespace,
+        service_account=proxy.service_account,
+        labels=labels,
+        address=dialled,
+        ports=FrozenMap({port.number: port.mesh_port or port.number for port in message.ports}),
+        named_ports=FrozenMap({port.name: port.number for port in message.ports if port.name}),
+        network=message.network,
+        locality=message.locality,
+        weight=message.weight,
+        tls=not is_router,
+        health=_HEALTH.get(message.state, Health.UNHEALTHY),
+    )
+    return Registration(
+        host=host,
+        proxy=proxy,
+        workload=workload,
+        incarnation=message.incarnation,
+        state_message=message.state_message,
+    )
+
+
+def _capture(message: rpc.Capture, ports: Iterable[rpc.WorkloadPort]) -> Capture:
+    return Capture(
+        mode=CaptureMode.EXPLICIT if message.mode == rpc.CAPTURE_MODE_EXPLICIT else CaptureMode.TRANSPARENT,
+        network_namespace=message.network_namespace,
+        application_address=message.application_address,
+        mesh_address=message.mesh_address,
+        mesh_ports=FrozenMap({port.number: port.mesh_port for port in ports if port.mesh_port}),
+        address=message.address,
+        http_proxy_port=message.http_proxy_port,
+        outbound_ports=FrozenMap(sorted(message.outbound_ports.items())),
+        dns=message.dns,
+    )

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+
+from gossamer.core.errors import StateError
+from gossamer.model.service import Health
+from gossamer.rpc import gossamer_pb2 as rpc
+from gossamer.sources.registry import FORGET_S, LEASE_S, Registry
+
+
+def reviews(name: str = "reviews-v1", **fields: object) -> rpc.Workload:
+    base: dict[str, object] = {
+        "name": name,
+        "namespace": "default",
+        "service_account": "reviews",
+        "labels": {"app": "reviews", "version": "v1"},
+        "addresses": ["10.0.0.2"],
+        "ports": [rpc.WorkloadPort(name="http", number=9080, mesh_port=24001)],
+        "capture": rpc.Capture(mode=rpc.CAPTURE_MODE_TRANSPARENT, mesh_address="127.0.0.1"),
+        "type": rpc.PROXY_TYPE_SIDECAR,
+        "state": rpc.WORKLOAD_STATE_READY,
+    }
+    return rpc.Workload(**(base | fields))  # type: ignore[arg-type]
+
+
+KEY = ("default", "reviews-v1")
+
+
+def test_a_workload_is_an_endpoint_where_its_callers_dial_it() -> None:
+    registry = Registry("cluster.local")
+    assert registry.renew("host-a", [reviews()], now=0) == []
+    held = registry.snapshot[KEY]
+    assert held.workload.address == "127.0.0.1"
+    assert held.workload.ports == {9080: 24001}
+    assert held.workload.named_ports == {"http": 9080}
+    assert held.proxy.capture.mesh_ports == {9080: 24001}
+    assert held.proxy.spiffe_id == "spiffe://cluster.local/ns/default/sa/reviews"
+    assert held.proxy.dns_name == "reviews-v1.default.workload.cluster.local"
+
+
+def test_a_lost_heartbeat_takes_the_endpoint_out_and_later_forgets_it() -> None:
+    registry = Registry("cluster.local")
+    registry.renew("host-a", [reviews()], now=0)
+    registry.renew("host-a", [], now=10)
+    registry.expire(LEASE_S + 9)
+    assert registry.snapshot[KEY].workload.health is Health.HEALTHY
+    registry.expire(LEASE_S + 10)
+    assert registry.snapshot[KEY].workload.health is Health.UNHEALTHY
+    assert registry.snapshot[KEY].state_message == "heartbeat lost"
+    registry.expire(10 + LEASE_S + FORGET_S)
+    assert not registry.snapshot
+
+
+def test_a_renewal_that_says_nothing_new_keeps_the_same_snapshot() -> None:
+    registry = Registry("cluster.local")
+    registry.renew("host-a", [reviews()], now=0)
+    before = registry.snapshot
+    registry.renew("host-a", [reviews()], now=1)
+    assert registry.snapshot is before
+
+
+def test_a_host_cannot_take_over_or_remove_anothers_workload() -> None:
+    registry = Registry("cluster.local")
+    registry.renew("host-a", [reviews()], now=0)
+    [rejection] = registry.renew("host-b", [reviews()], now=1)
+    assert "host-a" in rejection.reason
+    registry.remove("host-b", [KEY], now=2)
+    assert registry.snapshot[KEY].host == "host-a"
+    registry.renew("host-b", [reviews()], now=LEASE_S + 1)
+    assert registry.snapshot[KEY].host == "host-b", "after the lease has ended the name is free"
+
+
+def test_a_late_message_of_an_earlier_life_changes_nothing() -> None:
+    registry = Registry("cluster.local")
+    registry.renew("host-a", [reviews(incarnation=2)], now=0)
+    registry.renew("host-a", [reviews(incarnation=1, state=rpc.WORKLOAD_STATE_DRAINING)], now=1)
+    assert registry.snapshot[KEY].workload.health is Health.HEALTHY
+
+
+def test_registrations_survive_a_restart() -> None:
+    registry = Registry("cluster.local")
+    registry.renew("host-a", [reviews(), reviews("reviews-v2")], now=0)
+    again = Registry("cluster.local")
+    again.restore(registry.save(), now=1000)
+    assert again.snapshot == registry.snapshot
+    with pytest.raises(StateError):
+        again.restore("[1]", now=0)
