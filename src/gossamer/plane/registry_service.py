@@ -1,0 +1,93 @@
+"""The Registry over gRPC: agents say which workloads run on their hosts.
+
+A host speaks by its own certificate and may register only what its grant names; a stream that breaks ends no lease.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+
+import grpc
+
+from gossamer import __version__
+from gossamer.rpc import calls
+from gossamer.rpc import gossamer_pb2 as rpc
+from gossamer.rpc.calls import Context
+from gossamer.sources.registry import LEASE_S, Registry
+
+Granted = Callable[[str, str], bool]
+"""Whether a host may speak for (namespace, service account)."""
+Authenticate = Callable[[Context], tuple[str, Granted] | None]
+"""The host behind a call and what it may do; None for any other peer."""
+
+
+class RegistryService:
+    """Answers Register and Deregister from one `Registry`; `changed` is called when its snapshot was replaced."""
+
+    def __init__(self, registry: Registry, authenticate: Authenticate, changed: Callable[[], None]) -> None:
+        self._registry = registry
+        self._authenticate = authenticate
+        self._changed = changed
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        return calls.service(
+            "Registry",
+            {
+                calls.REGISTER: calls.REGISTER.serve(self._register),
+                calls.DEREGISTER: calls.DEREGISTER.serve(self._deregister),
+            },
+        )
+
+    async def _register(
+        self, requests: AsyncIterable[rpc.RegisterRequest], context: Context
+    ) -> AsyncIterator[rpc.RegisterResponse]:
+        host, granted = await self._peer(context)
+        async for request in requests:
+            yield rpc.RegisterResponse(
+                sequence=request.sequence,
+                lease_seconds=int(LEASE_S),
+                rejected=self._take(host, granted, request),
+                control_plane_version=__version__,
+            )
+
+    async def _deregister(self, request: rpc.DeregisterRequest, context: Context) -> rpc.DeregisterResponse:
+        host, _ = await self._peer(context)
+        self._change(lambda now: self._registry.remove(host, _keys(request.workloads), now))
+        return rpc.DeregisterResponse()
+
+    async def _peer(self, context: Context) -> tuple[str, Granted]:
+        peer = self._authenticate(context)
+        if peer is None:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "only a host that has joined registers workloads")
+            raise AssertionError("abort raises")
+        return peer
+
+    def _take(self, host: str, granted: Granted, request: rpc.RegisterRequest) -> list[rpc.Rejection]:
+        allowed = [w for w in request.workloads if granted(w.namespace, w.service_account or "default")]
+        rejected = [
+            rpc.Rejection(
+                workload=rpc.WorkloadKey(namespace=workload.namespace, name=workload.name),
+                reason=f"host {host} may not run {workload.namespace}/{workload.service_account or 'default'}: "
+                "its join token did not name it",
+            )
+            for workload in request.workloads
+            if workload not in allowed
+        ]
+
+        def apply(now: float) -> None:
+            rejected.extend(self._registry.renew(host, allowed, now))
+            self._registry.remove(host, _keys(request.removed), now)
+
+        self._change(apply)
+        return rejected
+
+    def _change(self, apply: Callable[[float], None]) -> None:
+        before = self._registry.snapshot
+        apply(time.time())
+        if self._registry.snapshot is not before:
+            self._changed()
+
+
+def _keys(keys: Iterable[rpc.WorkloadKey]) -> list[tuple[str, str]]:
+    return [(key.namespace, key.name) for key in keys]
