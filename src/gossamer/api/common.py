@@ -1,0 +1,182 @@
+"""Leaves that the kinds share: scalars by protobuf's JSON rules, durations, string matches, selectors.
+
+Invariant: a value of these types is valid by itself; whether it makes sense beside its neighbours is said elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any, Final, get_args
+
+from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, PlainValidator, Strict
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from gossamer.core.frozen import FrozenMap
+
+
+def json_name(field_name: str) -> str:
+    """The JSON name that protobuf derives from a field's: `http2_max_requests` is `http2MaxRequests`."""
+    return re.sub(r"_(.)", lambda match: match.group(1).upper(), field_name.rstrip("_"))
+
+
+STRICT: Final = ConfigDict(extra="forbid", alias_generator=json_name, validate_by_name=True, validate_by_alias=True)
+"""For Istio's kinds: unknown fields are mistakes; protobuf's JSON takes camelCase and snake_case names alike."""
+LENIENT: Final = ConfigDict(extra="ignore", alias_generator=json_name, validate_by_name=True, validate_by_alias=True)
+"""For Kubernetes kinds, which carry much that is not for a mesh."""
+
+
+class _Frozen:
+    """Makes pydantic turn a validated dict into a FrozenMap."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        key, value = get_args(source)
+        return core_schema.no_info_after_validator_function(FrozenMap, handler.generate_schema(dict[key, value]))  # type: ignore[valid-type]
+
+
+FROZEN: Final = _Frozen()
+EMPTY: Final[FrozenMap[Any, Any]] = FrozenMap()
+StrMap = Annotated[FrozenMap[str, str], FROZEN]
+
+Boolean = Annotated[bool, Strict()]
+Double = Annotated[float, Strict()]
+
+
+def _integral(value: object) -> object:
+    """JSON knows no difference between 1.0 and 1."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Int32 = Annotated[int, Strict(), Field(ge=-(2**31), lt=2**31), BeforeValidator(_integral)]
+Int64 = Annotated[int, Strict(), Field(ge=-(2**63), lt=2**63), BeforeValidator(_integral)]
+UInt32 = Annotated[int, Strict(), Field(ge=0, lt=2**32), BeforeValidator(_integral)]
+UInt64 = Annotated[int, Strict(), Field(ge=0, lt=2**64), BeforeValidator(_integral)]
+
+
+def _number_key(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 11 else value
+
+
+UInt32Key = Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(_number_key), Strict()]
+"""A map's key: JSON writes it as a string."""
+
+_DURATION: Final = re.compile(r"[+-]?(?:0|(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+)")
+_DURATION_PART: Final = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+_UNIT_SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_duration(text: str) -> timedelta | None:
+    """A Go duration (`1h30m`, `0.5s`, `-5ms`, `0`) to the microsecond; None when it is not one."""
+    if not _DURATION.fullmatch(text):
+        return None
+    seconds = sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
+    try:
+        return timedelta(seconds=-seconds if text.startswith("-") else seconds)
+    except OverflowError:
+        return None
+
+
+def _duration(value: object) -> timedelta:
+    found = parse_duration(value) if isinstance(value, str) else None
+    if found is None:
+        raise PydanticCustomError(
+            "invalid-duration",
+            "{value} is not a duration; write a number and a unit, as in 1h30m, 5s or 250ms",
+            {"value": repr(value)},
+        )
+    return found
+
+
+Duration = Annotated[timedelta, PlainValidator(_duration, json_schema_input_type=str)]
+
+
+def parse_base64(value: object) -> bytes:
+    """Decoded; for use inside a validator, since it raises pydantic's error."""
+    try:
+        return base64.b64decode(value if isinstance(value, str) else "!", validate=True)
+    except (binascii.Error, ValueError):
+        raise PydanticCustomError("invalid-base64", "this is not base64") from None
+
+
+Base64 = Annotated[bytes, PlainValidator(parse_base64, json_schema_input_type=str)]
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """Equal to the whole string."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What the string starts with."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Regex:
+    """RE2; it has to match the whole string."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Written `{}`: any value, as long as there is one."""
+
+
+def _string_match(value: object) -> Exact | Prefix | Regex | Present:
+    if not isinstance(value, dict):
+        raise PydanticCustomError("invalid-type", "expected one of exact, prefix or regex with a string")
+    given = {key: text for key, text in value.items() if text is not None}
+    unknown = [key for key in given if key not in ("exact", "prefix", "regex")]
+    if unknown:
+        message = "unknown field {name}; expected exact, prefix or regex"
+        raise PydanticCustomError("unknown-field", message, {"name": unknown[0]})
+    if len(given) > 1:
+        raise PydanticCustomError("exclusive-fields", "only one of {names} can be set", {"names": ", ".join(given)})
+    for key, text in given.items():
+        if not isinstance(text, str):
+            message = "{key} must be a string; quote it if it looks like a number"
+            raise PydanticCustomError("invalid-type", message, {"key": key})
+        return Exact(text) if key == "exact" else Prefix(text) if key == "prefix" else Regex(text)
+    return Present()
+
+
+StringMatch = Annotated[Exact | Prefix | Regex | Present, PlainValidator(_string_match)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortSelector:
+    """A port of a service, by number."""
+
+    number: UInt32 = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Percent:
+    """0.0 to 100.0."""
+
+    value: Double = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadSelector:
+    """Workloads that carry all of these labels (`istio.type.v1beta1`); none of them: the whole namespace."""
+
+    match_labels: StrMap = EMPTY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyTargetReference:
+    """The object that a policy is attached to."""
+
+    kind: str
+    name: str
+    group: str = ""
+    namespace: str = ""
