@@ -22,6 +22,7 @@ _LABEL: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _MARK: Final = ".workload."
 _HOST_PATH: Final = "/gossamer/host/"
 _LONGEST_NAME: Final = 253
+_LONGEST_HOST: Final = 64
 _LONGEST_TRUST_DOMAIN: Final = 255
 _LONGEST_ID: Final = 2048
 
@@ -53,7 +54,7 @@ def _check_subdomain(value: str, what: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class SpiffeId:
-    """A workload's identity, `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`; IdentityError if invalid."""
+    """An identity, `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`; IdentityError if invalid."""
 
     trust_domain: str
     namespace: str
@@ -61,8 +62,8 @@ class SpiffeId:
 
     def __post_init__(self) -> None:
         check_trust_domain(self.trust_domain)
-        _check_label(self.namespace, "namespace")
-        _check_subdomain(self.service_account, "service account")
+        check_namespace(self.namespace)
+        check_service_account(self.service_account)
         if len(str(self)) > _LONGEST_ID:
             raise IdentityError(f"the SPIFFE ID of {self.namespace}/{self.service_account} is too long")
 
@@ -139,8 +140,22 @@ def parse_workload(uri: str, dns_name: str) -> WorkloadId:
 
 
 def check_host(value: str) -> str:
-    """`value` itself, if it can be a host's name; else IdentityError."""
+    """`value` itself, if it can be a host's name (64 characters at most, as Linux has it); else IdentityError."""
+    if len(value) > _LONGEST_HOST:
+        raise IdentityError(f"the host name {value!r} is longer than {_LONGEST_HOST} characters")
     _check_subdomain(value, "host name")
+    return value
+
+
+def check_namespace(value: str) -> str:
+    """`value` itself, if it can be a namespace; else IdentityError."""
+    _check_label(value, "namespace")
+    return value
+
+
+def check_service_account(value: str) -> str:
+    """`value` itself, if it can be a service account; else IdentityError."""
+    _check_subdomain(value, "service account")
     return value
 
 
