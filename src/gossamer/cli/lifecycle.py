@@ -1,0 +1,98 @@
+"""How a long-running command ends: by a signal, by the end of its terminal, or with the command that started it.
+
+A child holds the reading end of a pipe whose writing end only its parent has; when the parent is gone, however it went,
+the pipe ends and the child stops in order. Nothing is left behind by a parent that was killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+LIFELINE = "GOSSAMER_LIFELINE"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
+    """Run `main` with an event that is set when the process should stop; returns main's exit code.
+
+    A second signal of the same kind ends the process at once.
+    """
+
+    async def scenario() -> int:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, _stop, loop, stop, number)
+        _watch_lifeline(loop, stop)
+        return await main(stop)
+
+    return asyncio.run(scenario())
+
+
+def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, number: signal.Signals) -> None:
+    stop.set()
+    loop.remove_signal_handler(number)
+
+
+def _watch_lifeline(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    descriptor = os.environ.pop(LIFELINE, "")
+    if not descriptor.isdigit():
+        return
+
+    def ended() -> None:
+        loop.remove_reader(int(descriptor))
+        stop.set()
+
+    os.set_inheritable(int(descriptor), False)
+    loop.add_reader(int(descriptor), ended)
+
+
+class Child:
+    """A gossamer process of ours in a session of its own, tied to us by a lifeline, its output in a file."""
+
+    def __init__(self, argv: Sequence[str], *, log: Path, env: Mapping[str, str]) -> None:
+        reading, self._writing = os.pipe()
+        try:
+            with log.open("ab") as output:
+                self.process = subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env={**env, LIFELINE: str(reading)},
+                    pass_fds=(reading,),
+                    start_new_session=True,
+                )
+        finally:
+            os.close(reading)
+        self.log = log
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    async def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        while (code := self.process.poll()) is None:
+            await asyncio.sleep(0.02)
+        return code
+
+    async def stop(self, timeout_s: float) -> int:
+        """Ask it to stop in order; kill it when it does not. Returns its exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self.wait()
+        except TimeoutError:
+            self.process.kill()
+            return await self.wait()
+        finally:
+            if self._writing >= 0:
+                os.close(self._writing)
+                self._writing = -1
