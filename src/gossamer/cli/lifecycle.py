@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -55,44 +54,52 @@ def _watch_lifeline(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> Non
 class Child:
     """A gossamer process of ours in a session of its own, tied to us by a lifeline, its output in a file."""
 
-    def __init__(self, argv: Sequence[str], *, log: Path, env: Mapping[str, str]) -> None:
-        reading, self._writing = os.pipe()
+    def __init__(self, process: asyncio.subprocess.Process, lifeline: int, log: Path) -> None:
+        self._process = process
+        self._lifeline = lifeline
+        self.log = log
+
+    @classmethod
+    async def start(cls, argv: Sequence[str], *, log: Path, env: Mapping[str, str]) -> Child:
+        reading, writing = os.pipe()
         try:
             with log.open("ab") as output:
-                self.process = subprocess.Popen(
-                    argv,
-                    stdin=subprocess.DEVNULL,
+                process = await asyncio.create_subprocess_exec(
+                    *argv,
+                    stdin=asyncio.subprocess.DEVNULL,
                     stdout=output,
-                    stderr=subprocess.STDOUT,
+                    stderr=output,
                     env={**env, LIFELINE: str(reading)},
                     pass_fds=(reading,),
                     start_new_session=True,
                 )
         finally:
             os.close(reading)
-        self.log = log
+        return cls(process, writing, log)
 
     @property
     def pid(self) -> int:
-        return self.process.pid
+        return self._process.pid
 
     async def wait(self) -> int:
         """Its exit code, once it has ended."""
-        while (code := self.process.poll()) is None:
-            await asyncio.sleep(0.02)
-        return code
+        return await self._process.wait()
 
     async def stop(self, timeout_s: float) -> int:
         """Ask it to stop in order; kill it when it does not. Returns its exit code."""
-        if self.process.poll() is None:
-            self.process.terminate()
+        if self._process.returncode is None:
+            self._process.terminate()
         try:
             async with asyncio.timeout(timeout_s):
                 return await self.wait()
         except TimeoutError:
-            self.process.kill()
+            self._process.kill()
             return await self.wait()
         finally:
-            if self._writing >= 0:
-                os.close(self._writing)
-                self._writing = -1
+            self.release()
+
+    def release(self) -> None:
+        """Close our end of the lifeline of a child that has ended."""
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
