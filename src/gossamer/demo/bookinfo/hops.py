@@ -29,13 +29,12 @@ class Hop:
 
 def hop_of(service: str, answer: Answer) -> Hop:
     """The call from productpage to `service`."""
-    again = f", asked {answer.attempts} times" if answer.attempts > 1 else ""
     return Hop(
         name=answer.headers.get("x-bookinfo-pod", service),
         depth=1,
         elapsed=answer.elapsed,
         peer=answer.headers.get("x-bookinfo-peer"),
-        note=f"{answer.problem}{again}" if answer.problem else again.lstrip(", "),
+        note=", ".join(part for part in (answer.problem, "asked twice" if answer.attempts > 1 else "") if part),
         failed=bool(answer.problem),
     )
 
@@ -44,9 +43,7 @@ def ratings_hop(reviews: Answer) -> Hop:
     """The call from reviews to ratings, as reviews told of it."""
     found = _RATINGS.search(reviews.headers.get("server-timing", ""))
     if reviews.problem or not found:
-        note = (
-            "nobody knows, since reviews is out of reach" if reviews.problem else "not asked by this version of reviews"
-        )
+        note = "unknown, since reviews gave no answer" if reviews.problem else "not asked by this version of reviews"
         return Hop(name="ratings", depth=2, elapsed=None, note=note)
     kind, millis, said = found.groups()
     failed = kind == "ratings-failed"
@@ -60,7 +57,8 @@ def ratings_hop(reviews: Answer) -> Hop:
 
 
 def _note(hop: Hop) -> str:
-    caller = f'<span class="lock">mutual TLS</span> from <code>{escape(hop.peer)}</code>' if hop.peer else ""
+    peer = escape(hop.peer or "").replace("/", "/<wbr>")
+    caller = f'<span class="lock">mutual TLS</span> from <code>{peer}</code>' if peer else ""
     return " &middot; ".join(part for part in (escape(hop.note), caller) if part)
 
 

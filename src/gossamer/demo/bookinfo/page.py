@@ -74,8 +74,8 @@ def write_document(title: str, body: str, *, user: str | None) -> str:
 <a class="mark" href="/productpage">{asset("icon.svg")}<span>Bookinfo</span></a>{_session(user)}
 </div></div>
 {body}
-<footer><div class="wrap">Bookinfo is the example application of Gossamer: four small services,
-each behind a sidecar of its own.</div></footer>
+<footer><div class="wrap">Bookinfo is the example application of Gossamer: four small services
+that a mesh ties together.</div></footer>
 </body>
 </html>
 """
@@ -86,17 +86,19 @@ def _trouble(headline: str, reason: str) -> str:
 
 
 def _reason(service: str, answer: Answer) -> str:
-    again = f", asked {answer.attempts} times" if answer.attempts > 1 else ""
+    again = ", asked twice" if answer.attempts > 1 else ""
     return f"The {service} service {answer.problem}{again}."
 
 
-def _stars(count: int, color: str) -> str:
-    count = min(max(count, 0), 5)
-    shapes = "".join(
-        f'<svg viewBox="0 0 24 24" aria-hidden="true"{" class=on" if index < count else ""}><path d="{STAR}"/></svg>'
-        for index in range(5)
-    )
-    label = escape(f"{count} of 5 {color} stars")
+def _star(filled: float) -> str:
+    hidden = 100 - round(100 * min(max(filled, 0), 1))
+    bright = f'<path class="on" d="{STAR}" style="clip-path:inset(0 {hidden}% 0 0)"/>'
+    return f'<svg viewBox="0 0 24 24" aria-hidden="true"><path d="{STAR}"/>{bright if hidden < 100 else ""}</svg>'
+
+
+def _stars(count: float, color: str) -> str:
+    shapes = "".join(_star(count - index) for index in range(5))
+    label = escape(f"{count:g} of 5 {color} stars")
     return f'<span class="stars {escape(color)}" role="img" aria-label="{label}" title="{label}">{shapes}</span>'
 
 
@@ -164,7 +166,9 @@ def _verdict(answer: Answer) -> str:
         return ""
     color = next(str(rating.get("color")) for rating in ratings if isinstance(rating, dict) and "stars" in rating)
     average = sum(stars) / len(stars)
-    return f'<p class="verdict">{_stars(round(average), color)}<span>{average:.1f} from {len(stars)} readers</span></p>'
+    return (
+        f'<p class="verdict">{_stars(round(average, 1), color)}<span>{average:.1f} from {len(stars)} readers</span></p>'
+    )
 
 
 def write_product_page(page: ProductPage) -> str:

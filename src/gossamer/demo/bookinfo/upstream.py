@@ -100,8 +100,12 @@ class Upstream:
                 response = await self._pool.request("GET", self.base + path, headers=headers)
         except TimeoutError:
             return Answer(status=504, problem=f"gave no answer within {self.deadline:g} s")
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError, httpcore.TimeoutException) as error:
-            return Answer(status=502, problem=f"could not be reached ({error or type(error).__name__})")
+        except httpcore.ConnectError:
+            return Answer(status=502, problem="could not be reached")
+        except httpcore.ProxyError as error:
+            return Answer(status=502, problem=f"could not be reached through the proxy: {error}")
+        except (httpcore.NetworkError, httpcore.ProtocolError):
+            return Answer(status=502, problem="broke the connection off without an answer")
         received = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
         if response.status != 200:
             return Answer(status=response.status, problem=_refusal(response), headers=received)
