@@ -66,6 +66,11 @@ class Authority:
         """SHA-256 of the root's DER, in hexadecimal digits."""
         return fingerprint(self.root)
 
+    @property
+    def signer_key_id(self) -> str:
+        """Identifier of the signing key, in hexadecimal digits, as certificates name their authority's key."""
+        return (self.issuer.authority_key_identifier.key_identifier or b"").hex()
+
     @cached_property
     def _chain_pem(self) -> bytes:
         return chain_pem(self.chain)

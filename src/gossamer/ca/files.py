@@ -5,9 +5,12 @@ After a return from here a crash loses nothing: content and name are both on dis
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from gossamer.core.errors import StateError
 
@@ -54,6 +57,25 @@ def create_private(path: Path, content: bytes) -> bool:
     except OSError as error:
         raise StateError(f"cannot write {path}: {error.strerror}") from error
     return True
+
+
+def dump_document(schema: int, content: Mapping[str, Any]) -> bytes:
+    """A JSON object under its schema version, for `load_document`."""
+    return json.dumps({"schema": schema, "content": content}, sort_keys=True).encode()
+
+
+def load_document(path: Path, schema: int) -> dict[str, Any] | None:
+    """The object kept in a file, or None if there is none. StateError if it is damaged or newer than `schema`."""
+    try:
+        document = json.loads(path.read_bytes())
+        found, content = int(document["schema"]), dict(document["content"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StateError(f"{path} is damaged ({error}); move it away") from error
+    if found > schema:
+        raise StateError(f"{path} was written by a newer Gossamer (schema {found}; this one knows {schema}); run that")
+    return content
 
 
 def sync_folder(folder: Path) -> None:

@@ -7,12 +7,13 @@ A folder that we create appears whole or not at all.
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Final
+
+from cryptography import x509
 
 from gossamer.ca.authority import Authority, Material, build_authority
 from gossamer.ca.certificates import build_root, chain_pem, key_pem, load_chain, load_key, new_key
@@ -73,14 +74,9 @@ def open_authority(folder: Path, trust_domain: str, now: datetime) -> Authority:
 
 def _write_root(folder: Path, trust_domain: str, now: datetime) -> None:
     key = new_key()
-    root = chain_pem([build_root(key, trust_domain, now, new_serial())])
+    root = chain_pem([build_root(key, trust_domain, now, x509.random_serial_number())])
     for name, content in ((KEY, key_pem(key)), (CERTIFICATE, root), (ROOTS, root), (CHAIN, root)):
         write_private(folder / name, content)
-
-
-def new_serial() -> int:
-    """A random serial number of 159 bits, positive as X.509 wants it."""
-    return secrets.randbits(159) | 1
 
 
 def _read(path: Path) -> bytes:

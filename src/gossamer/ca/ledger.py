@@ -6,14 +6,13 @@ that must not exist, which one of all comers does, once and durably. Every file 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from gossamer.ca.files import create_private, private_folder, write_private
+from gossamer.ca.files import create_private, dump_document, load_document, private_folder, write_private
 from gossamer.ca.spiffe import check_host
 from gossamer.ca.tokens import Grant, HostRecord, TokenRecord, TokenUse, check_token, check_use
 from gossamer.core.errors import IdentityError, StateError
@@ -43,21 +42,28 @@ class Ledger:
 
     def join(self, digest: str, key: str, now: datetime) -> HostRecord:
         """Use a token for a key, and remember the host with what it was granted. TokenError if the token is refused."""
-        token = check_token(self._token(digest), now)
+        token = self.check_token(digest, now)
         use = TokenUse(key=key, when=now)
         first = create_private(self._tokens / f"{digest}.used", _dump(key=key, when=now.isoformat()))
         host = self.host(token.host)
         if not first:
-            check_use(token, self._use(digest) or use, key, host)
-            if host is not None:
+            use = self._use(digest) or use
+            check_use(token, use, key, host)
+            if host is not None and host.token == digest:
                 return host
-        joined = HostRecord(host=token.host, grants=token.grants, keys=(key,), token=digest, joined=now, renewed=now)
+        joined = HostRecord(
+            host=token.host, grants=token.grants, keys=(key,), token=digest, joined=use.when, renewed=now
+        )
         self.save_host(joined)
         return joined
 
+    def check_token(self, digest: str, now: datetime) -> TokenRecord:
+        """The record of a token that is known and not expired, used or not; TokenError otherwise."""
+        return check_token(self._token(digest), now)
+
     def host(self, name: str) -> HostRecord | None:
         """What is kept of a host, or None."""
-        content = _load(self._hosts / f"{check_host(name)}.json")
+        content = load_document(self._hosts / f"{check_host(name)}.json", SCHEMA)
         return None if content is None else _host_of(content, self._hosts / name)
 
     def hosts(self) -> Iterator[HostRecord]:
@@ -85,12 +91,12 @@ class Ledger:
                 (self._tokens / f"{record.digest}.used").unlink(missing_ok=True)
 
     def _token(self, digest: str) -> TokenRecord | None:
-        content = _load(self._tokens / f"{digest}.json")
+        content = load_document(self._tokens / f"{digest}.json", SCHEMA)
         return None if content is None else _token_of(content, self._tokens / digest)
 
     def _use(self, digest: str) -> TokenUse | None:
         path = self._tokens / f"{digest}.used"
-        content = _load(path)
+        content = load_document(path, SCHEMA)
         if content is None:
             return None
         try:
@@ -100,23 +106,7 @@ class Ledger:
 
 
 def _dump(**content: Any) -> bytes:
-    return json.dumps({"schema": SCHEMA, "content": content}, sort_keys=True).encode()
-
-
-def _load(path: Path) -> dict[str, Any] | None:
-    """The content of a file, or None if there is none. StateError if damaged or of a newer schema."""
-    try:
-        document = json.loads(path.read_bytes())
-        schema, content = int(document["schema"]), document["content"]
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from error
-    if schema > SCHEMA:
-        raise StateError(f"{path} was written by a newer Gossamer (schema {schema}; this one knows {SCHEMA}); run that")
-    if not isinstance(content, dict):
-        raise _damaged(path, "no object")
-    return content
+    return dump_document(SCHEMA, content)
 
 
 def _damaged(path: Path, error: object) -> StateError:

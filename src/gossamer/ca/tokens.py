@@ -21,6 +21,8 @@ from gossamer.core.errors import IdentityError
 
 DEFAULT_LIFETIME: Final = timedelta(hours=1)
 SECRET_BYTES: Final = 32
+REASON: Final = "gossamer-reason"
+"""Key of the trailing metadata that says by a `Refusal` why a token was refused."""
 _VERSION: Final = "v1"
 _ANY: Final = "*"
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
@@ -168,9 +170,11 @@ def check_use(record: TokenRecord, use: TokenUse, key: str, host: HostRecord | N
     """Whether the use of a token already made may be repeated; TokenError if not.
 
     A host whose answer was lost may ask again with the same key: nobody else can make use of the answer. Not once it
-    was revoked, or joined by another token.
+    was revoked, or has joined again by a later token.
     """
-    again = use.key == key and (host is None or (host.token == record.digest and not host.revoked))
+    again = use.key == key and (
+        host is None or host.joined < use.when or (host.token == record.digest and not host.revoked)
+    )
     if not again:
         raise TokenError(
             Refusal.USED,

@@ -1,12 +1,24 @@
-"""A workload's key and certificates as one value.
+"""A workload's or a host's key and certificates as one value, and when it is to be renewed.
 
-The key is made on this host and never leaves it; what is shown or logged of the value never contains it.
+The key is made on this host and never leaves it; what is shown or logged of a value never contains it. Pure: time and
+chance are arguments.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final, TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from gossamer.ca.certificates import load_chain
+from gossamer.core.errors import IdentityError
+
+RENEWAL_SPREAD: Final = 0.1
+_FIRST_RETRY_S: Final = 1.0
+_LONGEST_RETRY_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +26,8 @@ class KeyedCertificate:
     """A private key, the certificates that speak for it, and the roots to verify others by; all PEM.
 
     `chain_pem` begins with the leaf and goes on with intermediates, without the root; `roots_pem` may hold several
-    roots, all of them trusted. Times are those of the leaf, in UTC.
+    roots, all of them trusted. Times are those of the leaf, in UTC. `signer_key_id` is the hexadecimal identifier of
+    the key that signed it.
     """
 
     key_pem: bytes = field(repr=False)
@@ -22,6 +35,7 @@ class KeyedCertificate:
     roots_pem: bytes = field(repr=False)
     not_before: datetime
     not_after: datetime
+    signer_key_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,3 +44,104 @@ class WorkloadIdentity(KeyedCertificate):
 
     spiffe_id: str
     dns_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostIdentity(KeyedCertificate):
+    """What this host proves itself with. `grants` is what it may ask for: `namespace/service account`, `*` for any."""
+
+    trust_domain: str
+    host: str
+    grants: tuple[str, ...]
+
+
+K = TypeVar("K", bound=KeyedCertificate)
+
+
+def workload_identity(key_pem: bytes, chain_pem: bytes, roots_pem: bytes) -> WorkloadIdentity:
+    """The value of these texts; IdentityError if they are damaged or do not fit together."""
+    leaf = _leaf(key_pem, chain_pem)
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound as error:
+        raise IdentityError("the certificate names nobody") from error
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    dns = names.get_values_for_type(x509.DNSName)
+    if len(uris) != 1 or len(dns) != 1:
+        raise IdentityError("the certificate does not name one workload")
+    return WorkloadIdentity(
+        key_pem=key_pem,
+        chain_pem=chain_pem,
+        roots_pem=roots_pem,
+        not_before=leaf.not_valid_before_utc,
+        not_after=leaf.not_valid_after_utc,
+        signer_key_id=_signer(leaf),
+        spiffe_id=uris[0],
+        dns_name=dns[0],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostTerms:
+    """What the control plane says to a host beside its certificate."""
+
+    trust_domain: str
+    host: str
+    grants: tuple[str, ...]
+
+
+def host_identity(key_pem: bytes, chain_pem: bytes, roots_pem: bytes, terms: HostTerms) -> HostIdentity:
+    """The value of these texts; IdentityError if they are damaged or do not fit together."""
+    leaf = _leaf(key_pem, chain_pem)
+    return HostIdentity(
+        key_pem=key_pem,
+        chain_pem=chain_pem,
+        roots_pem=roots_pem,
+        not_before=leaf.not_valid_before_utc,
+        not_after=leaf.not_valid_after_utc,
+        signer_key_id=_signer(leaf),
+        trust_domain=terms.trust_domain,
+        host=terms.host,
+        grants=terms.grants,
+    )
+
+
+def with_roots(identity: K, roots_pem: bytes) -> K:
+    """The same identity with other roots to trust; the same object if they are the same."""
+    return identity if identity.roots_pem == roots_pem else replace(identity, roots_pem=roots_pem)
+
+
+def renewal_time(identity: KeyedCertificate, chance: float) -> datetime:
+    """When to renew: at half-life, or up to a tenth of the lifetime earlier as `chance` (0 to 1) has it."""
+    lifetime = identity.not_after - identity.not_before
+    return identity.not_before + lifetime * (0.5 - RENEWAL_SPREAD * chance)
+
+
+def retry_delay(identity: KeyedCertificate | None, failures: int, chance: float) -> float:
+    """Seconds until the next try after so many: doubling from 1, less up to half by `chance`.
+
+    At most 60, and a tenth of the lifetime of the identity that is to be renewed.
+    """
+    longest = _LONGEST_RETRY_S
+    if identity is not None:
+        longest = min(longest, (identity.not_after - identity.not_before).total_seconds() / 10)
+    return min(longest, _FIRST_RETRY_S * 2.0 ** min(failures - 1, 16)) * (1 - chance / 2)
+
+
+def _leaf(key_pem: bytes, chain_pem: bytes) -> x509.Certificate:
+    leaf = load_chain(chain_pem, "the certificate chain")[0]
+    try:
+        key = serialization.load_pem_private_key(key_pem, password=None)
+    except (ValueError, TypeError) as error:
+        raise IdentityError(f"the private key is damaged: {error}") from error
+    if key.public_key() != leaf.public_key():
+        raise IdentityError("the certificate is of another key")
+    return leaf
+
+
+def _signer(leaf: x509.Certificate) -> str:
+    try:
+        aki = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return ""
+    return (aki.key_identifier or b"").hex()

@@ -91,17 +91,23 @@ class TrustBundle(message.Message):
 
     TRUST_DOMAIN_FIELD_NUMBER: builtins.int
     ROOTS_PEM_FIELD_NUMBER: builtins.int
+    SIGNER_KEY_ID_FIELD_NUMBER: builtins.int
     trust_domain: builtins.str
     roots_pem: builtins.str
+    signer_key_id: builtins.str
+    """Key identifier, in hexadecimal digits, of the key that signs now. A certificate with another authority key
+    identifier is from before the authority's key changed, and is renewed at once.
+    """
     def __init__(
         self,
         *,
         trust_domain: builtins.str = ...,
         roots_pem: builtins.str = ...,
+        signer_key_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["roots_pem", b"roots_pem", "trust_domain", b"trust_domain"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["roots_pem", b"roots_pem", "signer_key_id", b"signer_key_id", "trust_domain", b"trust_domain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

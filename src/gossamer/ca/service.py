@@ -1,0 +1,184 @@
+"""The authority on the wire: joining by token, and certificates for hosts that have joined (grpc.aio).
+
+Nothing is signed but what the caller's grant, read anew for every request, allows to the key that it proved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NoReturn
+
+import grpc
+from cryptography import x509
+
+from gossamer import __version__
+from gossamer.ca.authority import Authority, Lifetimes, host_names, workload_names
+from gossamer.ca.certificates import key_fingerprint, verify_request
+from gossamer.ca.ledger import Ledger
+from gossamer.ca.peer import HostPeer, host_of
+from gossamer.ca.spiffe import HostId, workload_id
+from gossamer.ca.tokens import REASON, HostRecord, JoinToken, TokenError, allows, renewed
+from gossamer.core.errors import GossamerError, IdentityError
+from gossamer.core.latest import Latest
+from gossamer.rpc import calls
+from gossamer.rpc import gossamer_pb2 as pb
+
+_LOG = logging.getLogger(__name__)
+
+
+class _DeniedError(IdentityError):
+    """The caller is known, and may not have what it asks for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityService:
+    """Serves one trust domain. `authority` may be replaced while it runs: hosts learn of it at once."""
+
+    authority: Latest[Authority]
+    ledger: Ledger
+    clock: Callable[[], datetime]
+    lifetimes: Lifetimes = field(default_factory=Lifetimes)
+
+    def join_handler(self) -> grpc.GenericRpcHandler:
+        """For port 15013, behind `ServerIdentity.join_tls`."""
+        return calls.service("Join", {calls.JOIN: calls.JOIN.serve(self.join)})
+
+    def certificates_handler(self) -> grpc.GenericRpcHandler:
+        """For port 15012, behind `ServerIdentity.mutual_tls`."""
+        return calls.service(
+            "Certificates",
+            {
+                calls.SIGN: calls.SIGN.serve(self.sign),
+                calls.RENEW_HOST: calls.RENEW_HOST.serve(self.renew_host),
+                calls.WATCH_TRUST: calls.WATCH_TRUST.serve(self.watch_trust),
+            },
+        )
+
+    async def join(self, request: pb.JoinRequest, context: calls.Context) -> pb.JoinResponse:
+        try:
+            token = JoinToken.parse(request.token)
+            self.ledger.check_token(token.digest, self.clock())
+            key = verify_request(request.csr_pem.encode())  # before the token is used up
+            host = await asyncio.to_thread(self.ledger.join, token.digest, key_fingerprint(key), self.clock())
+            chain = self._sign_host(host, request.csr_pem)
+        except GossamerError as error:
+            await _refuse(context, error, event="join-refused")
+        _LOG.info("host-joined", extra={"host": host.host, "grants": _spelt(host)})
+        return pb.JoinResponse(
+            host=host.host,
+            certificate_chain_pem=chain,
+            trust=trust_bundle(self.authority.value),
+            grants=_spelt(host),
+            control_plane_version=__version__,
+        )
+
+    async def sign(self, request: pb.SignRequest, context: calls.Context) -> pb.SignResponse:
+        authority = self.authority.value
+        try:
+            host = self._caller(context)[1]
+            workload = workload_id(
+                trust_domain=authority.trust_domain,
+                namespace=request.namespace,
+                service_account=request.service_account,
+                name=request.workload,
+            )
+            if not allows(host.grants, request.namespace, request.service_account):
+                raise _DeniedError(
+                    f"host {host.host} may not have identities of {request.namespace}/{request.service_account}; "
+                    f"its join token granted {', '.join(_spelt(host))}"
+                )
+            chain = authority.sign(
+                verify_request(request.csr_pem.encode()),
+                workload_names(workload),
+                now=self.clock(),
+                lifetime=self.lifetimes.workload,
+                serial=x509.random_serial_number(),
+            )
+        except GossamerError as error:
+            await _refuse(context, error, event="sign-refused")
+        return pb.SignResponse(certificate_chain_pem=chain.decode(), trust=trust_bundle(authority))
+
+    async def renew_host(self, request: pb.RenewHostRequest, context: calls.Context) -> pb.RenewHostResponse:
+        try:
+            peer, host = self._caller(context)
+            new = key_fingerprint(verify_request(request.csr_pem.encode()))
+            record = renewed(host, current=peer.key, new=new, now=self.clock())
+            await asyncio.to_thread(self.ledger.save_host, record)
+            chain = self._sign_host(record, request.csr_pem)
+        except GossamerError as error:
+            await _refuse(context, error, event="renewal-refused")
+        return pb.RenewHostResponse(
+            certificate_chain_pem=chain,
+            trust=trust_bundle(self.authority.value),
+            grants=_spelt(record),
+            control_plane_version=__version__,
+        )
+
+    async def watch_trust(self, request: pb.WatchTrustRequest, context: calls.Context) -> AsyncIterator[pb.TrustBundle]:
+        try:
+            self._caller(context)
+        except GossamerError as error:
+            await _refuse(context, error, event="watch-refused")
+        changed = asyncio.Event()
+        unsubscribe = self.authority.subscribe(lambda _: changed.set())
+        try:
+            while True:
+                changed.clear()
+                yield trust_bundle(self.authority.value)
+                await changed.wait()
+        finally:
+            unsubscribe()
+
+    def known_host(self, context: calls.Context) -> HostRecord:
+        """The host that connected and its grants; IdentityError unless it has joined and is not revoked."""
+        return self._caller(context)[1]
+
+    def _caller(self, context: calls.Context) -> tuple[HostPeer, HostRecord]:
+        try:
+            peer = host_of(context, self.authority.value.trust_domain)
+        except IdentityError as error:
+            raise _DeniedError(str(error)) from error
+        record = self.ledger.host(peer.host.host)
+        if record is None or record.revoked or peer.key not in record.keys:
+            why = "was revoked" if record and record.revoked else "joined anew elsewhere" if record else "is not known"
+            raise _DeniedError(f"host {peer.host.host} {why}; let it join with a new token")
+        return peer, record
+
+    def _sign_host(self, host: HostRecord, csr_pem: str) -> str:
+        authority = self.authority.value
+        return authority.sign(
+            verify_request(csr_pem.encode()),
+            host_names(HostId(trust_domain=authority.trust_domain, host=host.host)),
+            now=self.clock(),
+            lifetime=self.lifetimes.host,
+            serial=x509.random_serial_number(),
+        ).decode()
+
+
+def trust_bundle(authority: Authority) -> pb.TrustBundle:
+    """What a host is told to trust, and which key signs now."""
+    return pb.TrustBundle(
+        trust_domain=authority.trust_domain,
+        roots_pem=authority.roots_pem.decode(),
+        signer_key_id=authority.signer_key_id,
+    )
+
+
+def _spelt(host: HostRecord) -> list[str]:
+    return [str(grant) for grant in host.grants]
+
+
+async def _refuse(context: calls.Context, error: GossamerError, *, event: str) -> NoReturn:
+    _LOG.warning(event, extra={"reason": str(error), "peer": context.peer()})
+    if isinstance(error, TokenError):
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error), ((REASON, error.reason.value),))
+    if isinstance(error, _DeniedError):
+        await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+    if isinstance(error, IdentityError):
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+    await context.abort(grpc.StatusCode.INTERNAL, str(error))
+    raise AssertionError  # abort always raises

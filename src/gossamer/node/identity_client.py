@@ -1,0 +1,208 @@
+"""The agent's side of joining and of asking for certificates (grpc.aio).
+
+A host that joins trusts nobody yet: it looks at the chain that the control plane presents, takes from it the root whose
+fingerprint its token carries, and only then, verifying against that root, gives the token away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncGenerator, Awaitable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import grpc
+import grpc.aio
+from cryptography import x509
+
+from gossamer import __version__
+from gossamer.ca.certificates import build_request, chain_pem, fingerprint, key_pem, load_chain, load_key, new_key
+from gossamer.ca.spiffe import CONTROL_PLANE, WorkloadId
+from gossamer.ca.tokens import REASON, JoinToken, Refusal, TokenError
+from gossamer.core.errors import IdentityError, UnavailableError
+from gossamer.node.identity import (
+    HostIdentity,
+    HostTerms,
+    KeyedCertificate,
+    WorkloadIdentity,
+    host_identity,
+    workload_identity,
+)
+from gossamer.node.identity_files import IdentityFiles
+from gossamer.rpc import calls
+from gossamer.rpc import gossamer_pb2 as pb
+
+T = TypeVar("T")
+_PATIENCE_S: Final = 10.0
+_CHANNEL: Final[list[tuple[str, Any]]] = [
+    ("grpc.ssl_target_name_override", CONTROL_PLANE),
+    ("grpc.use_local_subchannel_pool", 1),  # a connection of its own, with its own certificate
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5000),
+]
+_REFUSALS: Final = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNAUTHENTICATED,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """What the mesh trusts, and the identifier of the key that signs now."""
+
+    roots_pem: bytes
+    signer_key_id: str
+
+
+def channel_credentials(identity: KeyedCertificate) -> grpc.ChannelCredentials:
+    """Mutual TLS with this identity. A channel keeps the credentials that it was made with: renewal needs a new one."""
+    return grpc.ssl_channel_credentials(identity.roots_pem, identity.key_pem, identity.chain_pem)
+
+
+def open_channel(
+    address: str, identity: KeyedCertificate, options: list[tuple[str, Any]] | None = None
+) -> grpc.aio.Channel:
+    """A connection of its own to the control plane at `host:port`, verified by the control plane's fixed name."""
+    return grpc.aio.secure_channel(address, channel_credentials(identity), [*_CHANNEL, *(options or [])])
+
+
+async def join(address: str, token_text: str, files: IdentityFiles) -> HostIdentity:
+    """Join the mesh at `host:port` by a token, keep what came of it and return it.
+
+    The key is on disk before the token is used, so a join whose answer was lost can be repeated. TokenError if the
+    token is refused, IdentityError if the control plane is not the token's, UnavailableError if nobody answers.
+    """
+    token = JoinToken.parse(token_text)
+    root = await fetch_root(address, token.root_fingerprint)
+    key = files.joining_key()
+    if key is None:
+        key = key_pem(new_key())
+        await asyncio.to_thread(files.save_joining_key, key)
+    request = pb.JoinRequest(token=token_text.strip(), csr_pem=_request(key), agent_version=__version__)
+    async with grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(root), _CHANNEL) as channel:
+        response = await _answer(calls.JOIN.call(channel)(request, timeout=_PATIENCE_S), address)
+    terms = HostTerms(trust_domain=response.trust.trust_domain, host=response.host, grants=tuple(response.grants))
+    identity = host_identity(key, response.certificate_chain_pem.encode(), response.trust.roots_pem.encode(), terms)
+    await asyncio.to_thread(files.save_host, identity)
+    await asyncio.to_thread(files.save_joining_key, None)
+    return identity
+
+
+async def fetch_root(address: str, root_fingerprint: str) -> bytes:
+    """The root (PEM) with this fingerprint, from the chain that `address` presents. IdentityError if it is not there.
+
+    Nothing is trusted by this: whoever is there must still prove a certificate of that root.
+    """
+    presented = await _presented_chain(address)
+    for der in presented:
+        certificate = x509.load_der_x509_certificate(der)
+        if fingerprint(certificate) == root_fingerprint:
+            return chain_pem([certificate])
+    raise IdentityError(
+        f"the control plane at {address} is not the one that made this join token (it shows another root), "
+        "or this is not its port for joining: check the address, or make a new token there"
+    )
+
+
+async def _presented_chain(address: str) -> list[bytes]:
+    """The certificates (DER) that a server shows, the leaf first, unverified."""
+    host, _, port = address.rpartition(":")
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])  # gRPC ends a connection that does not speak it
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            _, writer = await asyncio.open_connection(
+                host.strip("[]"), int(port), ssl=context, server_hostname=CONTROL_PLANE
+            )
+    except (OSError, ssl.SSLError, ValueError) as error:
+        raise UnavailableError(f"cannot reach the control plane at {address} to join: {error}") from error
+    try:
+        return _unverified_chain(writer.get_extra_info("ssl_object"))
+    finally:
+        writer.transport.abort()
+
+
+def _unverified_chain(connection: Any) -> list[bytes]:
+    """`SSLObject.get_unverified_chain` is public since Python 3.13; before, the object within has it."""
+    if hasattr(connection, "get_unverified_chain"):
+        return [bytes(der) for der in connection.get_unverified_chain()]
+    der = ssl._ssl.ENCODING_DER  # type: ignore[attr-defined]
+    return [certificate.public_bytes(der) for certificate in connection._sslobj.get_unverified_chain()]
+
+
+class CertificateClient:
+    """Asks for certificates as this host. Made anew when the host's identity is; `close` ends its connection."""
+
+    def __init__(self, address: str, host: HostIdentity) -> None:
+        self._address = address
+        self._host = host
+        self._channel = open_channel(address, host)
+
+    async def close(self, *, finish: bool = False) -> None:
+        """End the connection: at once, or with `finish` when the calls under way are done."""
+        await self._channel.close(_PATIENCE_S if finish else None)
+
+    async def sign(self, workload: WorkloadId) -> tuple[WorkloadIdentity, Trust]:
+        """A certificate for a new key of a workload. IdentityError if refused, UnavailableError if nobody answers."""
+        key = key_pem(new_key())
+        request = pb.SignRequest(
+            csr_pem=_request(key),
+            workload=workload.name,
+            namespace=workload.spiffe_id.namespace,
+            service_account=workload.spiffe_id.service_account,
+        )
+        response = await _answer(calls.SIGN.call(self._channel)(request, timeout=_PATIENCE_S), self._address)
+        trust = _trust(response.trust)
+        identity = workload_identity(key, response.certificate_chain_pem.encode(), trust.roots_pem)
+        return identity, trust
+
+    async def renew_host(self) -> tuple[HostIdentity, Trust]:
+        """A new key and certificate for this host. IdentityError if refused, UnavailableError if nobody answers."""
+        key = key_pem(new_key())
+        request = pb.RenewHostRequest(csr_pem=_request(key), agent_version=__version__)
+        response = await _answer(calls.RENEW_HOST.call(self._channel)(request, timeout=_PATIENCE_S), self._address)
+        trust = _trust(response.trust)
+        terms = HostTerms(trust_domain=self._host.trust_domain, host=self._host.host, grants=tuple(response.grants))
+        return host_identity(key, response.certificate_chain_pem.encode(), trust.roots_pem, terms), trust
+
+    async def watch_trust(self) -> AsyncGenerator[Trust, None]:
+        """The roots to trust, now and whenever they change. Ends with UnavailableError or IdentityError."""
+        stream = calls.WATCH_TRUST.call(self._channel)(pb.WatchTrustRequest())
+        try:
+            async for bundle in stream:
+                yield _trust(bundle)
+        except grpc.aio.AioRpcError as error:
+            raise _failure(error, self._address) from error
+        finally:
+            stream.cancel()
+        raise UnavailableError(f"the control plane at {self._address} ended the connection")
+
+
+def _request(key: bytes) -> str:
+    return build_request(load_key(key, "the new key")).decode()
+
+
+def _trust(bundle: pb.TrustBundle) -> Trust:
+    load_chain(bundle.roots_pem.encode(), "the roots that the control plane sent")
+    return Trust(roots_pem=bundle.roots_pem.encode(), signer_key_id=bundle.signer_key_id)
+
+
+async def _answer(call: Awaitable[T], address: str) -> T:
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise _failure(error, address) from error
+
+
+def _failure(error: grpc.aio.AioRpcError, address: str) -> UnavailableError | IdentityError:
+    """What a failed call means to the agent: nobody there, or an answer that is no."""
+    if error.code() not in _REFUSALS:
+        return UnavailableError(f"no answer from the control plane at {address}: {error.details()}")
+    reason = dict(error.trailing_metadata() or ()).get(REASON)
+    if reason is not None and reason in tuple(Refusal):
+        return TokenError(Refusal(str(reason)), str(error.details()))
+    return IdentityError(f"the control plane refuses: {error.details()}")
