@@ -1,0 +1,130 @@
+"""The HTTP connection manager, for each of the three directions in which a proxy serves HTTP.
+
+Invariant: what a caller claims about itself is believed only as far as its direction allows. A client certificate
+header (XFCC) that an application forges is dropped where it enters the mesh, and so is one that arrives without mutual
+TLS; one from a sidecar of the mesh is extended by what that sidecar's certificate says.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from envoy.config.core.v3.base_pb2 import DataSource
+from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
+from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
+from envoy.config.listener.v3.listener_components_pb2 import Filter
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
+from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors
+from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
+from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2 import Config as SetFilterState
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+    HttpFilter,
+    Rds,
+)
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import BoolValue
+
+from gossamer.compile.access_log import access_logs
+from gossamer.compile.draft import pack
+from gossamer.compile.policies.slots import http_filters
+from gossamer.compile.tls import HTTP_ALPN
+from gossamer.model.settings import MeshSettings
+
+ALPN_FILTER: Final = "gossamer.mesh_alpn"
+"""Name of the filter that marks upstream TLS as the mesh's HTTP. A route to a cluster whose TLS is not ISTIO_MUTUAL has
+to switch it off by this name (`FilterConfig(disabled=True)`), since it overrides the cluster's own ALPN."""
+MANAGER: Final = "envoy.filters.network.http_connection_manager"
+
+
+class Direction(StrEnum):
+    """Which way HTTP goes through the proxy."""
+
+    INBOUND = "inbound"
+    """To the workload: from sidecars, or in plaintext where PeerAuthentication lets it."""
+    OUTBOUND = "outbound"
+    """From the workload."""
+    GATEWAY = "gateway"
+    """From anywhere."""
+
+
+_XFCC: Final = {
+    Direction.INBOUND: HttpConnectionManager.APPEND_FORWARD,
+    Direction.OUTBOUND: HttpConnectionManager.SANITIZE,
+    Direction.GATEWAY: HttpConnectionManager.SANITIZE_SET,
+}
+
+
+def connection_manager(
+    direction: Direction, stat_prefix: str, routes: RouteConfiguration | str, settings: MeshSettings
+) -> Filter:
+    """The network filter that serves HTTP. `routes` is an inline table, or the name of one that comes by RDS.
+
+    Timeouts are the routes' own: streams may idle for ever, as Istio has it; headers have 10 s to arrive.
+    """
+    manager = HttpConnectionManager(
+        codec_type=HttpConnectionManager.AUTO,
+        stat_prefix=stat_prefix,
+        http_filters=_filters(direction),
+        use_remote_address=BoolValue(value=direction is Direction.GATEWAY),
+        forward_client_cert_details=_XFCC[direction],
+        server_header_transformation=HttpConnectionManager.PASS_THROUGH,
+        upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
+        normalize_path=BoolValue(value=True),
+        stream_idle_timeout=Duration(),
+        request_headers_timeout=Duration(seconds=10),
+        access_log=access_logs(settings),
+    )
+    if direction is not Direction.OUTBOUND:
+        manager.set_current_client_cert_details.CopyFrom(
+            HttpConnectionManager.SetCurrentClientCertDetails(subject=BoolValue(value=True), dns=True, uri=True)
+        )
+    if isinstance(routes, str):
+        manager.rds.CopyFrom(Rds(route_config_name=routes, config_source=_ads()))
+    else:
+        manager.route_config.CopyFrom(routes)
+    return Filter(name=MANAGER, typed_config=pack(manager))
+
+
+def _filters(direction: Direction) -> list[HttpFilter]:
+    """HTTP filters in the order in which a request meets them.
+
+    Policy first: nothing that answers by itself (CORS preflights, faults) does so for one who may not ask. CORS before
+    faults, since an aborted request must still be readable by the page that sent it. The ALPN mark has no order of its
+    own but must precede the router, which is the end of every chain. All are there from the start, though routes may
+    not use them, because a filter that came later would cost a new listener.
+    """
+    policy = [] if direction is Direction.OUTBOUND else http_filters()
+    routing = []
+    if direction is not Direction.INBOUND:
+        routing = [
+            _filter("envoy.filters.http.cors", Cors()),
+            _filter("envoy.filters.http.fault", HTTPFault()),
+            _filter(ALPN_FILTER, _mesh_alpn()),
+        ]
+    return [*policy, *routing, _filter("envoy.filters.http.router", Router())]
+
+
+def _mesh_alpn() -> SetFilterState:
+    """HTTP on the mesh's mutual TLS offers HTTP's names, so that a server that has to find out (an AUTO port) sees HTTP
+    and not just a TCP connection of the mesh."""
+    value = FilterStateValue(
+        object_key="envoy.network.application_protocols",
+        format_string=SubstitutionFormatString(text_format_source=DataSource(inline_string=",".join(HTTP_ALPN))),
+        shared_with_upstream=FilterStateValue.ONCE,
+    )
+    return SetFilterState(on_request_headers=[value])
+
+
+def _filter(name: str, config: Message) -> HttpFilter:
+    return HttpFilter(name=name, typed_config=pack(config))
+
+
+def _ads() -> ConfigSource:
+    return ConfigSource(
+        ads=AggregatedConfigSource(), resource_api_version=ApiVersion.V3, initial_fetch_timeout=Duration()
+    )
