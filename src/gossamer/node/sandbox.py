@@ -1,0 +1,329 @@
+"""Where sidecars and applications live: one warden per mesh and host, which holds their namespaces and processes.
+
+The agent never forks. It asks the warden, a small single-threaded process beside it, to make network namespaces and to
+start, signal and watch children; with namespaces, everything that the warden started ends with it, by the kernel's
+hand. What happens to the warden when its agent is gone is its `Lifeline`. Invariant: a child that this module names is
+running or has an exit status; process ids are never guessed from files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import stat
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from gossamer.core.errors import CaptureError, StateError, UnavailableError
+from gossamer.core.frozen import FrozenMap
+from gossamer.node.sandbox_protocol import NETWORKS, PROTOCOL, SOCKET
+
+_LINE_LIMIT: Final = 1 << 24
+
+
+class Lifeline(StrEnum):
+    """What the warden does when its agent is gone without a word (kill -9, a closed terminal)."""
+
+    DIE = "die"
+    """Ends everything: applications are asked first, then nothing is left."""
+    OUTLIVE = "outlive"
+    """Keeps everything running; the next agent with the same runtime folder adopts it."""
+
+
+class Isolation(StrEnum):
+    """What the children of a warden are kept apart by."""
+
+    ROOT = "root"
+    """Mount, pid and network namespaces that belong to the host's root."""
+    USER = "user"
+    """The same inside a user namespace of one's own: no privilege needed."""
+    NONE = "none"
+    """Plain processes on the host's network."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSettings:
+    """`runtime` is a folder of this mesh alone (made with mode 0700 when missing); applications never see it, nor
+    the folders in `hidden`."""
+
+    runtime: Path
+    isolation: Isolation = Isolation.NONE
+    lifeline: Lifeline = Lifeline.DIE
+    hidden: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A network namespace to make for one workload: no wire leads out of it, all that leaves goes to Envoy.
+
+    `addresses` are the workload's own (IPv4 and IPv6, without prefix), `search` the resolver's search list.
+    """
+
+    name: str
+    addresses: tuple[str, ...] = ("100.64.0.2", "fd00:6705::2")
+    search: tuple[str, ...] = ()
+    outbound_port: int = 15001
+    inbound_port: int = 15006
+    dns_port: int = 15053
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A process to start. `env` is its whole environment.
+
+    With `network`, it is confined: it lives in that network namespace and in user, mount and pid namespaces of its
+    own. With `enters`, it stays on the host's network but may open sockets in the workloads' (an Envoy). `log` takes
+    standard output and error (appended); None lends it the terminal of whoever started the warden. `user` is a login
+    name, for root only. `note` is given back to an agent that adopts the child.
+    """
+
+    argv: tuple[str, ...]
+    env: FrozenMap[str, str]
+    cwd: str = ""
+    log: Path | None = None
+    network: str = ""
+    enters: bool = False
+    user: str = ""
+    note: str = ""
+
+
+@dataclass(slots=True)
+class Child:
+    """A running or ended child. `pid` is its process id on the host; `returncode` as in subprocess: -9 is SIGKILL."""
+
+    name: str
+    pid: int
+    started: float
+    note: str
+    _sandbox: Sandbox
+    returncode: int | None = None
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def wait(self) -> int:
+        """Its return code, once it has ended. UnavailableError if the warden has gone."""
+        await self._ended.wait()
+        if self.returncode is None:
+            raise UnavailableError(f"lost sight of {self.name}: the warden has gone")
+        return self.returncode
+
+    async def signal(self, number: int) -> None:
+        """Send a signal; nothing if it has ended already."""
+        if self.returncode is None:
+            await self._sandbox.call("signal", name=self.name, signal=int(number))
+
+
+class Sandbox:
+    """The agent's side of its warden. Made by `open_sandbox`."""
+
+    def __init__(self, settings: SandboxSettings, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.settings = settings
+        self.adopted = False
+        """Whether the warden was there already, kept by an earlier agent."""
+        self.pid = 0
+        """Process id of the warden on the host."""
+        self.children: dict[str, Child] = {}
+        self.networks: frozenset[str] = frozenset()
+        self.gone = asyncio.Event()
+        """Set when the warden has ended, and with it everything it started."""
+        self._reader = reader
+        self._writer = writer
+        self._calls: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._next = 0
+        self._failure = ""
+        self._listener = asyncio.create_task(self._listen())
+
+    async def add_network(self, network: Network) -> Path:
+        """Make a workload's network namespace; returns the path by which Envoy (and only it) enters it.
+
+        One that exists already, left by an earlier agent, is kept. CaptureError if this host does not allow it.
+        """
+        if network.name not in self.networks:
+            document = {
+                "name": network.name,
+                "addresses": network.addresses,
+                "search": network.search,
+                "outbound_port": network.outbound_port,
+                "inbound_port": network.inbound_port,
+                "dns_port": network.dns_port,
+            }
+            await self.call("network_add", network=document)
+            self.networks |= {network.name}
+        return self.network_path(network.name)
+
+    def network_path(self, name: str) -> Path:
+        return self.settings.runtime / NETWORKS / name
+
+    async def remove_network(self, name: str) -> None:
+        """Let go of a network namespace; the kernel ends it with the last process in it."""
+        await self.call("network_remove", name=name)
+        self.networks -= {name}
+
+    async def spawn(self, name: str, command: Command) -> Child:
+        """Start a child under a name that no running child has. CaptureError, with the reason, if it cannot start."""
+        document = {
+            "argv": command.argv,
+            "env": dict(command.env),
+            "cwd": command.cwd,
+            "log": str(command.log) if command.log else "",
+            "network": command.network,
+            "enters": command.enters,
+            "user": command.user,
+            "note": command.note,
+        }
+        answer = await self.call("spawn", name=name, command=document)
+        child: Child = answer["child"]
+        return child
+
+    async def call(self, op: str, **fields: object) -> dict[str, Any]:
+        """One request to the warden and its answer. CaptureError if refused, UnavailableError if it has gone."""
+        if self.gone.is_set():
+            raise UnavailableError("the warden has gone; start the mesh again")
+        self._next += 1
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._calls[self._next] = future
+        self._writer.write(json.dumps({"id": self._next, "op": op, **fields}).encode() + b"\n")
+        return await future
+
+    async def close(self) -> None:
+        """End the warden and all that it started, at once; end children gracefully before."""
+        with contextlib.suppress(UnavailableError):
+            await self.call("close")
+        await self.gone.wait()
+        await self.detach()
+
+    async def detach(self) -> None:
+        """Let go of the warden: what happens to it is its lifeline."""
+        self._writer.close()
+        await asyncio.wait([self._listener])
+
+    async def _listen(self) -> None:
+        try:
+            while line := await self._reader.readline():
+                message = json.loads(line)
+                if "event" in message:
+                    self._take_event(message)
+                else:
+                    self._take_answer(message)
+        except (ConnectionError, ValueError):
+            pass
+        finally:
+            self._lose()
+
+    def _take_event(self, message: dict[str, Any]) -> None:
+        if message["event"] == "failed":
+            self._failure = message["reason"]
+        elif message["event"] == "exited" and message["name"] in self.children:
+            child = self.children.pop(message["name"])
+            child.returncode = message["returncode"]
+            child._ended.set()
+
+    def _take_answer(self, message: dict[str, Any]) -> None:
+        future = self._calls.pop(message["id"], None)
+        if future is None or future.done():
+            return
+        if "error" in message:
+            future.set_exception(CaptureError(message["error"]))
+            return
+        answer = message["ok"]
+        if "child" in answer:  # learnt here, before its end can be read from the next line
+            answer["child"] = self._learn(answer["child"])
+        future.set_result(answer)
+
+    def _learn(self, answer: Mapping[str, Any]) -> Child:
+        child = Child(
+            name=answer["name"], pid=answer["pid"], started=answer["started"], note=answer["note"], _sandbox=self
+        )
+        self.children[child.name] = child
+        return child
+
+    def _lose(self) -> None:
+        self.gone.set()
+        for child in self.children.values():
+            child._ended.set()
+        for future in self._calls.values():
+            if not future.done():
+                future.set_exception(UnavailableError(self._failure or "the warden has gone; start the mesh again"))
+        self._calls.clear()
+
+    async def greet(self) -> None:
+        """Learn what runs already. CaptureError if the warden speaks another protocol."""
+        answer = await self.call("hello")
+        if answer["protocol"] != PROTOCOL:
+            raise CaptureError("the warden that runs is of another version; stop the mesh, then start it again")
+        self.pid = answer["pid"]
+        self.networks = frozenset(answer["networks"])
+        for child in answer["children"]:
+            self._learn(child)
+
+
+async def open_sandbox(settings: SandboxSettings) -> Sandbox:
+    """The warden of this runtime folder: the one that runs, adopted, else a new one.
+
+    CaptureError if this host does not allow the isolation asked for (try the next), StateError if the folder is not
+    ours alone.
+    """
+    secure_folder(settings.runtime)
+    path = settings.runtime / SOCKET
+    if len(os.fsencode(path)) > 100:
+        raise StateError(f"{path} is too long for a socket's name (100 bytes); choose a shorter runtime folder")
+    sandbox = await _adopt(settings, path)
+    if sandbox is None:
+        sandbox = await _start(settings)
+    try:
+        await sandbox.greet()
+    except UnavailableError as error:
+        await sandbox.detach()
+        raise CaptureError(str(error)) from error
+    return sandbox
+
+
+def secure_folder(path: Path) -> None:
+    """Make a folder with mode 0700, or see that it has it already and is ours. StateError otherwise."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise StateError(f"{path} must be a folder of yours; it belongs to user id {found.st_uid}")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        path.chmod(0o700)
+
+
+async def _adopt(settings: SandboxSettings, path: Path) -> Sandbox | None:
+    try:
+        reader, writer = await asyncio.open_unix_connection(path, limit=_LINE_LIMIT)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    sandbox = Sandbox(settings, reader, writer)
+    sandbox.adopted = True
+    return sandbox
+
+
+async def _start(settings: SandboxSettings) -> Sandbox:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        document = {
+            "runtime": str(settings.runtime),
+            "isolation": settings.isolation.value,
+            "lifeline": settings.lifeline.value,
+            "hidden": [str(path) for path in settings.hidden],
+            "control": theirs.fileno(),
+        }
+        starter = await asyncio.create_subprocess_exec(
+            # -P: never import from the current folder, which may be anybody's
+            sys.executable,
+            "-P",
+            "-m",
+            "gossamer.node.sandbox_warden",
+            json.dumps(document),
+            pass_fds=[theirs.fileno()],
+        )
+    reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_LINE_LIMIT)
+    sandbox = Sandbox(settings, reader, writer)
+    await starter.wait()
+    return sandbox
