@@ -56,3 +56,29 @@ class FrozenMap(Mapping[K, V_co]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (FrozenMap, (self._data,))
+
+
+class Value:
+    """Base of frozen dataclasses made with `eq=False` that are compared often: the hash is kept, and equality looks at
+    identity first, then at type, hash and fields."""
+
+    __slots__ = ("_kept_hash",)
+    _kept_hash: int
+
+    def _fields(self) -> tuple[Any, ...]:
+        return tuple([getattr(self, name) for name in self.__dataclass_fields__])  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        try:
+            return self._kept_hash
+        except AttributeError:
+            value = hash(self._fields())
+            object.__setattr__(self, "_kept_hash", value)
+            return value
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if type(other) is not type(self):
+            return NotImplemented
+        return hash(self) == hash(other) and self._fields() == other._fields()
