@@ -126,6 +126,8 @@ class Sandbox:
         self.settings = settings
         self.adopted = False
         """Whether the warden was there already, kept by an earlier agent."""
+        self.isolation = settings.isolation
+        """Of the warden that runs, which an earlier agent may have chosen."""
         self.pid = 0
         """Process id of the warden on the host."""
         self.children: dict[str, Child] = {}
@@ -258,6 +260,7 @@ class Sandbox:
         if answer["protocol"] != PROTOCOL:
             raise CaptureError("the warden that runs is of another version; stop the mesh, then start it again")
         self.pid = answer["pid"]
+        self.isolation = Isolation(answer["isolation"])
         self.networks = frozenset(answer["networks"])
         for child in answer["children"]:
             self._learn(child)

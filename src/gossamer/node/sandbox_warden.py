@@ -194,6 +194,7 @@ class Warden:
         return {
             "protocol": PROTOCOL,
             "pid": host_pid(),
+            "isolation": self._settings.isolation,
             "networks": sorted(self._networks.names),
             "children": [_view(entry) for entry in self._entries.values() if entry.running],
         }

@@ -1,0 +1,117 @@
+"""One workload's capture, whichever way this host allows: what Envoy is told, and what the application is given.
+
+Invariant: everything that a peer or Envoy's configuration names (paths, addresses, ports) is the same after a restart.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from gossamer.core.errors import CaptureError
+from gossamer.core.frozen import FrozenMap
+from gossamer.model.proxy import Capture, CaptureMode
+from gossamer.node.capture.environment import explicit_environment, short_name
+from gossamer.node.capture.ports import LOOPBACK, SHARED, Ports
+from gossamer.node.sandbox import Network, Sandbox
+
+_OWN_SIX: Final = ipaddress.IPv6Address("fd00:6705::")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureRequest:
+    """A workload to capture.
+
+    `ports` are those that it serves, `mesh_address` the host's address that peers dial, `services` the
+    `hostname:port`s that it may call (for explicit capture alone), `search` the resolver's search list.
+    """
+
+    namespace: str
+    name: str
+    ports: tuple[int, ...] = ()
+    mesh_address: str = "127.0.0.1"
+    services: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captured:
+    """The result: `capture` is what compiles Envoy's configuration; `network` and `environment` start the application.
+
+    `addresses` are what the application sees as its own, unique on this host. `environment` is to be laid over the
+    application's own; `network` is for `sandbox.Command`, empty when explicit.
+    """
+
+    capture: Capture
+    addresses: tuple[str, ...] = ()
+    network: str = ""
+    environment: FrozenMap[str, str] = field(default_factory=FrozenMap)
+
+
+class Capturer:
+    """Captures workloads on one host, all in the same way."""
+
+    def __init__(self, sandbox: Sandbox, mode: CaptureMode, ports: Ports) -> None:
+        self.sandbox = sandbox
+        self.mode = mode
+        self._ports = ports
+
+    async def add(self, request: CaptureRequest) -> Captured:
+        """Capture a workload. CaptureError if this host refuses or has no free port."""
+        mesh_ports = FrozenMap(
+            (port, self._ports.allocate(f"{request.key}/mesh/{port}", request.mesh_address)) for port in request.ports
+        )
+        base = Capture(mode=self.mode, mesh_address=request.mesh_address, mesh_ports=mesh_ports)
+        if self.mode is CaptureMode.EXPLICIT:
+            return self._explicit(request, base)
+        own = ipaddress.IPv4Address(self._ports.address(f"{request.key}/own", SHARED))
+        addresses = (str(own), str(_OWN_SIX + int(own)))
+        network = Network(name=request.key, addresses=addresses, search=request.search)
+        path = await self.sandbox.add_network(network)
+        capture = replace(base, network_namespace=str(path), application_address="127.0.0.1", dns=True)
+        return Captured(capture=capture, addresses=addresses, network=request.key)
+
+    def _explicit(self, request: CaptureRequest, base: Capture) -> Captured:
+        address = self._ports.address(f"{request.key}/loopback", LOOPBACK)
+        proxy_port = self._ports.allocate(f"{request.key}/proxy", address)
+        outbound = self._outbound(request, address)
+        capture = replace(
+            base,
+            address=address,
+            application_address=address,
+            http_proxy_port=proxy_port,
+            outbound_ports=outbound,
+        )
+        names = {
+            name: (address, port)
+            for service, port in outbound.items()
+            if (name := short_name(service.rpartition(":")[0], request.namespace))
+        }
+        variables = explicit_environment(address, request.ports, proxy_port, names)
+        return Captured(capture=capture, addresses=(address,), environment=FrozenMap(variables))
+
+    def _outbound(self, request: CaptureRequest, address: str) -> FrozenMap[str, int]:
+        services = sorted(set(request.services))
+        for service in services:
+            if not service.rpartition(":")[2].isdigit():
+                raise CaptureError(f"{service!r} is no service port: hostname:port is wanted")
+        return FrozenMap(
+            (service, self._ports.allocate(f"{request.key}/outbound/{service}", address)) for service in services
+        )
+
+    async def remove(self, key: str) -> None:
+        """Let go of a workload for good (`CaptureRequest.key`); its ports may be given to others."""
+        if self.mode is CaptureMode.TRANSPARENT:
+            await self.sandbox.remove_network(key)
+        self._ports.release(f"{key}/")
+
+    async def remove_all_but(self, keys: Iterable[str]) -> None:
+        """Let go of what an earlier agent left and this one does not want."""
+        for key in sorted(self.sandbox.networks - set(keys)):
+            await self.remove(key)
