@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from gossamer.demo.bookinfo.settings import load_settings
 from tests.demo.farside import Said, far_side
 from tests.demo.running import Running, await_listening, bookshop, spawn, started, upstream_env
 
@@ -347,6 +348,19 @@ def test_a_service_listens_where_and_as_what_flags_and_environment_say() -> None
     with started("reviews", "--version", "v1", "--podname", "named", env=env) as reviews:
         body = get(reviews, "/reviews/0").json()
         assert (body["podname"], body["version"]) == ("named", "v1")
+
+
+@pytest.mark.parametrize(
+    ("environ", "host"),
+    [
+        ({}, "0.0.0.0"),
+        ({"HOST": "127.0.0.5"}, "127.0.0.5"),
+        ({"HOST": "::1"}, "::1"),
+        ({"HOST": "x86_64-linux"}, "0.0.0.0"),
+    ],
+)
+def test_a_host_that_is_no_address_is_not_meant_for_us(environ: dict[str, str], host: str) -> None:
+    assert load_settings(["details"], environ).host == host
 
 
 def test_a_wrong_command_and_a_taken_port_are_told_apart() -> None:

@@ -6,6 +6,7 @@ The variables are those that the public Bookinfo images read, so that their depl
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,6 +14,8 @@ from typing import Literal
 Service = Literal["productpage", "details", "reviews", "ratings"]
 SERVICES: tuple[Service, ...] = ("productpage", "details", "reviews", "ratings")
 DEFAULT_PORT = 9080
+ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - a workload serves its pod's address, whichever that is
+_ADDRESS = re.compile(r"[0-9a-fA-F.:]+|localhost")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +23,7 @@ class Settings:
     """One service: where it listens (port 0: any free one), who it says it is, and where it finds the others."""
 
     service: Service
-    host: str = "0.0.0.0"  # noqa: S104 - a container's port is published on all its addresses
+    host: str = ALL_ADDRESSES
     port: int = DEFAULT_PORT
     version: str = "v1"
     podname: str
@@ -37,10 +40,16 @@ def _base_url(environ: Mapping[str, str], service: str) -> str:
     return f"http://{host}.{domain}:{port}" if domain else f"http://{host}:{port}"
 
 
+def _host(environ: Mapping[str, str]) -> str:
+    # Some shells and toolchains export HOST as the name of the machine or of a compiler's target.
+    host = environ.get("HOST", "")
+    return host if _ADDRESS.fullmatch(host) else ALL_ADDRESSES
+
+
 def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m gossamer.demo.bookinfo", description="One service of Bookinfo.")
     parser.add_argument("service", choices=SERVICES)
-    parser.add_argument("--host", default=environ.get("HOST") or "0.0.0.0", help="address (default: %(default)s)")  # noqa: S104
+    parser.add_argument("--host", default=_host(environ), help="address (default: %(default)s)")
     parser.add_argument(
         "--port", type=int, default=environ.get("PORT") or DEFAULT_PORT, help="0 takes any free one (default: 9080)"
     )
