@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Protocol
 
 from cryptography import x509
@@ -68,6 +69,7 @@ def host_of(connection: Connection, trust_domain: str) -> HostPeer:
     raise IdentityError(f"{_named(peer)} is a workload; this needs the certificate that its host got by joining")
 
 
+@lru_cache(maxsize=4096)
 def read_peer(pem: bytes, trust_domain: str) -> WorkloadPeer | HostPeer:
     """The workload or host that a certificate names; by exactly one URI, as the SPIFFE specification demands."""
     try:

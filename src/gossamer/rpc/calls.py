@@ -48,7 +48,7 @@ class Unary(_Method[Q, R]):
 
 
 class ServerStream(_Method[Q, R]):
-    """One request, a stream of responses."""
+    """One request, a stream of responses. grpc.aio wants an async generator function, by itself or a bound method."""
 
     def serve(self, function: Callable[[Q, Context], AsyncIterator[R]]) -> grpc.RpcMethodHandler[Q, R]:
         return grpc.unary_stream_rpc_method_handler(cast(Any, function), *self._codecs())
@@ -58,7 +58,7 @@ class ServerStream(_Method[Q, R]):
 
 
 class Duplex(_Method[Q, R]):
-    """A stream of requests, a stream of responses."""
+    """A stream of requests, a stream of responses; served by an async generator function, as a `ServerStream` is."""
 
     def serve(self, function: Callable[[AsyncIterable[Q], Context], AsyncIterator[R]]) -> grpc.RpcMethodHandler[Q, R]:
         return grpc.stream_stream_rpc_method_handler(cast(Any, function), *self._codecs())
