@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
-from gossamer.core.resources import CLUSTER, LISTENER, TYPES, Resource, Table
+from gossamer.core.resources import CLUSTER, ENDPOINT, LISTENER, TYPES, Resource, Table
 from gossamer.xds.messages import WILDCARD, Batch, Rejection, Request
 
 Tables = tuple[Table, ...]
@@ -43,7 +43,7 @@ class Channel:
     """State of one type. Nothing is answered until `goal` is known (not None)."""
 
     __slots__ = (
-        "adopted", "behind", "flights", "goal", "greet", "initial", "names", "rejected", "started", "type_url",
+        "adopted", "behind", "flights", "fresh", "goal", "greet", "initial", "names", "rejected", "started", "type_url",
         "wildcard",
     )  # fmt: skip
 
@@ -57,17 +57,15 @@ class Channel:
         self.initial: Mapping[str, str] = {}
         self.greet = False
         """Whether the client waits for a first response, even an empty one."""
+        self.fresh = False
+        """Whether the client holds nothing and everything it wants is to be sent; `behind` is empty then."""
         self.behind: dict[str, Behind] = {}
         self.flights: dict[str, Flight] = {}
         self.rejected: dict[str, Rejection] = {}
 
     def goal_of(self, name: str) -> Resource | None:
         """What the client should have under this name, or None."""
-        for table in self.goal or ():
-            found = table.get(name)
-            if found is not None:
-                return found
-        return None
+        return find(self.goal, name)
 
     def wants(self, name: str) -> bool:
         return self.wildcard or name in self.names
@@ -136,6 +134,10 @@ class Channel:
     def adopt(self, now: float) -> list[str]:
         """Compare what a new stream's client holds with the goal; returns the names that it holds and should not."""
         self.adopted = True
+        simple = not self.names if self.type_url == CLUSTER else self.type_url == ENDPOINT
+        if simple and not (self.initial or self.behind):
+            self.fresh = True  # these wait for nothing: no need to go through them one by one
+            return []
         held, self.initial = dict(self.initial), {}
         asked = (name for table in self.goal or () for name in table) if self.wildcard else iter(())
         for name in (*asked, *sorted(self.names)) if self.names else asked:
@@ -167,7 +169,7 @@ class Channel:
 
     def _differ(self, name: str, before: Tables | None, now: float) -> None:
         entry, goal = self.behind.get(name), self.goal_of(name)
-        told = entry.told if entry is not None else _find(before, name)
+        told = entry.told if entry is not None else find(before, name)
         if entry is None:
             if told != goal:
                 self.behind[name] = Behind(told, now)
@@ -181,6 +183,8 @@ class Channel:
     def take_off(self, nonce: str, batch: Batch, now: float) -> None:
         """Note that `batch` is on its way: its names are no longer behind."""
         flight = self.flights[nonce] = Flight(batch, now)
+        if not self.behind:
+            return
         for name in (*batch.by_name, *batch.removed):
             entry = self.behind.pop(name, None)
             told = entry.told if entry is not None else None
@@ -229,7 +233,8 @@ class Channel:
             yield from flight.batch.resources
 
 
-def _find(tables: Tables | None, name: str) -> Resource | None:
+def find(tables: Tables | None, name: str) -> Resource | None:
+    """The resource of this name, or None."""
     return next((table[name] for table in tables or () if name in table), None)
 
 

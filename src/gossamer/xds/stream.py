@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from gossamer.core.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, Reference, Resource, Resources
 from gossamer.xds.batches import Batches
-from gossamer.xds.channel import Channel, Flight, Tables
+from gossamer.xds.channel import Channel, Flight, Tables, find
 from gossamer.xds.messages import Batch, Rejection, Request, Response
 from gossamer.xds.ordering import GATE_S, Draining, Gates, drain_after, endpoint_names
 from gossamer.xds.wire import empty_assignment
@@ -68,6 +68,7 @@ class Stream:
             self._land(channel, request, now)
         if not channel.started or request.subscribe or request.unsubscribe:
             channel.subscribe(request, now)
+            channel.names = self._batches.intern(channel.names)
         return self._advance(now)
 
     def offer(self, resources: Resources, now: float) -> list[Response]:
@@ -139,7 +140,7 @@ class Stream:
         out: list[Response] = []
         for type_url in (*_ORDER, *(self.channels.keys() - set(_ORDER))):
             channel = self.channels.get(type_url)
-            if channel is not None and channel.adopted and (channel.behind or channel.greet):
+            if channel is not None and channel.adopted and (channel.behind or channel.greet or channel.fresh):
                 out += self._due(channel, gates)
         self._deadline = min(gates.ends, default=None)
         return out
@@ -174,9 +175,9 @@ class Stream:
         """Responses of one type; a cluster's endpoints come with it."""
         if len(channel.flights) >= WINDOW:
             return
+        batches = self._everything(channel) if channel.fresh else []
         together, alone, removed = self._select(channel, gates)
-        batches: list[Batch] = []
-        if together or removed or not channel.behind:
+        if together or removed or (channel.greet and not (batches or channel.behind)):
             batches += self._batches.split(channel.type_url, together, removed)
         for resource in alone:
             batches += self._batches.split(channel.type_url, (resource,))
@@ -185,6 +186,12 @@ class Stream:
             yield self._send(channel, batch, gates.now)
             if channel.type_url == CLUSTER:
                 yield from self._follow(batch, gates.now)
+
+    def _everything(self, channel: Channel) -> list[Batch]:
+        channel.fresh = False
+        pick = find if self._partial or channel.type_url != ENDPOINT else _find_endpoints
+        names = None if channel.wildcard else channel.names
+        return self._batches.whole(channel.type_url, channel.goal or (), names, pick)
 
     def _select(self, channel: Channel, gates: Gates) -> tuple[list[Resource], list[Resource], list[str]]:
         together: list[Resource] = []
@@ -229,3 +236,7 @@ class Stream:
         nonce = f"{self._nonces:x}"
         channel.take_off(nonce, batch, now)
         return Response(batch=batch, nonce=nonce)
+
+
+def _find_endpoints(goal: Tables, name: str) -> Resource:
+    return find(goal, name) or empty_assignment(name)
