@@ -1,19 +1,214 @@
 """What a sidecar serves: its workload's ports, as they are captured (15006) or bound for other sidecars (mesh ports).
 
 Invariant: no byte reaches the application but through a chain that asks its PeerAuthentication's kind of TLS and holds
-the policy slots, unknown ports included.
+the policy slots, unknown ports included. A mesh port takes what its workload's port takes: PeerAuthentication means the
+same in every capture mode, so STRICT is what refuses plaintext there too.
 """
 
 from __future__ import annotations
 
-from gossamer.compile.draft import Draft
+from collections.abc import Iterable
+from typing import Final
+
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFlagFilter
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.address_pb2 import Address, SocketAddress
+from envoy.config.core.v3.base_pb2 import TrafficDirection
+from envoy.config.listener.v3.listener_components_pb2 import (
+    FilterChain,
+    FilterChainMatch,
+    ListenerFilter,
+    ListenerFilterChainMatchPredicate,
+)
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector
+from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
+from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
+from envoy.type.v3.range_pb2 import Int32Range
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import UInt32Value
+
+from gossamer.compile.access_log import access_logs
+from gossamer.compile.draft import Draft, pack, references
+from gossamer.compile.inbound_chains import ChainCompiler, ServedPort, tcp_proxy
+from gossamer.compile.inbound_clusters import PASSTHROUGH, inbound_cluster, passthrough_cluster, port_cluster
+from gossamer.compile.policies.ports import local_ports
+from gossamer.compile.policies.revision import compile_revisions
+from gossamer.compile.policies.slots import HTTP_SLOTS, TCP_SLOTS, compile_slots, slot_references
+from gossamer.core.ids import Origin
 from gossamer.core.memo import Memo
+from gossamer.core.resources import CLUSTER, LISTENER
+from gossamer.model.proxy import CaptureMode, ProxyType
+from gossamer.model.service import Protocol
+from gossamer.model.settings import MeshSettings
 from gossamer.model.view import ProxyView
+
+INBOUND_PORT: Final = 15006
+BLACK_HOLE: Final = "BlackHoleCluster"
+"""The outbound side's cluster that leads nowhere."""
+_TLS_INSPECTOR: Final = "envoy.filters.listener.tls_inspector"
+_HTTP_INSPECTOR: Final = "envoy.filters.listener.http_inspector"
 
 
 def compile_inbound(view: ProxyView, memo: Memo) -> tuple[Draft, ...]:
     """The listeners, clusters and policy slots (ECDS) of a sidecar's inbound side; routes stand inline.
 
-    Every draft states its references. `memo` shares what proxies with equal policies have in common (the slots).
+    A gateway has the slots alone: its listeners are its servers'. Every draft states its references. `memo` shares the
+    slots among proxies with equal policies.
     """
-    raise NotImplementedError
+    slots = memo(compile_slots, view.policies, local_ports(view.proxy))
+    if view.proxy.type is ProxyType.ROUTER:
+        return slots
+    compiler = ChainCompiler(view.settings, memo(compile_revisions, view.policies))
+    return (*slots, *_clusters(view), *_listeners(view, compiler))
+
+
+def _listeners(view: ProxyView, compiler: ChainCompiler) -> list[Draft]:
+    capture = view.proxy.capture
+    known = {port.number: port.protocol for port in view.inbound}
+    found = []
+    if capture.mode is CaptureMode.TRANSPARENT:
+        found.append(_captured(view, known, compiler))
+    for number in sorted(capture.mesh_ports):
+        port = _served(view, number, known.get(number, Protocol.AUTO), matched=False)
+        address = SocketAddress(
+            address=capture.mesh_address or "0.0.0.0",  # noqa: S104 - as the host's agent chose
+            port_value=capture.mesh_ports[number],
+        )
+        found.append(_draft(view, _listener(f"meshInbound|{number}", address, [port], compiler, view.settings)))
+    return found
+
+
+def _captured(view: ProxyView, known: dict[int, Protocol], compiler: ChainCompiler) -> Draft:
+    """15006: all connections to the workload that the kernel redirects, whatever port they were for."""
+    served = [_served(view, number, protocol) for number, protocol in known.items()]
+    served += [
+        _served(view, number, Protocol.AUTO, cluster=PASSTHROUGH)
+        for number in sorted(view.policies.peer.ports)
+        if number not in known
+    ]
+    served.append(_served(view, 0, Protocol.AUTO, cluster=PASSTHROUGH))
+    address = SocketAddress(
+        address="0.0.0.0",  # noqa: S104 - redirected connections arrive at any address
+        port_value=INBOUND_PORT,
+        network_namespace_filepath=view.proxy.capture.network_namespace,
+    )
+    listener = _listener("virtualInbound", address, served, compiler, view.settings)
+    listener.filter_chains.insert(0, _loop_chain(view.settings))
+    listener.listener_filters.insert(0, _listener_filter("envoy.filters.listener.original_dst", OriginalDst()))
+    return _draft(view, listener)
+
+
+def _served(view: ProxyView, number: int, protocol: Protocol, *, cluster: str = "", matched: bool = True) -> ServedPort:
+    return ServedPort(
+        number=number,
+        protocol=protocol,
+        accepts=view.policies.peer.on(number),
+        cluster=cluster or port_cluster(number),
+        matched=matched,
+    )
+
+
+def _loop_chain(settings: MeshSettings) -> FilterChain:
+    """A connection to 15006 itself would be sent to where it was dialled: here, for ever."""
+    match = FilterChainMatch(destination_port=UInt32Value(value=INBOUND_PORT))
+    return FilterChain(
+        name="virtualInbound-blackhole", filter_chain_match=match, filters=[tcp_proxy(BLACK_HOLE, settings)]
+    )
+
+
+def _listener(
+    name: str, address: SocketAddress, served: list[ServedPort], compiler: ChainCompiler, settings: MeshSettings
+) -> Listener:
+    refused = access_logs(settings)
+    for log in refused:  # what no chain takes has no connection manager to log it
+        log.filter.CopyFrom(AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["NR"])))
+    timeout = Duration()
+    timeout.FromMicroseconds(round(settings.protocol_detection_timeout * 1e6))
+    return Listener(
+        name=name,
+        address=Address(socket_address=address),
+        traffic_direction=TrafficDirection.INBOUND,
+        listener_filters=_inspectors(served),
+        listener_filters_timeout=timeout,
+        continue_on_listener_filters_timeout=True,
+        filter_chains=[chain for port in served for chain in compiler.compile(port)],
+        access_log=refused,
+    )
+
+
+def _inspectors(served: list[ServedPort]) -> list[ListenerFilter]:
+    """The filters that look at a connection's first bytes, switched off on ports that have no need: there a server may
+    speak first."""
+    found = []
+    for name, config, needing in (
+        (_TLS_INSPECTOR, TlsInspector(), [port for port in served if port.sniffs_tls]),
+        (_HTTP_INSPECTOR, HttpInspector(), [port for port in served if port.sniffs_http]),
+    ):
+        if needing:
+            found.append(_listener_filter(name, config, _unless(served, needing)))
+    return found
+
+
+def _unless(served: list[ServedPort], needing: list[ServedPort]) -> ListenerFilterChainMatchPredicate | None:
+    """Matches the ports that are not among `needing`. None when all are."""
+    if len(needing) == len(served):
+        return None
+    numbers = {port.number for port in needing}
+    if 0 not in numbers:
+        return ListenerFilterChainMatchPredicate(not_match=_on(numbers))
+    return _on({port.number for port in served} - numbers)
+
+
+def _on(numbers: Iterable[int]) -> ListenerFilterChainMatchPredicate:
+    parts = [
+        ListenerFilterChainMatchPredicate(destination_port_range=Int32Range(start=number, end=number + 1))
+        for number in sorted(numbers)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    rules = ListenerFilterChainMatchPredicate.MatchSet(rules=parts)
+    return ListenerFilterChainMatchPredicate(or_match=rules)
+
+
+def _listener_filter(
+    name: str, config: Message, disabled: ListenerFilterChainMatchPredicate | None = None
+) -> ListenerFilter:
+    return ListenerFilter(name=name, typed_config=pack(config), filter_disabled=disabled)
+
+
+def _draft(view: ProxyView, listener: Listener) -> Draft:
+    names = {*_cluster_names(view), *([BLACK_HOLE] if view.proxy.capture.mode is CaptureMode.TRANSPARENT else [])}
+    return Draft(
+        type_url=LISTENER,
+        name=listener.name,
+        message=listener,
+        references=references(CLUSTER, names) | slot_references(*HTTP_SLOTS, *TCP_SLOTS),
+        origins=_origins(view),
+    )
+
+
+def _clusters(view: ProxyView) -> list[Draft]:
+    capture, settings = view.proxy.capture, view.settings
+    protocols = dict.fromkeys(capture.mesh_ports, Protocol.AUTO)
+    protocols |= {port.number: port.protocol for port in view.inbound}
+    clusters = [inbound_cluster(number, protocols[number], capture, settings) for number in sorted(protocols)]
+    if capture.mode is CaptureMode.TRANSPARENT:
+        clusters.append(passthrough_cluster(capture, settings))
+    return [_cluster_draft(cluster, _origins(view)) for cluster in clusters]
+
+
+def _cluster_draft(cluster: Cluster, origins: tuple[Origin, ...]) -> Draft:
+    return Draft(type_url=CLUSTER, name=cluster.name, message=cluster, references=frozenset(), origins=origins)
+
+
+def _cluster_names(view: ProxyView) -> set[str]:
+    names = {port_cluster(number) for number in (*view.proxy.capture.mesh_ports, *(p.number for p in view.inbound))}
+    return names | ({PASSTHROUGH} if view.proxy.capture.mode is CaptureMode.TRANSPARENT else set())
+
+
+def _origins(view: ProxyView) -> tuple[Origin, ...]:
+    """Whose ports these are, and who says what they accept."""
+    services = [service.origin for port in view.inbound for service, _ in port.services if service.origin]
+    return tuple(dict.fromkeys([*view.policies.peer.origins, *services]))

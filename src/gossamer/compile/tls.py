@@ -65,9 +65,9 @@ holds up nothing else; the mesh's own identity is waited for without end, since 
 def mesh_alpn(protocol: Protocol) -> tuple[str, ...]:
     """What a client offers to a port of this protocol over the mesh's mutual TLS.
 
-    Istio's names, by which a server tells mesh traffic from the application's own TLS and HTTP from TCP. Only such
-    names: none of them is negotiated, so the server finds the HTTP version by looking. For AUTO it is what a TCP connection
-    offers; HTTP requests override it (`hcm`).
+    Istio's names, by which a server tells mesh traffic from the application's own TLS, and HTTP from TCP. Only such
+    names: none of them is negotiated, so the server finds the HTTP version by looking. For AUTO it is what a TCP
+    connection offers; HTTP requests override it (`hcm`).
     """
     if protocol.is_http2:
         return HTTP2_ALPN

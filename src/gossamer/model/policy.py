@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gossamer.api.authorization_policy import AuthorizationPolicy
-from gossamer.core.frozen import FrozenMap
+from gossamer.api.authorization_policy import AuthorizationPolicy, Rule
+from gossamer.core.frozen import FrozenMap, Value
 from gossamer.core.ids import Origin
 
 
@@ -21,8 +21,8 @@ class MutualTls(StrEnum):
     DISABLE = "DISABLE"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerPolicy:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PeerPolicy(Value):
     """The merged PeerAuthentication of one workload: mesh < namespace < workload < port."""
 
     default: MutualTls = MutualTls.PERMISSIVE
@@ -30,20 +30,41 @@ class PeerPolicy:
     origins: tuple[Origin, ...] = ()
 
     def on(self, port: int) -> MutualTls:
+        """What the workload's port of this number accepts."""
         return self.ports.get(port, self.default)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SelectedPolicy:
-    """One AuthorizationPolicy that selects the workload. `fail_closed`: it was not valid and now denies everything."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SelectedPolicy(Value):
+    """One AuthorizationPolicy that selects the workload. `fail_closed`: it was not valid and now denies."""
 
     origin: Origin
     spec: AuthorizationPolicy
     fail_closed: bool = False
 
+    @property
+    def namespace(self) -> str:
+        return self.origin.resource.namespace
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkloadPolicies:
+    @property
+    def name(self) -> str:
+        return self.origin.resource.name
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules; one that matches everything for a policy that fails closed and has none."""
+        return self.spec.rules or ((Rule(),) if self.fail_closed else ())
+
+    def rule_name(self, index: int) -> str:
+        """The name, as Istio writes it, by which a verdict on the wire names one rule. Other kinds that fail closed
+        stand beside AuthorizationPolicies of the same name, so theirs say which kind they are."""
+        kind = self.origin.resource.kind
+        word = "policy" if kind == "AuthorizationPolicy" else kind.lower()
+        return f"ns[{self.namespace}]-{word}[{self.name}]-rule[{index}]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WorkloadPolicies(Value):
     """All that decides who may call one workload, in Istio's order: deny before allow; each group sorted by
     namespace and name (root namespace's first). Later groups (custom, audit, JWT) join here."""
 

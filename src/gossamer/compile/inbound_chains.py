@@ -1,0 +1,187 @@
+"""The filter chains of one inbound port: which connections it takes, and what they pass through.
+
+Invariant: every chain that leads to the application holds the policy slots of its kind. Which chains there are depends
+on the port's protocol and on what its PeerAuthentication accepts, and the conditions of any two differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from envoy.config.core.v3.base_pb2 import Metadata, TransportSocket
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, FilterChainMatch
+from envoy.config.route.v3.route_components_pb2 import RetryPolicy, Route, RouteAction, RouteMatch, VirtualHost
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
+
+from gossamer.compile.access_log import access_logs
+from gossamer.compile.draft import pack
+from gossamer.compile.hcm import Direction, connection_manager
+from gossamer.compile.policies.revision import Revisions
+from gossamer.compile.policies.slots import network_filters
+from gossamer.compile.tls import HTTP_PEER_ALPN, PEER_ALPN, TCP_ALPN, mesh_server_context
+from gossamer.model.policy import MutualTls
+from gossamer.model.service import Protocol
+from gossamer.model.settings import MeshSettings
+
+_HTTP: Final = ("h2", "http/1.1")
+_PLAIN_HTTP: Final = ("http/1.0", "http/1.1", "h2c")
+"""What the HTTP inspector calls plaintext HTTP."""
+_PLAIN, _TLS = "raw_buffer", "tls"
+_METADATA: Final = "gossamer"
+_HANDSHAKE: Final = 15
+"""Seconds that a client has for its TLS handshake."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedPort:
+    """One port of the workload, or with `number` 0 all that are not named, as one listener serves it.
+
+    `matched` says whether its chains have to ask for the port, because the listener takes others too.
+    """
+
+    number: int
+    protocol: Protocol
+    accepts: MutualTls
+    cluster: str
+    matched: bool = True
+
+    @property
+    def sniffs_tls(self) -> bool:
+        """Whether connections are told apart by their TLS handshake."""
+        return self.accepts is not MutualTls.DISABLE
+
+    @property
+    def sniffs_http(self) -> bool:
+        """Whether plaintext connections are told apart by whether they carry HTTP."""
+        return self.protocol is Protocol.AUTO and self.accepts is not MutualTls.STRICT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    """One kind of connection that a port takes: the condition, and how it is treated."""
+
+    transport: str = ""
+    alpn: tuple[str, ...] = ()
+    mutual: bool = False
+    http: bool = False
+
+
+_KINDS: Final = {
+    ("http", MutualTls.STRICT): (_Kind(transport=_TLS, mutual=True, http=True),),
+    ("http", MutualTls.PERMISSIVE): (
+        _Kind(transport=_TLS, alpn=PEER_ALPN, mutual=True, http=True),
+        _Kind(transport=_PLAIN, http=True),
+    ),
+    ("http", MutualTls.DISABLE): (_Kind(http=True),),
+    ("tcp", MutualTls.STRICT): (_Kind(transport=_TLS, mutual=True),),
+    ("tcp", MutualTls.PERMISSIVE): (
+        _Kind(transport=_TLS, alpn=PEER_ALPN, mutual=True),
+        _Kind(transport=_TLS),
+        _Kind(transport=_PLAIN),
+    ),
+    ("tcp", MutualTls.DISABLE): (_Kind(),),
+    # under STRICT all TLS is mutual TLS that ends here, so any name for HTTP will do
+    ("auto", MutualTls.STRICT): (
+        _Kind(transport=_TLS, alpn=(*HTTP_PEER_ALPN, *_HTTP), mutual=True, http=True),
+        _Kind(transport=_TLS, mutual=True),
+    ),
+    ("auto", MutualTls.PERMISSIVE): (
+        _Kind(transport=_TLS, alpn=HTTP_PEER_ALPN, mutual=True, http=True),
+        _Kind(transport=_TLS, alpn=TCP_ALPN, mutual=True),
+        _Kind(transport=_TLS),
+        _Kind(transport=_PLAIN, alpn=_PLAIN_HTTP, http=True),
+        _Kind(transport=_PLAIN),
+    ),
+    ("auto", MutualTls.DISABLE): (
+        _Kind(transport=_TLS),
+        _Kind(transport=_PLAIN, alpn=_PLAIN_HTTP, http=True),
+        _Kind(transport=_PLAIN),
+    ),
+}
+"""TLS that is not the mesh's is the application's own, and passes unread: it is TCP to us."""
+
+
+class ChainCompiler:
+    """Compiles the chains of one proxy's inbound listeners; holds what all of them have in common."""
+
+    __slots__ = ("_http_tls", "_revisions", "_settings", "_tcp_tls")
+
+    def __init__(self, settings: MeshSettings, revisions: Revisions) -> None:
+        self._settings = settings
+        self._revisions = revisions
+        self._http_tls = mesh_server_context(settings.trust_domains, _HTTP)
+        self._tcp_tls = mesh_server_context(settings.trust_domains, (TCP_ALPN[0], *_HTTP))
+
+    def compile(self, port: ServedPort) -> list[FilterChain]:
+        """The chains of one port."""
+        shape = "http" if port.protocol.is_http else "auto" if port.protocol is Protocol.AUTO else "tcp"
+        filters = {http: self._filters(port, http=http) for http in {kind.http for kind in _KINDS[shape, port.accepts]}}
+        return [self._chain(port, kind, filters[kind.http]) for kind in _KINDS[shape, port.accepts]]
+
+    def _chain(self, port: ServedPort, kind: _Kind, filters: Iterable[Filter]) -> FilterChain:
+        chain = FilterChain(
+            name=chain_name(port.number, http=kind.http),
+            filter_chain_match=_match(port, kind),
+            filters=filters,
+            metadata=_metadata((self._revisions.http if kind.http else self._revisions.tcp).of(port.number)),
+        )
+        if kind.mutual:
+            chain.transport_socket.CopyFrom(self._socket(http=kind.http))
+            chain.transport_socket_connect_timeout.CopyFrom(Duration(seconds=_HANDSHAKE))
+        return chain
+
+    def _socket(self, *, http: bool) -> TransportSocket:
+        return self._http_tls if http else self._tcp_tls
+
+    def _filters(self, port: ServedPort, *, http: bool) -> list[Filter]:
+        if http:
+            stat_prefix = f"inbound_{chain_name(port.number, http=True)}"
+            return [connection_manager(Direction.INBOUND, stat_prefix, inbound_routes(port), self._settings)]
+        return [*network_filters(), tcp_proxy(port.cluster, self._settings)]
+
+
+def chain_name(port: int, *, http: bool) -> str:
+    """Istio's names; a port's chains share one."""
+    if port:
+        return f"0.0.0.0_{port}"
+    return "virtualInbound-catchall-http" if http else "virtualInbound"
+
+
+def inbound_routes(port: ServedPort) -> RouteConfiguration:
+    """One route to the application. A request that the application's closing connection never took is sent again."""
+    action = RouteAction(
+        cluster=port.cluster,
+        timeout=Duration(),
+        retry_policy=RetryPolicy(retry_on="reset-before-request", num_retries=UInt32Value(value=2)),
+    )
+    route = Route(name="default", match=RouteMatch(prefix="/"), route=action)
+    host = VirtualHost(name=f"inbound|http|{port.number}", domains=["*"], routes=[route])
+    return RouteConfiguration(name=port.cluster, virtual_hosts=[host], validate_clusters=BoolValue(value=False))
+
+
+def tcp_proxy(cluster: str, settings: MeshSettings) -> Filter:
+    """The end of a TCP chain."""
+    config = TcpProxy(stat_prefix=cluster, cluster=cluster, access_log=access_logs(settings))
+    return Filter(name="envoy.filters.network.tcp_proxy", typed_config=pack(config))
+
+
+def _match(port: ServedPort, kind: _Kind) -> FilterChainMatch:
+    match = FilterChainMatch(transport_protocol=kind.transport, application_protocols=kind.alpn)
+    if port.number and port.matched:
+        match.destination_port.CopyFrom(UInt32Value(value=port.number))
+    return match
+
+
+def _metadata(revision: str) -> Metadata | None:
+    """The policy revision: where it differs, Envoy takes the chain for another one and drains the old."""
+    if not revision:
+        return None
+    fields = Struct()
+    fields.update({"policy_revision": revision})
+    return Metadata(filter_metadata={_METADATA: fields})
