@@ -124,7 +124,7 @@ def build_authority(trust_domain: str, material: Material, now: datetime) -> Aut
     certificate = material.certificate
     if material.key.public_key() != certificate.public_key():
         raise IdentityError("ca-key.pem is not the key of the certificate in ca-cert.pem")
-    chain, root = _chain_to_root(material)
+    chain, root = _chain_to_root(material, now)
     for below, ca in enumerate((*chain, root)):
         _check_ca(ca, now, below=below)
     return Authority(
@@ -136,15 +136,16 @@ def build_authority(trust_domain: str, material: Material, now: datetime) -> Aut
     )
 
 
-def _chain_to_root(material: Material) -> tuple[tuple[x509.Certificate, ...], x509.Certificate]:
+def _chain_to_root(material: Material, now: datetime) -> tuple[tuple[x509.Certificate, ...], x509.Certificate]:
     """The certificates from the signing one up to the root, without it, and the root."""
     path: list[x509.Certificate] = []
+    # One key may have an old certificate and a new one: those that have not ended come first.
+    above = sorted((*material.roots, *material.chain), key=lambda ca: ca.not_valid_after_utc <= now)
     current = material.certificate
     while len(path) < _DEEPEST_CHAIN:
         if current in material.roots:
             return tuple(path), current
         path.append(current)
-        above = (*material.roots, *material.chain)
         issuer = next((ca for ca in above if ca not in path and is_issued_by(current, ca)), None)
         if issuer is None:
             break

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc.aio
-import pytest
 
 from gossamer.ca.authority import Authority, Lifetimes
 from gossamer.ca.folder import create_authority
@@ -37,11 +36,14 @@ class Plane:
     """What serves, and the two addresses that agents dial."""
 
     authority: Latest[Authority]
-    ledger: Ledger
     service: IdentityService
     clock: Clock
     mutual: str
     join: str
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.service.ledger
 
     def token(self, host: str, *grants: str, lifetime: timedelta = timedelta(hours=1)) -> str:
         return create_token(
@@ -49,13 +51,12 @@ class Plane:
         )
 
 
-Serve = Callable[..., AbstractAsyncContextManager[Plane]]
-
-
 @asynccontextmanager
-async def serve_plane(folder: Path, *, lifetimes: Lifetimes | None = None) -> AsyncIterator[Plane]:
+async def serve_plane(
+    folder: Path, *, lifetimes: Lifetimes | None = None, clock: Clock | None = None
+) -> AsyncIterator[Plane]:
     """The identity services of a new mesh whose state is in `folder`."""
-    clock = Clock()
+    clock = clock or Clock()
     lifetimes = lifetimes or Lifetimes()
     authority = Latest(create_authority(folder / "ca", TRUST_DOMAIN, clock()))
     service = IdentityService(authority=authority, ledger=Ledger(folder), clock=clock, lifetimes=lifetimes)
@@ -69,13 +70,7 @@ async def serve_plane(folder: Path, *, lifetimes: Lifetimes | None = None) -> As
     await server.start()
     await joining.start()
     try:
-        yield Plane(authority, service.ledger, service, clock, f"127.0.0.1:{mutual}", f"127.0.0.1:{join}")
+        yield Plane(authority, service, clock, f"127.0.0.1:{mutual}", f"127.0.0.1:{join}")
     finally:
         await server.stop(0)
         await joining.stop(0)
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    """A new mesh's authority."""
-    return create_authority(tmp_path / "ca", TRUST_DOMAIN, datetime.now(UTC))
