@@ -12,8 +12,8 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
-import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from gossamer.ca.files import private_folder
 from gossamer.core.errors import CaptureError, StateError, UnavailableError
 from gossamer.core.frozen import FrozenMap
 from gossamer.node.sandbox_protocol import NETWORKS, PROTOCOL, SOCKET
@@ -92,6 +93,18 @@ class Command:
     enters: bool = False
     user: str = ""
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A question to a workload, asked from inside its network: does `port` take a connection, and, with `path`, does
+    `GET path` answer 200 to 399? `seconds` bounds the whole."""
+
+    port: int
+    address: str = "127.0.0.1"
+    path: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    seconds: float = 1.0
 
 
 @dataclass(slots=True)
@@ -183,6 +196,21 @@ class Sandbox:
         child: Child = answer["child"]
         return child
 
+    async def check(self, check: Check, network: str = "") -> str:
+        """Ask a workload in `network` (the host's if empty): empty when all is well, else what is wrong."""
+        document = {
+            "port": check.port,
+            "address": check.address,
+            "path": check.path,
+            "headers": check.headers,
+            "seconds": check.seconds,
+        }
+        try:
+            await self.call("check", network=network, check=document)
+        except CaptureError as error:
+            return str(error)
+        return ""
+
     async def call(self, op: str, **fields: object) -> dict[str, Any]:
         """One request to the warden and its answer. CaptureError if refused, UnavailableError if it has gone."""
         if self.gone.is_set():
@@ -272,7 +300,7 @@ async def open_sandbox(settings: SandboxSettings) -> Sandbox:
     CaptureError if this host does not allow the isolation asked for (try the next), StateError if the folder is not
     ours alone.
     """
-    secure_folder(settings.runtime)
+    private_folder(settings.runtime)
     path = settings.runtime / SOCKET
     if len(os.fsencode(path)) > 100:
         raise StateError(f"{path} is too long for a socket's name (100 bytes); choose a shorter runtime folder")
@@ -287,14 +315,14 @@ async def open_sandbox(settings: SandboxSettings) -> Sandbox:
     return sandbox
 
 
-def secure_folder(path: Path) -> None:
-    """Make a folder with mode 0700, or see that it has it already and is ours. StateError otherwise."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise StateError(f"{path} must be a folder of yours; it belongs to user id {found.st_uid}")
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        path.chmod(0o700)
+async def end_child(child: Child, patience: float) -> int:
+    """SIGTERM, and SIGKILL after `patience` seconds; returns its return code."""
+    await child.signal(signal.SIGTERM)
+    try:
+        return await asyncio.wait_for(child.wait(), patience)
+    except TimeoutError:
+        await child.signal(signal.SIGKILL)
+        return await child.wait()
 
 
 async def _adopt(settings: SandboxSettings, path: Path) -> Sandbox | None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gossamer.node import sandbox_linux as linux
+from gossamer.node.sandbox_check import run_check
 from gossamer.node.sandbox_networks import Networks
 from gossamer.node.sandbox_protocol import NETWORKS, PROTOCOL, SOCKET
 from gossamer.node.sandbox_sockets import start_brokered
@@ -183,6 +184,8 @@ class Warden:
                 case "signal":
                     self._signal(request["name"], request["signal"])
                     answer({})
+                case "check":
+                    self._check(request["network"], request["check"], answer, refuse)
                 case "close":
                     self._begin_close()
                 case other:
@@ -255,6 +258,21 @@ class Warden:
                 self._tell_exit(entry)
 
         self._collect(reader, finish)
+
+    def _check(
+        self,
+        network: str,
+        check: dict[str, Any],
+        answer: Callable[[dict[str, Any]], None],
+        refuse: Callable[[str], None],
+    ) -> None:
+        if network and network not in self._networks.names:
+            raise RefusedError(f"no network {network}")
+        path = self._networks.path(network) if network else None
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        fork(lambda: run_check(check, path, writer))
+        os.close(writer)
+        self._collect(reader, lambda text: refuse(text) if text else answer({}))
 
     def _body(self, command: dict[str, Any]) -> Callable[[int], None]:
         settings = self._settings

@@ -1,0 +1,219 @@
+"""One Envoy's life: started, watched, started again, drained and ended.
+
+Invariant: at most one Envoy runs under a name, whatever agents come and go: one that an earlier agent left is adopted
+if it was started in the same way, and drained and replaced if not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from gossamer.ca.files import private_folder, write_private
+from gossamer.core.errors import EnvoyError, UnavailableError
+from gossamer.core.frozen import FrozenMap
+from gossamer.core.latest import Latest
+from gossamer.node.backoff import Backoff
+from gossamer.node.envoy_admin import Admin
+from gossamer.node.log_file import read_tail, rotate_log
+from gossamer.node.sandbox import Child, Command, Sandbox, end_child
+
+DRAIN_SECONDS: Final = 5
+"""How long connections have to end when a listener changes or Envoy stops: every LDS change cuts streams that are
+longer, and every stop waits for them at most this long."""
+_END_SECONDS: Final = 2.0
+_ROTATE_SECONDS: Final = 10.0
+_READY_INTERVAL: Final = 0.02
+_LOG_FORMAT: Final = '{"ts":"%Y-%m-%dT%T.%eZ","level":"%l","event":"envoy","logger":"%n","message":"%j"}'
+
+
+class EnvoyState(StrEnum):
+    STARTING = "starting"
+    """It runs, and waits for its first configuration."""
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+    """It ended by itself and is about to be started again."""
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvoySettings:
+    """How to run one Envoy. `folder` takes its bootstrap (mode 0700); `admin_socket` is where `bootstrap` puts it."""
+
+    name: str
+    binary: Path
+    bootstrap: str
+    folder: Path
+    admin_socket: Path
+    log: Path
+    concurrency: int = 1
+    drain_seconds: int = DRAIN_SECONDS
+    log_level: str = "warning"
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        return (
+            str(self.binary),
+            "--config-path",
+            str(self.folder / "bootstrap.json"),
+            # no hot restart: its shared memory and sockets would outlive a kill
+            "--disable-hot-restart",
+            "--concurrency",
+            str(self.concurrency),
+            "--drain-time-s",
+            str(self.drain_seconds),
+            "--drain-strategy",
+            "immediate",
+            "--log-level",
+            self.log_level,
+            "--log-format",
+            _LOG_FORMAT,
+        )
+
+    @property
+    def digest(self) -> str:
+        """Equal for two Envoys that are started alike."""
+        return hashlib.sha256(json.dumps([self.argv, self.bootstrap]).encode()).hexdigest()[:32]
+
+
+class Envoy:
+    """Keeps one Envoy running. `chance` returns numbers in [0, 1) that spread the restarts of many."""
+
+    def __init__(self, sandbox: Sandbox, settings: EnvoySettings, chance: Callable[[], float]) -> None:
+        self.settings = settings
+        self.admin = Admin(settings.admin_socket)
+        self.state = Latest(EnvoyState.STOPPED)
+        self.restarts = 0
+        self.adopted = False
+        """Whether the Envoy that runs was started by an earlier agent."""
+        self._sandbox = sandbox
+        self._chance = chance
+        self._child: Child | None = None
+        self._stopping = asyncio.Event()
+
+    @property
+    def pid(self) -> int:
+        """Process id on the host, 0 when it does not run."""
+        return self._child.pid if self._child is not None and self._child.returncode is None else 0
+
+    async def run(self) -> None:
+        """Keep it running until `stop`. UnavailableError if the warden is gone, EnvoyError if it cannot be started."""
+        backoff = Backoff()
+        rotating = asyncio.create_task(self._rotate())
+        try:
+            while not self._stopping.is_set():
+                self._child = await self._adopt() or await self._start()
+                if self._stopping.is_set():  # asked to stop while it was being started
+                    await end_child(self._child, _END_SECONDS)
+                    break
+                began = time.monotonic()
+                await self._watch(self._child)
+                if self._stopping.is_set():
+                    break
+                self.adopted = False
+                self.restarts += 1
+                self.state.publish(EnvoyState.FAILED)
+                wait, backoff = backoff.after(time.monotonic() - began, self._chance())
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), wait)
+        finally:
+            rotating.cancel()
+            self.state.publish(EnvoyState.STOPPED)
+            await self.admin.close()
+
+    async def wait_ready(self, seconds: float) -> None:
+        """Return once it serves its configuration. EnvoyError, with its last words, if it does not within `seconds`."""
+        ready = asyncio.Event()
+        unsubscribe = self.state.subscribe(lambda state: ready.set() if state is EnvoyState.READY else None)
+        try:
+            if self.state.value is not EnvoyState.READY:
+                await asyncio.wait_for(ready.wait(), seconds)
+        except TimeoutError as error:
+            raise EnvoyError(await self._explain(seconds)) from error
+        finally:
+            unsubscribe()
+
+    async def stop(self, *, linger: float = 0.0) -> None:
+        """Drain and end it; `run` returns.
+
+        It takes new connections for `linger` seconds more at least, then waits for open ones, within the drain time.
+        """
+        self._stopping.set()
+        child = self._child
+        if child is None or child.returncode is not None:
+            return
+        if self.state.value is EnvoyState.READY:
+            self.state.publish(EnvoyState.DRAINING)
+            await self._drain(child, linger)
+        await end_child(child, _END_SECONDS)
+
+    async def _adopt(self) -> Child | None:
+        child = self._sandbox.children.get(self.settings.name)
+        if child is None:
+            return None
+        if child.note == self.settings.digest:
+            self.adopted = True
+            return child
+        await self._drain(child, 0.0)
+        await end_child(child, _END_SECONDS)
+        return None
+
+    async def _start(self) -> Child:
+        settings = self.settings
+        private_folder(settings.folder)
+        write_private(settings.folder / "bootstrap.json", settings.bootstrap.encode())
+        settings.admin_socket.unlink(missing_ok=True)
+        settings.log.parent.mkdir(parents=True, exist_ok=True)
+        command = Command(
+            argv=settings.argv,
+            env=FrozenMap({"PATH": os.environ.get("PATH", os.defpath), "TZ": "UTC0"}),
+            log=settings.log,
+            enters=True,
+            note=settings.digest,
+        )
+        return await self._sandbox.spawn(settings.name, command)
+
+    async def _watch(self, child: Child) -> None:
+        """Tell when it becomes ready; return when it has ended."""
+        self.state.publish(EnvoyState.STARTING)
+        ended = asyncio.create_task(child.wait())
+        try:
+            while not ended.done() and not self._stopping.is_set():
+                if await self.admin.state() == "LIVE":
+                    self.state.publish(EnvoyState.READY)
+                    break
+                await asyncio.wait([ended], timeout=_READY_INTERVAL)
+            await ended
+        finally:
+            ended.cancel()
+
+    async def _drain(self, child: Child, linger: float) -> None:
+        deadline = time.monotonic() + self.settings.drain_seconds
+        with contextlib.suppress(UnavailableError, EnvoyError):
+            await self.admin.begin_drain()
+            await asyncio.sleep(min(linger, self.settings.drain_seconds))
+            while child.returncode is None and time.monotonic() < deadline:
+                if await self.admin.active_connections() == 0:
+                    return
+                await asyncio.sleep(0.05)
+
+    async def _rotate(self) -> None:
+        while True:
+            await asyncio.sleep(_ROTATE_SECONDS)
+            rotate_log(self.settings.log)
+
+    async def _explain(self, seconds: float) -> str:
+        state = await self.admin.state() or "not answering"
+        words = read_tail(self.settings.log).strip()
+        last = f"; its log ends: {words}" if words else ""
+        return f"{self.settings.name} is not ready after {seconds:g} s ({state}, {self.restarts} restarts){last}"
