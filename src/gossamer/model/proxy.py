@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import FrozenMap, Value
 
 
 class ProxyType(StrEnum):
@@ -24,8 +24,8 @@ class CaptureMode(StrEnum):
     """No redirection: the application calls loopback listeners and an HTTP proxy of its sidecar. Bypassable."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capture:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Capture(Value):
     """How traffic reaches and leaves one workload's Envoy on its host.
 
     `network_namespace` is the path of the application's network namespace; empty when Envoy shares it. Capture
@@ -53,8 +53,8 @@ class Capture:
     """Whether a DNS listener (15053, inside `network_namespace`) answers for mesh names."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proxy:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Proxy(Value):
     """One Envoy. `name` and `namespace` are its workload's; `addresses` are the workload's IP addresses."""
 
     type: ProxyType

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import FrozenMap, Value
 from gossamer.core.ids import Origin
 
 
@@ -67,10 +67,11 @@ class Port:
     target: int | str = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Service(Value):
     """A hostname of the mesh. `addresses` are its VIPs (declared; CIDRs allowed), `allocated` the one given to it when
-    it has none; `export_to` holds namespaces, `*`, or `.` already resolved to its own namespace."""
+    it has none; `export_to` holds namespaces, `*`, or `.` already resolved to its own namespace. Ports are in order of
+    their numbers."""
 
     hostname: str
     namespace: str
@@ -95,6 +96,15 @@ class Service:
     def port(self, number: int) -> Port | None:
         return next((port for port in self.ports if port.number == number), None)
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """(hostname, namespace): what tells services apart."""
+        return (self.hostname, self.namespace)
+
+    @property
+    def wildcard(self) -> bool:
+        return self.hostname.startswith("*")
+
 
 class Health(StrEnum):
     HEALTHY = "HEALTHY"
@@ -106,12 +116,14 @@ class Health(StrEnum):
 class Endpoint:
     """One place where a service port answers: address and port as its callers dial it.
 
-    `address` is an IP, a DNS name (for DNS resolution) or a UNIX socket path. `tls` says whether a sidecar takes
-    mutual TLS there.
+    `address` is an IP, a DNS name (for DNS resolution) or a UNIX socket path (its port is 0). `tls` says whether a
+    sidecar takes mutual TLS there. `workload_port` is the port on the workload itself, which differs from `port` where
+    callers dial another (an agent's, in front of it).
     """
 
     address: str
     port: int
+    workload_port: int = 0
     labels: FrozenMap[str, str] = field(default_factory=FrozenMap)
     namespace: str = ""
     workload: str = ""
@@ -126,11 +138,17 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceEndpoints:
-    """Endpoints of one service by service port number, each in a deterministic order."""
+    """Endpoints of one service by service port number, each in a deterministic order. `accounts` are the SPIFFE names,
+    less scheme and trust domain (`ns/foo/sa/bar`), of those who take mutual TLS, sorted."""
 
     hostname: str
     namespace: str
     by_port: FrozenMap[int, tuple[Endpoint, ...]] = field(default_factory=FrozenMap)
+    accounts: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return (self.hostname, self.namespace)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +156,8 @@ class Workload:
     """One running instance: what the registry (or a WorkloadEntry, or an inline endpoint) holds of it.
 
     `ports` maps a port of the workload (as services' `target` names or numbers it) to the port that callers dial at
-    `address`; where they are equal it may be left out.
+    `address`; where they are equal it may be left out. `service_ports` are those of a WorkloadEntry: the port to dial
+    by the name of the service's port. `origin` is the document that declares it; None for what is registered.
     """
 
     name: str
@@ -148,6 +167,7 @@ class Workload:
     address: str = ""
     ports: FrozenMap[int, int] = field(default_factory=FrozenMap)
     named_ports: FrozenMap[str, int] = field(default_factory=FrozenMap)
+    service_ports: FrozenMap[str, int] = field(default_factory=FrozenMap)
     network: str = ""
     locality: str = ""
     weight: int = 0

@@ -7,12 +7,19 @@ from it is compiled, serialised and diffed once.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
-from gossamer.api.destination_rule import TrafficPolicy
-from gossamer.core.frozen import FrozenMap
-from gossamer.core.ids import Origin
+from gossamer.api.common import EMPTY
+from gossamer.api.destination_rule import ConsistentHashLB
+from gossamer.api.kubernetes import Secret
+from gossamer.api.resource import Resource
+from gossamer.api.virtual_service import Destination
+from gossamer.core.frozen import FrozenMap, Value
+from gossamer.model.destinations import NO_POLICY, DestinationPolicy
+from gossamer.model.gateways import GatewayServer
 from gossamer.model.policy import WorkloadPolicies
 from gossamer.model.proxy import Proxy
+from gossamer.model.routing import Client, HttpRule, Routing
 from gossamer.model.service import Protocol, Service, ServiceEndpoints
 from gossamer.model.settings import MeshSettings
 
@@ -31,37 +38,96 @@ class InboundPort:
     services: tuple[tuple[Service, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subset:
-    name: str
-    labels: FrozenMap[str, str]
-    policy: TrafficPolicy | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DestinationPolicy:
-    """The DestinationRules that apply to one service as its callers see it, merged into one."""
-
-    policy: TrafficPolicy | None = None
-    subsets: tuple[Subset, ...] = ()
-    origins: tuple[Origin, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboundService:
-    """A service as a caller sees it."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OutboundService(Value):
+    """A service as a caller sees it. `accounts` are who may answer for it (`ns/foo/sa/bar`), none if nobody knows."""
 
     service: Service
-    endpoints: ServiceEndpoints
-    destination: DestinationPolicy = field(default_factory=DestinationPolicy)
+    destination: DestinationPolicy = NO_POLICY
+    accounts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Target(Value):
+    """Where a destination of a route leads. `known` says whether the mesh has such a service, port and subset: a route
+    to an unknown one fails its requests. `mesh_tls` says whether its TLS may be the mesh's own."""
+
+    host: str
+    port: int
+    subset: str = ""
+    known: bool = True
+    mesh_tls: bool = True
+    consistent_hash: ConsistentHashLB | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HostRoutes(Value):
+    """One virtual host: the routes of a hostname on a port. `aliases` are the shorter names and the addresses that it
+    has too, unless something else has them by right. Requests that no rule takes go to `default`, or nowhere."""
+
+    name: str
+    port: int
+    host: str
+    aliases: tuple[str, ...] = ()
+    rules: tuple[HttpRule, ...] = ()
+    targets: FrozenMap[Destination, Target] = EMPTY
+    default: Target | None = None
+    service: Service | None = None
+    https_redirect: bool = False
+    everything: bool = False
+    """Takes whatever host is asked for: whoever comes here dialled this service's own address."""
+
+
+class Rest(StrEnum):
+    """What becomes of requests to hosts that nobody declared."""
+
+    ALLOW = "allow_any"
+    BLOCK = "block_all"
+    NOT_FOUND = "not_found"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteTable:
+    """Virtual hosts that are served together on a port. `rest` is what becomes of other hosts."""
+
+    name: str
+    port: int
+    hosts: tuple[HostRoutes, ...]
+    rest: Rest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outbound:
+    """All that the proxies of one kind of client see of others."""
+
+    client: Client
+    services: tuple[OutboundService, ...] = ()
+    routings: tuple[Routing, ...] = ()
+    tables: tuple[RouteTable, ...] = ()
+    """A sidecar's route tables; a gateway's are its view's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A Gateway's server on one gateway proxy, bound to `port`."""
+
+    gateway: str
+    rule: GatewayServer
+    port: int
+    number: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyView:
-    """Everything `compile_proxy` may read."""
+    """Everything `compile_proxy` may read. `endpoints` stand in the order of `outbound.services`."""
 
     proxy: Proxy
     settings: MeshSettings
     inbound: tuple[InboundPort, ...] = ()
     policies: WorkloadPolicies = field(default_factory=WorkloadPolicies)
-    # outbound (services, virtual hosts, tcp routes) and gateways: added beside these
+    outbound: Outbound
+    endpoints: tuple[ServiceEndpoints, ...] = ()
+    servers: tuple[Server, ...] = ()
+    tables: tuple[RouteTable, ...] = ()
+    """A gateway's route tables."""
+    secrets: tuple[Resource[Secret], ...] = ()

@@ -1,0 +1,173 @@
+"""The hostnames of the mesh, from Kubernetes Services and ServiceEntries.
+
+Invariant: a service depends on what declares it and never on who answers there, so endpoints come and go without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gossamer.api import kubernetes
+from gossamer.api.common import EMPTY
+from gossamer.api.resource import Resource
+from gossamer.api.service_entry import Location, ServiceEntry
+from gossamer.core.frozen import FrozenMap
+from gossamer.core.ids import Origin
+from gossamer.core.memo import Memo
+from gossamer.model.names import export_targets, qualified
+from gossamer.model.protocols import declared_protocol, kubernetes_protocol
+from gossamer.model.service import Port, Resolution, Service
+from gossamer.model.settings import MeshSettings
+
+EXPORT_TO: Final = "networking.istio.io/exportTo"
+_POOL: Final = ipaddress.ip_network("240.240.0.0/16")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """All services, sorted by hostname and namespace, and the ways to find them."""
+
+    all: tuple[Service, ...] = ()
+    by_key: FrozenMap[tuple[str, str], Service] = EMPTY
+
+
+def build_services(
+    declared: tuple[Resource[kubernetes.Service], ...],
+    entries: tuple[Resource[ServiceEntry], ...],
+    settings: MeshSettings,
+    memo: Memo,
+) -> Services:
+    """Every service of the mesh; those that share a hostname and a namespace are one."""
+    found: dict[tuple[str, str], Service] = {}
+    resources = [memo(_from_kubernetes, resource, settings) for resource in declared]
+    resources += [memo(_from_entry, resource, settings) for resource in sorted(entries, key=lambda r: r.age_key)]
+    for services in resources:
+        for service in services:
+            known = found.get(service.key)
+            found[service.key] = service if known is None else _merged(known, service)
+    return memo.keep("", _index, tuple(found[key] for key in sorted(found)), memo)
+
+
+def _index(services: tuple[Service, ...], memo: Memo) -> Services:
+    given = _allocate(services)
+    placed = tuple(
+        memo(_placed, service, given[service.hostname]) if service.hostname in given else service
+        for service in services
+    )
+    return Services(all=placed, by_key=FrozenMap({service.key: service for service in placed}))
+
+
+def _placed(service: Service, address: str) -> Service:
+    return service if service.addresses or service.headless else replace(service, allocated=address)
+
+
+def _from_kubernetes(resource: Resource[kubernetes.Service], settings: MeshSettings) -> tuple[Service, ...]:
+    spec, namespace = resource.spec, resource.namespace
+    annotated = tuple(part.strip() for part in resource.annotations.get(EXPORT_TO, "").split(",") if part.strip())
+    alias = spec.external_name.rstrip(".").lower() if spec.type == "ExternalName" else ""
+    ports = {
+        port.port: Port(
+            number=port.port,
+            name=port.name,
+            protocol=kubernetes_protocol(port.port, port.name, port.app_protocol, port.protocol),
+            target=port.target_port,
+        )
+        for port in spec.ports
+    }
+    addresses = tuple(ip for ip in (spec.cluster_ips or (spec.cluster_ip,)) if ip and ip != "None")
+    return (
+        Service(
+            hostname=qualified(resource.name, namespace, settings.domain),
+            namespace=namespace,
+            name=resource.name,
+            ports=tuple(ports[number] for number in sorted(ports)),
+            addresses=addresses,
+            resolution=Resolution.ALIAS if alias else Resolution.STATIC,
+            headless=spec.headless,
+            alias_of=alias,
+            export_to=export_targets(annotated, settings.export_services_to, namespace),
+            selector=spec.selector,
+            labels=resource.labels,
+            kubernetes=True,
+            created=resource.creation,
+            origin=Origin(resource=resource.id),
+        ),
+    )
+
+
+def _from_entry(resource: Resource[ServiceEntry], settings: MeshSettings) -> tuple[Service, ...]:
+    spec, namespace = resource.spec, resource.namespace
+    ports = {
+        port.number: Port(
+            number=port.number, name=port.name, protocol=declared_protocol(port.protocol), target=port.target_port
+        )
+        for port in spec.ports
+    }
+    selector = spec.workload_selector
+    return tuple(
+        Service(
+            hostname=host.lower(),
+            namespace=namespace,
+            name=resource.name,
+            ports=tuple(ports[number] for number in sorted(ports)),
+            addresses=tuple(_canonical(address) for address in spec.addresses),
+            resolution=Resolution(spec.resolution.value),
+            external=spec.location is Location.MESH_EXTERNAL,
+            export_to=export_targets(spec.export_to, settings.export_services_to, namespace),
+            subject_alt_names=spec.subject_alt_names,
+            selector=selector.labels if selector else EMPTY,
+            labels=resource.labels,
+            created=resource.creation,
+            origin=Origin(resource=resource.id),
+        )
+        for host in dict.fromkeys(spec.hosts)
+    )
+
+
+def _canonical(address: str) -> str:
+    """An address or network in the one spelling that Envoy would give it."""
+    try:
+        network = ipaddress.ip_network(address, strict=False)
+    except ValueError:
+        return address
+    return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
+
+
+def _merged(first: Service, second: Service) -> Service:
+    """Two declarations of one hostname in one namespace: the older one decides, the other adds ports and addresses."""
+    ports = {port.number: port for port in (*second.ports, *first.ports)}
+    return replace(
+        first,
+        ports=tuple(ports[number] for number in sorted(ports)),
+        addresses=tuple(dict.fromkeys((*first.addresses, *second.addresses))),
+        subject_alt_names=tuple(dict.fromkeys((*first.subject_alt_names, *second.subject_alt_names))),
+        export_to=first.export_to | second.export_to,
+    )
+
+
+def _allocate(services: Iterable[Service]) -> dict[str, str]:
+    """An address for every hostname that has none of its own: where its hash says, or at the next free one. Hostnames
+    are taken in order, so equal sets of hostnames get equal addresses."""
+    declared = {address for service in services for address in service.addresses}
+    wanted = {s.hostname for s in services if not s.addresses and _allocatable(s)}
+    taken: set[int] = set()
+    given: dict[str, str] = {}
+    size = _POOL.num_addresses
+    for hostname in sorted(wanted)[: size // 2]:
+        slot = int.from_bytes(hashlib.sha256(hostname.encode()).digest()[:4], "big") % size
+        while slot in taken or slot % 256 in (0, 255) or str(_POOL[slot]) in declared:
+            slot = (slot + 1) % size
+        taken.add(slot)
+        given[hostname] = str(_POOL[slot])
+    return given
+
+
+def _allocatable(service: Service) -> bool:
+    """Istio's rule: no wildcard, no NONE (its callers know the address); a headless service is its endpoints."""
+    return (
+        not service.wildcard and not service.headless and service.resolution not in (Resolution.NONE, Resolution.ALIAS)
+    )

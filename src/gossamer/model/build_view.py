@@ -1,0 +1,70 @@
+"""The last step of the model: the mesh and its endpoints as one proxy sees them.
+
+Invariant: a view holds nothing that its proxy may not see; what proxies have in common is one object.
+"""
+
+from __future__ import annotations
+
+from gossamer.api.kubernetes import Secret
+from gossamer.api.resource import Resource
+from gossamer.core.frozen import FrozenMap
+from gossamer.core.memo import Memo
+from gossamer.model.build_endpoints import Endpoints
+from gossamer.model.build_outbound import build_outbound
+from gossamer.model.inbound import inbound_ports, instances_of
+from gossamer.model.mesh import Mesh
+from gossamer.model.proxy import Proxy, ProxyType
+from gossamer.model.routing import MESH, Client
+from gossamer.model.servers import build_gateway_tables, credentials_of, servers_for
+from gossamer.model.service import ServiceEndpoints
+from gossamer.model.view import InboundPort, OutboundService, ProxyView, RouteTable, Server
+
+
+def view_for(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyView:
+    """What `proxy` sees. Equal views are the same object as before."""
+    client = memo(client_of, proxy, mesh.asked_labels)
+    outbound = memo.keep(client, build_outbound, mesh, endpoints.accounts, client, memo)
+    instances = instances_of(proxy, endpoints)
+    inbound: tuple[InboundPort, ...] = ()
+    servers: tuple[Server, ...] = ()
+    tables: tuple[RouteTable, ...] = ()
+    secrets: tuple[Resource[Secret], ...] = ()
+    if proxy.type is ProxyType.SIDECAR:
+        inbound = memo.keep(proxy, inbound_ports, instances)
+    else:
+        servers = memo.keep(proxy, servers_for, mesh.gateways, proxy, instances)
+        tables = memo.keep(proxy, build_gateway_tables, servers, outbound.services, mesh.routings, client, memo)
+        secrets = memo.keep(proxy, _secrets_of, mesh.secrets, credentials_of(servers), proxy.namespace)
+    return memo.keep(
+        proxy,
+        ProxyView,
+        proxy=proxy,
+        settings=mesh.settings,
+        inbound=inbound,
+        policies=mesh.policies.for_workload(proxy.namespace, proxy.labels, memo),
+        outbound=outbound,
+        endpoints=memo.keep("", _endpoints_of, outbound.services, endpoints.by_service),
+        servers=servers,
+        tables=tables,
+        secrets=secrets,
+    )
+
+
+def client_of(proxy: Proxy, asked_labels: frozenset[tuple[str, str]]) -> Client:
+    """What the mesh's rules can tell of this proxy as a client: a sidecar's gateway is `mesh`, a gateway has none."""
+    labels = {name: value for name, value in sorted(proxy.labels.items()) if (name, value) in asked_labels}
+    gateways = frozenset({MESH}) if proxy.type is ProxyType.SIDECAR else frozenset[str]()
+    return Client(namespace=proxy.namespace, labels=FrozenMap(labels), gateways=gateways)
+
+
+def _endpoints_of(
+    services: tuple[OutboundService, ...], by_service: FrozenMap[tuple[str, str], ServiceEndpoints]
+) -> tuple[ServiceEndpoints, ...]:
+    return tuple(by_service[outbound.service.key] for outbound in services)
+
+
+def _secrets_of(
+    secrets: tuple[Resource[Secret], ...], names: frozenset[str], namespace: str
+) -> tuple[Resource[Secret], ...]:
+    """The Secrets of these names in a gateway's own namespace; others' are not its to read."""
+    return tuple(secret for secret in secrets if secret.namespace == namespace and secret.name in names)

@@ -1,0 +1,54 @@
+"""What the configuration means as a whole: names joined, defaults filled in, precedence settled.
+
+Invariant: nothing here depends on which proxy asks or on which instances run. A part whose resources did not change is
+the same object as before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gossamer.api.config import Config
+from gossamer.api.kubernetes import Secret
+from gossamer.api.resource import Resource
+from gossamer.core.memo import Memo
+from gossamer.model.build_policies import PolicyIndex, build_policies
+from gossamer.model.build_services import Services, build_services
+from gossamer.model.destinations import Destinations, build_destinations
+from gossamer.model.gateways import GatewayRule, build_gateways
+from gossamer.model.routing import Routing, asked_labels, build_routings
+from gossamer.model.settings import MeshSettings, build_settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mesh:
+    """The mesh. Policies and secrets wait, indexed or as written, until a proxy asks for them."""
+
+    settings: MeshSettings
+    services: Services
+    routings: tuple[Routing, ...] = ()
+    destinations: Destinations
+    gateways: tuple[GatewayRule, ...] = ()
+    policies: PolicyIndex
+    secrets: tuple[Resource[Secret], ...] = ()
+    asked_labels: frozenset[tuple[str, str]] = frozenset()
+    """Labels by which some resource tells clients apart."""
+
+
+def build_mesh(config: Config, memo: Memo) -> Mesh:
+    """The mesh that a configuration makes: the same object again when nothing of it differs."""
+    settings = memo(build_settings, config.mesh)
+    routings = memo.keep("", build_routings, config.virtual_services, settings, memo)
+    destinations = memo.keep("", build_destinations, config.destination_rules, settings, memo)
+    return memo.keep(
+        "",
+        Mesh,
+        settings=settings,
+        services=memo.keep("", build_services, config.services, config.service_entries, settings, memo),
+        routings=routings,
+        destinations=destinations,
+        gateways=memo.keep("", build_gateways, config.gateways, memo),
+        policies=memo.keep("", build_policies, settings, config.authorization_policies, config.peer_authentications),
+        secrets=config.secrets,
+        asked_labels=memo.keep("", asked_labels, routings) | destinations.asked_labels,
+    )

@@ -1,0 +1,211 @@
+"""VirtualServices with their names resolved, and what of them one kind of client loads.
+
+Invariant: hosts here are full names, gateways `mesh` or `namespace/name`, and a rule knows its place in what its author
+wrote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from gossamer.api.common import EMPTY
+from gossamer.api.resource import Resource
+from gossamer.api.virtual_service import (
+    Destination,
+    HTTPMatchRequest,
+    HTTPRoute,
+    L4MatchAttributes,
+    RouteDestination,
+    TCPRoute,
+    TLSMatchAttributes,
+    TLSRoute,
+    VirtualService,
+)
+from gossamer.core.frozen import FrozenMap, Value
+from gossamer.core.ids import Origin, ResourceId
+from gossamer.core.memo import Memo
+from gossamer.model.names import export_targets, exported, gateway_name, qualified
+from gossamer.model.settings import MeshSettings
+
+MESH = "mesh"
+Match = TypeVar("Match", HTTPMatchRequest, TLSMatchAttributes, L4MatchAttributes)
+Rule = TypeVar("Rule", "HttpRule", "TlsRule", "TcpRule")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HttpRule(Value):
+    """`spec.http[index]`, its destinations' hosts resolved."""
+
+    index: int
+    spec: HTTPRoute
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TlsRule(Value):
+    """`spec.tls[index]`, its destinations' hosts resolved."""
+
+    index: int
+    spec: TLSRoute
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TcpRule(Value):
+    """`spec.tcp[index]`, its destinations' hosts resolved."""
+
+    index: int
+    spec: TCPRoute
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Routing(Value):
+    """A VirtualService. Older ones come before younger ones wherever routings are listed."""
+
+    id: ResourceId
+    hosts: tuple[str, ...]
+    gateways: frozenset[str]
+    export_to: frozenset[str]
+    http: tuple[HttpRule, ...] = ()
+    tls: tuple[TlsRule, ...] = ()
+    tcp: tuple[TcpRule, ...] = ()
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(resource=self.id)
+
+    def gateways_for(self, client: Client) -> frozenset[str]:
+        """Which of its gateways, those of single matches among them, are the client's."""
+        named = (match.gateways for rules in (self.http, self.tls, self.tcp) for r in rules for match in r.spec.match)
+        return self.gateways.union(*named) & client.gateways
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Client(Value):
+    """Who loads routes: what `gateways`, `sourceNamespace` and `sourceLabels` ask of. `labels` hold no more than what
+    some resource of the mesh asks for, so that alike workloads are one client."""
+
+    namespace: str
+    labels: FrozenMap[str, str] = EMPTY
+    gateways: frozenset[str] = frozenset({MESH})
+
+
+def build_routings(
+    resources: tuple[Resource[VirtualService], ...], settings: MeshSettings, memo: Memo
+) -> tuple[Routing, ...]:
+    """All VirtualServices, oldest first. One without hosts is there for others to delegate to and routes nothing."""
+    return tuple(
+        memo(_routing, resource, settings)
+        for resource in sorted(resources, key=lambda r: r.age_key)
+        if resource.spec.hosts
+    )
+
+
+def _routing(resource: Resource[VirtualService], settings: MeshSettings) -> Routing:
+    spec, namespace = resource.spec, resource.namespace
+
+    def origin(kind: str, index: int) -> Origin:
+        return Origin(resource=resource.id, rule=f"spec.{kind}[{index}]")
+
+    names = _Names(namespace=namespace, domain=settings.domain)
+    return Routing(
+        id=resource.id,
+        hosts=tuple(dict.fromkeys(names.host(host) for host in spec.hosts)),
+        gateways=frozenset(gateway_name(name, namespace) for name in spec.gateways or (MESH,)),
+        export_to=export_targets(spec.export_to, settings.export_routes_to, namespace),
+        http=tuple(
+            HttpRule(index=index, spec=names.http(rule), origin=origin("http", index))
+            for index, rule in enumerate(spec.http)
+            if rule.delegate is None
+        ),
+        tls=tuple(
+            TlsRule(index=index, spec=names.tls(rule), origin=origin("tls", index))
+            for index, rule in enumerate(spec.tls)
+        ),
+        tcp=tuple(
+            TcpRule(index=index, spec=names.tcp(rule), origin=origin("tcp", index))
+            for index, rule in enumerate(spec.tcp)
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Names:
+    """Resolves what a resource of one namespace names."""
+
+    namespace: str
+    domain: str
+
+    def host(self, host: str) -> str:
+        return qualified(host, self.namespace, self.domain)
+
+    def destination(self, destination: Destination) -> Destination:
+        return replace(destination, host=self.host(destination.host))
+
+    def matches(self, matches: tuple[Match, ...]) -> tuple[Match, ...]:
+        return tuple(
+            replace(match, gateways=tuple(gateway_name(name, self.namespace) for name in match.gateways))
+            for match in matches
+        )
+
+    def http(self, rule: HTTPRoute) -> HTTPRoute:
+        return replace(
+            rule,
+            match=self.matches(rule.match),
+            route=tuple(replace(part, destination=self.destination(part.destination)) for part in rule.route),
+            mirror=self.destination(rule.mirror) if rule.mirror else None,
+            mirrors=tuple(replace(part, destination=self.destination(part.destination)) for part in rule.mirrors),
+        )
+
+    def tls(self, rule: TLSRoute) -> TLSRoute:
+        return replace(rule, match=self.matches(rule.match), route=self.targets(rule.route))
+
+    def tcp(self, rule: TCPRoute) -> TCPRoute:
+        return replace(rule, match=self.matches(rule.match), route=self.targets(rule.route))
+
+    def targets(self, route: tuple[RouteDestination, ...]) -> tuple[RouteDestination, ...]:
+        return tuple(replace(part, destination=self.destination(part.destination)) for part in route)
+
+
+def loaded(routing: Routing, client: Client) -> Routing | None:
+    """What of a VirtualService this client loads: rules whose every alternative asks for another client are gone."""
+    if not (exported(routing.export_to, client.namespace) and routing.gateways_for(client)):
+        return None
+    http = tuple(rule for rule in (_narrowed(rule, rule.spec.match, client, routing) for rule in routing.http) if rule)
+    tls = tuple(rule for rule in (_narrowed(rule, rule.spec.match, client, routing) for rule in routing.tls) if rule)
+    tcp = tuple(rule for rule in (_narrowed(rule, rule.spec.match, client, routing) for rule in routing.tcp) if rule)
+    return replace(routing, http=http, tls=tls, tcp=tcp)
+
+
+def _narrowed(rule: Rule, matches: tuple[Match, ...], client: Client, routing: Routing) -> Rule | None:
+    if not matches:
+        return rule if routing.gateways & client.gateways else None
+    kept = tuple(match for match in matches if _for_client(match, client, routing))
+    if len(kept) == len(matches):
+        return rule
+    spec: Any = rule.spec
+    return replace(rule, spec=replace(spec, match=kept)) if kept else None
+
+
+def _for_client(match: Match, client: Client, routing: Routing) -> bool:
+    """`gateways` of a match stand in place of the VirtualService's own; labels and namespace must be the client's."""
+    return (
+        bool(frozenset(match.gateways or routing.gateways) & client.gateways)
+        and match.source_namespace in ("", client.namespace)
+        and match.source_labels.items() <= client.labels.items()
+    )
+
+
+def asked_labels(routings: Iterable[Routing]) -> frozenset[tuple[str, str]]:
+    """All labels that some match asks of its client."""
+    return frozenset(
+        item
+        for routing in routings
+        for rules in (routing.http, routing.tls, routing.tcp)
+        for rule in rules
+        for match in rule.spec.match
+        for item in match.source_labels.items()
+    )

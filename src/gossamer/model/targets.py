@@ -1,0 +1,78 @@
+"""What the destinations of routes lead to.
+
+Invariant: a destination always leads somewhere by name; whether the mesh has it is said beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from gossamer.api.common import EMPTY
+from gossamer.api.destination_rule import ClientTLSMode
+from gossamer.api.virtual_service import Destination
+from gossamer.core.frozen import FrozenMap
+from gossamer.model.routing import HttpRule, Routing
+from gossamer.model.view import OutboundService, Target
+
+ByHost = Mapping[str, OutboundService]
+Targets = FrozenMap[Destination, Target]
+
+
+def targets_of(rules: tuple[HttpRule, ...], by_host: ByHost, port: int) -> Targets:
+    """What every destination (mirrors too) of these rules leads to, called on `port`."""
+    if not rules:
+        return EMPTY
+    found = {destination: resolve(destination, by_host, port) for rule in rules for destination in _destinations(rule)}
+    return FrozenMap(found)
+
+
+def _destinations(rule: HttpRule) -> Iterator[Destination]:
+    yield from (part.destination for part in rule.spec.route)
+    yield from (part.destination for part in rule.spec.mirrors)
+    if rule.spec.mirror is not None:
+        yield rule.spec.mirror
+
+
+def resolve(destination: Destination, by_host: ByHost, port: int) -> Target:
+    """Istio's rule for the port: the destination's own, else the only one that the service has, else the one called."""
+    outbound = by_host.get(destination.host)
+    if destination.port is not None and destination.port.number:
+        port = destination.port.number
+    elif outbound is not None and len(outbound.service.ports) == 1:
+        port = outbound.service.ports[0].number
+    return target_of(outbound, destination.host, destination.subset, port)
+
+
+def target_of(outbound: OutboundService | None, host: str, subset: str, port: int) -> Target:
+    """The target of this name. An alias is led on to the service behind it by whoever calls this."""
+    if outbound is None or outbound.service.port(port) is None:
+        return Target(host=host, port=port, subset=subset, known=False)
+    chosen = outbound.destination.subset(subset) if subset else None
+    policy = outbound.destination.on(port, chosen)
+    balancer, tls = policy.load_balancer, policy.tls
+    return Target(
+        host=host,
+        port=port,
+        subset=subset,
+        known=not subset or chosen is not None,
+        mesh_tls=tls is None or tls.mode in (ClientTLSMode.ISTIO_MUTUAL, ClientTLSMode.DISABLE),
+        consistent_hash=balancer.consistent_hash if balancer else None,
+    )
+
+
+def rules_on(routing: Routing | None, port: int) -> tuple[HttpRule, ...]:
+    """The HTTP rules for calls to a port: matches that ask for another one are gone, and rules without any left."""
+    rules = routing.http if routing else ()
+    if not any(match.port for rule in rules for match in rule.spec.match):
+        return rules
+    return tuple(_on_port(rules, port))
+
+
+def _on_port(rules: Iterable[HttpRule], port: int) -> Iterator[HttpRule]:
+    for rule in rules:
+        matches = tuple(match for match in rule.spec.match if match.port in (0, port))
+        if matches == rule.spec.match:
+            yield rule
+        elif matches:
+            yield replace(rule, spec=replace(rule.spec, match=matches))
