@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc.aio
 
 from gossamer.ca.authority import Authority, Lifetimes
-from gossamer.ca.folder import create_authority
+from gossamer.ca.folder import open_authority
 from gossamer.ca.issue import create_token
 from gossamer.ca.ledger import Ledger
 from gossamer.ca.service import IdentityService
@@ -53,17 +53,17 @@ class Plane:
 
 @asynccontextmanager
 async def serve_plane(
-    folder: Path, *, lifetimes: Lifetimes | None = None, clock: Clock | None = None
+    folder: Path, *, lifetimes: Lifetimes | None = None, clock: Clock | None = None, port: int = 0
 ) -> AsyncIterator[Plane]:
-    """The identity services of a new mesh whose state is in `folder`."""
+    """The identity services of the mesh whose state is in `folder`, a new one if it is empty."""
     clock = clock or Clock()
     lifetimes = lifetimes or Lifetimes()
-    authority = Latest(create_authority(folder / "ca", TRUST_DOMAIN, clock()))
+    authority = Latest(open_authority(folder / "ca", TRUST_DOMAIN, clock()))
     service = IdentityService(authority=authority, ledger=Ledger(folder), clock=clock, lifetimes=lifetimes)
     server_identity = ServerIdentity(authority, clock, lifetimes=lifetimes)
     server = grpc.aio.server()
     server.add_generic_rpc_handlers([service.certificates_handler()])
-    mutual = server.add_secure_port("127.0.0.1:0", server_identity.mutual_tls())
+    mutual = server.add_secure_port(f"127.0.0.1:{port}", server_identity.mutual_tls())
     joining = grpc.aio.server()
     joining.add_generic_rpc_handlers([service.join_handler()])
     join = joining.add_secure_port("127.0.0.1:0", server_identity.join_tls())
