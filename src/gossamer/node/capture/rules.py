@@ -10,13 +10,15 @@ The rules of a workload's namespace, as `nft` would print them (`inet`: IPv4 and
     chain redirect_input { type nat hook prerouting priority -100;
         iifname "lo" accept
         meta l4proto tcp redirect to :15006 }
-    chain only_loopback { type filter hook output priority 0; policy drop;
-        oifname "lo" accept                    # what was redirected leaves by loopback too
-        ct state established,related accept }  # answers to what came in by a link and was redirected
+    chain only_redirected { type filter hook output priority 0; policy drop;
+        oifname "lo" accept
+        ct status dnat accept                  # what was redirected; its first route still names the link
+        meta l4proto ipv6-icmp accept }
     chain only_envoy { type filter hook input priority 0; policy drop;
         iifname "lo" accept
         ct status dnat accept
-        icmpv6 and icmp accept }
+        meta l4proto icmp accept
+        meta l4proto ipv6-icmp accept }
 
 Invariant: nothing that a workload sends leaves its namespace by itself: what is not redirected is dropped, so a rule
 that is missing or an Envoy that is down fails closed.
@@ -55,8 +57,7 @@ _VERDICT_REGISTER: Final = 0
 _ACCEPT, _DROP = 1, 0
 _DNAT_PRIORITY: Final = -100
 _HOOKS: Final = {"prerouting": 0, "input": 1, "output": 3}
-_CT_STATE, _CT_STATUS = 0, 2
-_ESTABLISHED_RELATED: Final = 2 | 4
+_CT_STATUS: Final = 2
 _STATUS_DNAT: Final = 1 << 5
 
 Expression = dict[str, Any]
@@ -118,8 +119,10 @@ def verdict(code: int) -> tuple[Expression, ...]:
 
 def redirect(port: int) -> tuple[Expression, ...]:
     load = _attributes("IMMEDIATE", dreg=_REGISTER, data=_value(struct.pack("!H", port)))
-    # the library does not know this expression: NFTA_REDIR_REG_PROTO_MIN, written out (length, type, register)
-    return (_expression("immediate", load), _expression("redir", struct.pack("=HH", 8, 1) + struct.pack("!I", 1)))
+    return (
+        _expression("immediate", load),
+        _expression("redir", _attributes("REDIR", reg_proto_min=_REGISTER)),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,14 +188,14 @@ def workload_chains(outbound_port: int, inbound_port: int, dns_port: int) -> tup
             rules=(inward, tcp + redirect(inbound_port)),
         ),
         Chain(
-            name="only_loopback",
+            name="only_redirected",
             kind="filter",
             hook="output",
             priority=0,
             policy=_DROP,
             rules=(
                 outward,
-                connection(_CT_STATE, _ESTABLISHED_RELATED) + verdict(_ACCEPT),
+                connection(_CT_STATUS, _STATUS_DNAT) + verdict(_ACCEPT),
                 # neighbour discovery, without which no link that is added later could carry an answer
                 protocol(socket.IPPROTO_ICMPV6) + verdict(_ACCEPT),
             ),
