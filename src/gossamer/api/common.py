@@ -10,6 +10,7 @@ import binascii
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from fractions import Fraction
 from typing import Annotated, Any, Final, get_args
 
 from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, PlainValidator, Strict
@@ -65,29 +66,41 @@ UInt32Key = Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(_number_key), 
 
 _DURATION: Final = re.compile(r"[+-]?(?:0|(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+)")
 _DURATION_PART: Final = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
-_UNIT_SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_UNIT_NANOSECONDS: Final = {
+    "ns": 1,
+    "us": 1_000,
+    "µs": 1_000,
+    "μs": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "m": 60 * 1_000_000_000,
+    "h": 3600 * 1_000_000_000,
+}
+_MAX_NANOSECONDS: Final = 2**63 - 1
 
 
-def parse_duration(text: str) -> timedelta | None:
-    """A Go duration (`1h30m`, `0.5s`, `-5ms`, `0`) to the microsecond; None when it is not one."""
-    if not _DURATION.fullmatch(text):
+def parse_nanoseconds(text: str) -> int | None:
+    """A Go duration (`1h30m`, `0.5s`, `-5ms`, `0`) in nanoseconds; None when it is not one or longer than 292 years."""
+    if len(text) > 64 or not _DURATION.fullmatch(text):
         return None
-    seconds = sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
-    try:
-        return timedelta(seconds=-seconds if text.startswith("-") else seconds)
-    except OverflowError:
+    parts = _DURATION_PART.findall(text)
+    total = int(sum(Fraction(f"0{number}") * _UNIT_NANOSECONDS[unit] for number, unit in parts))
+    if total > _MAX_NANOSECONDS:
         return None
+    return -total if text.startswith("-") else total
 
 
 def _duration(value: object) -> timedelta:
-    found = parse_duration(value) if isinstance(value, str) else None
+    found = parse_nanoseconds(value) if isinstance(value, str) else None
     if found is None:
         raise PydanticCustomError(
             "invalid-duration",
-            "{value} is not a duration; write a number and a unit, as in 1h30m, 5s or 250ms",
+            "Invalid value: {value} is not a duration; write a number and a unit, as in 1h30m, 5s or 250ms",
             {"value": repr(value)},
         )
-    return found
+    if found % 1_000_000:
+        raise PydanticCustomError("invalid-duration", "durations are told to the millisecond, not finer")
+    return timedelta(milliseconds=found // 1_000_000)
 
 
 Duration = Annotated[timedelta, PlainValidator(_duration, json_schema_input_type=str)]
@@ -169,6 +182,7 @@ class Percent:
 class WorkloadSelector:
     """Workloads that carry all of these labels (`istio.type.v1beta1`); none of them: the whole namespace."""
 
+    __pydantic_config__ = STRICT
     match_labels: StrMap = EMPTY
 
 

@@ -6,19 +6,19 @@ kind, a spec that denies (`fail_closed`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from gossamer.api.common import EMPTY
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import FrozenMap, Value
 from gossamer.core.ids import ResourceId
 
 S_co = TypeVar("S_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Resource(Generic[S_co]):
-    """One resource of the configuration. Its hash is kept, and equality looks at identity and hash first.
+class Resource(Value, Generic[S_co]):
+    """One resource of the configuration.
 
     `creation` is metadata.creationTimestamp as it was written (RFC 3339 in UTC sorts as text), empty when there is
     none: where two resources conflict the older wins, then the lesser `name.namespace`. `fail_closed` says that the
@@ -31,22 +31,6 @@ class Resource(Generic[S_co]):
     annotations: FrozenMap[str, str] = EMPTY
     creation: str = ""
     fail_closed: bool = False
-    _hash: int = field(default=0, init=False, repr=False)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (self.id, self.spec, self.labels, self.annotations, self.creation, self.fail_closed)
-
-    def __hash__(self) -> int:
-        if not self._hash:
-            object.__setattr__(self, "_hash", hash(self._key()) or 1)
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        if not isinstance(other, Resource):
-            return NotImplemented
-        return hash(self) == hash(other) and self._key() == other._key()
 
     @property
     def namespace(self) -> str:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from gossamer.api.common import EMPTY, FROZEN, STRICT, StrMap, UInt32
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import FrozenMap, Value
 
 
 class Location(StrEnum):
@@ -26,8 +26,8 @@ class Resolution(StrEnum):
     DYNAMIC_DNS = "DYNAMIC_DNS"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceEntry:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ServiceEntry(Value):
     """`ServiceEntry`."""
 
     __pydantic_config__ = STRICT
@@ -52,8 +52,8 @@ class ServicePort:
     target_port: UInt32 = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkloadEntry:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WorkloadEntry(Value):
     """`ServiceEntry.endpoints[]`."""
 
     __pydantic_config__ = STRICT

@@ -1,0 +1,136 @@
+"""The kinds that are read, and those that are known but not.
+
+Invariant: a kind is read by exactly one entry of `KINDS`, and whoever writes any other is told so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from gossamer.api.authorization_policy import AuthorizationPolicy
+from gossamer.api.destination_rule import DestinationRule
+from gossamer.api.findings import At
+from gossamer.api.gateway import Gateway
+from gossamer.api.kubernetes import Deployment, EndpointSlice, Namespace, Secret, Service, ServiceAccount
+from gossamer.api.peer_authentication import PeerAuthentication
+from gossamer.api.resource import Resource
+from gossamer.api.rules.destination_rule import check_destination_rule
+from gossamer.api.rules.gateway import check_gateway
+from gossamer.api.rules.kubernetes import check_endpoint_slice, check_service, passes
+from gossamer.api.rules.security import check_authorization_policy, check_peer_authentication
+from gossamer.api.rules.services import check_service_entry, check_workload_entry_resource
+from gossamer.api.rules.virtual_service import check_virtual_service
+from gossamer.api.service_entry import ServiceEntry, WorkloadEntry
+from gossamer.api.virtual_service import VirtualService
+
+Check = Callable[[Resource[Any], Any, At], None]
+
+NETWORKING: Final = "networking.istio.io"
+SECURITY: Final = "security.istio.io"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """How one kind is read.
+
+    `attribute` is its place in Config; `body` the field that holds its spec, empty when the spec's fields stand beside
+    `metadata`; `security` says that what is invalid denies instead of keeping its last version.
+    """
+
+    name: str
+    group: str
+    versions: tuple[str, ...]
+    attribute: str
+    spec: type
+    check: Check
+    body: str = "spec"
+    namespaced: bool = True
+    security: bool = False
+    needs_spec: bool = False
+
+    @property
+    def strict(self) -> bool:
+        """Whether unknown fields are refused. Kubernetes kinds may carry what means nothing to a mesh."""
+        return self.group in ISTIO_GROUPS
+
+
+ISTIO_GROUPS: Final = (NETWORKING, SECURITY, "telemetry.istio.io", "extensions.istio.io")
+_V1: Final = ("v1",)
+_NETWORKING_VERSIONS: Final = ("v1", "v1beta1", "v1alpha3")
+_SECURITY_VERSIONS: Final = ("v1", "v1beta1")
+
+
+def _networking(attribute: str, spec: type, check: Check, *, needs_spec: bool = False) -> Kind:
+    return Kind(
+        name=spec.__name__,
+        group=NETWORKING,
+        versions=_NETWORKING_VERSIONS,
+        attribute=attribute,
+        spec=spec,
+        check=check,
+        needs_spec=needs_spec,
+    )
+
+
+def _security(attribute: str, spec: type, check: Check) -> Kind:
+    return Kind(
+        name=spec.__name__,
+        group=SECURITY,
+        versions=_SECURITY_VERSIONS,
+        attribute=attribute,
+        spec=spec,
+        check=check,
+        security=True,
+    )
+
+
+def _kubernetes(attribute: str, spec: type, check: Check = passes, *, group: str = "", body: str = "spec") -> Kind:
+    return Kind(name=spec.__name__, group=group, versions=_V1, attribute=attribute, spec=spec, check=check, body=body)
+
+
+_ALL: Final = (
+    _networking("virtual_services", VirtualService, check_virtual_service),
+    _networking("destination_rules", DestinationRule, check_destination_rule),
+    _networking("gateways", Gateway, check_gateway),
+    _networking("service_entries", ServiceEntry, check_service_entry, needs_spec=True),
+    _networking("workload_entries", WorkloadEntry, check_workload_entry_resource, needs_spec=True),
+    _security("authorization_policies", AuthorizationPolicy, check_authorization_policy),
+    _security("peer_authentications", PeerAuthentication, check_peer_authentication),
+    _kubernetes("services", Service, check_service),
+    _kubernetes("endpoint_slices", EndpointSlice, check_endpoint_slice, group="discovery.k8s.io", body=""),
+    _kubernetes("service_accounts", ServiceAccount, body=""),
+    _kubernetes("secrets", Secret, body=""),
+    _kubernetes("deployments", Deployment, group="apps"),
+    replace(_kubernetes("namespaces", Namespace), namespaced=False),
+)
+
+KINDS: Final[Mapping[tuple[str, str], Kind]] = {(kind.group, kind.name): kind for kind in _ALL}
+"""By API group and name."""
+
+UNSUPPORTED_KINDS: Final[Mapping[str, tuple[str, ...]]] = {
+    NETWORKING: ("Sidecar", "EnvoyFilter", "WorkloadGroup", "ProxyConfig"),
+    SECURITY: ("RequestAuthentication",),
+    "telemetry.istio.io": ("Telemetry",),
+    "extensions.istio.io": ("WasmPlugin", "TrafficExtension"),
+    "install.istio.io": ("IstioOperator",),
+    "gateway.networking.k8s.io": (
+        "Gateway", "GatewayClass", "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "UDPRoute", "ReferenceGrant",
+        "BackendTLSPolicy", "ListenerSet",
+    ),
+    "networking.k8s.io": ("Ingress", "IngressClass"),
+    "": ("Endpoints", "Pod"),
+    "apps": ("StatefulSet", "DaemonSet", "ReplicaSet"),
+}  # fmt: skip
+"""Kinds that would mean something to the mesh but are not read yet."""
+
+FAILS_CLOSED: Final = frozenset({(SECURITY, "RequestAuthentication")})
+"""Of these, what denies what it selects until it is supported."""
+
+COMPANIONS: Final = frozenset({("", "Endpoints"), ("", "Pod"), *(("apps", name) for name in UNSUPPORTED_KINDS["apps"])})
+"""Of these, what stands in most people's files beside what is read: worth a warning, not an error."""
+
+KNOWN_GROUPS: Final = tuple({kind.group for kind in _ALL} | set(UNSUPPORTED_KINDS))
+_UNREAD: Final = {name for group in UNSUPPORTED_KINDS.values() for name in group}
+KNOWN_NAMES: Final = tuple({kind.name for kind in _ALL} | _UNREAD)

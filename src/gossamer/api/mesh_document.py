@@ -1,0 +1,90 @@
+"""The document that holds the MeshConfig: a bare MeshConfig, as Istio's `mesh` key has it.
+
+A setting that is not supported yet is an error and is left out; the others hold. Refusing them all would take away
+more than it keeps: a trust domain, say, or REGISTRY_ONLY.
+
+Invariant: with any other error there is no MeshConfig, and the last valid one stays.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gossamer.api.document import diagnose
+from gossamer.api.findings import At
+from gossamer.api.mesh_config import MeshConfig
+from gossamer.api.positions import Path
+from gossamer.api.reader import Chunk, UnreadableError, read_value, split_documents
+from gossamer.api.rules.common import written
+from gossamer.api.rules.mesh import check_mesh_config
+from gossamer.api.structure import build_typed
+from gossamer.api.unsupported import check_support
+from gossamer.core.diagnostics import Diagnostic, Diagnostics, Position, Severity
+from gossamer.core.ids import ResourceId
+
+MESH_CONFIG: Final = ResourceId(kind="MeshConfig")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MeshReading:
+    """`mesh` is None when the text gives no valid MeshConfig. The diagnostics name no file."""
+
+    mesh: MeshConfig | None
+    diagnostics: Diagnostics
+
+
+def read_mesh_config(text: str) -> MeshReading:
+    """What the text of a MeshConfig says; an empty one is the default. Never raises."""
+    given: list[tuple[Any, Chunk]] = []
+    for chunk in split_documents(text):
+        try:
+            value = read_value(chunk.text)
+        except UnreadableError as error:
+            message = f"the MeshConfig cannot be read: {error.message}"
+            position = Position(line=chunk.line + error.line, column=error.column)
+            return MeshReading(mesh=None, diagnostics=(_problem("invalid-yaml", message, position),))
+        if value is not None:
+            given.append((value, chunk))
+    if len(given) > 1:
+        position = Position(line=given[1][1].line + 1, column=1)
+        return MeshReading(mesh=None, diagnostics=(_problem("invalid-yaml", "there can be one MeshConfig", position),))
+    if not given:
+        return MeshReading(mesh=MeshConfig(), diagnostics=())
+    value, chunk = given[0]
+    mesh, at = build_mesh_config(value)
+    found = diagnose(chunk.text, [(MESH_CONFIG, finding) for finding in at.findings], line=chunk.line)
+    return MeshReading(mesh=mesh, diagnostics=found)
+
+
+def build_mesh_config(value: Any, path: Path = ()) -> tuple[MeshConfig | None, At]:
+    """The MeshConfig that a value says, None when it is not valid; and what is wrong with it."""
+    at = At(path)
+    mesh = build_typed(MeshConfig, value, at)
+    if mesh is None:
+        return None, at
+    check_mesh_config(mesh, at)
+    if at.has_errors:
+        return None, at
+    unsupported = At(path)
+    check_support("MeshConfig", value, unsupported)
+    if unsupported.findings:
+        at.findings.extend(unsupported.findings)
+        left = deepcopy(value)
+        for finding in unsupported.findings:
+            _leave_out(left, finding.path[len(path) :])
+        mesh = build_typed(MeshConfig, left, At())
+    return mesh, at
+
+
+def _leave_out(value: Any, path: Path) -> None:
+    for step in path[:-1]:
+        value = written(value, str(step))
+    if isinstance(value, dict):
+        for key in [key for key in value if written({key: 0}, str(path[-1])) is not None]:
+            del value[key]
+
+
+def _problem(code: str, message: str, position: Position) -> Diagnostic:
+    return Diagnostic(severity=Severity.ERROR, code=code, message=message, kind=MESH_CONFIG.kind, position=position)

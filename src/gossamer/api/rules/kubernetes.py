@@ -1,0 +1,63 @@
+"""Kubernetes kinds: what a mesh needs to be right in them.
+
+Rules: the Kubernetes API reference, as far as it goes here; the API server checks the rest.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from gossamer.api import names
+from gossamer.api.findings import At
+from gossamer.api.kubernetes import EndpointSlice, Service
+from gossamer.api.resource import Resource
+from gossamer.api.rules.common import check, check_port, check_unique, require
+from gossamer.api.structure import closest
+
+SERVICE_NAME: Final = "kubernetes.io/service-name"
+_SERVICE_FIELDS: Final = (
+    "allocateLoadBalancerNodePorts", "clusterIP", "clusterIPs", "externalIPs", "externalName", "externalTrafficPolicy",
+    "healthCheckNodePort", "internalTrafficPolicy", "ipFamilies", "ipFamilyPolicy", "loadBalancerClass",
+    "loadBalancerIP", "loadBalancerSourceRanges", "ports", "publishNotReadyAddresses", "selector", "sessionAffinity",
+    "sessionAffinityConfig", "trafficDistribution", "type",
+)  # fmt: skip
+
+
+def passes(_resource: Resource[Any], _raw: Any, _at: At) -> None:
+    """Nothing to check."""
+
+
+def check_service(resource: Resource[Service], raw: Any, at: At) -> None:
+    spec = resource.spec
+    for name in raw:
+        if name not in _SERVICE_FIELDS:
+            at[name].error("unknown-field", f'unknown field "{name}"', closest(name, _SERVICE_FIELDS), on_key=True)
+    if spec.type == "ExternalName":
+        if require(spec.external_name, at["externalName"], "an ExternalName service needs an externalName"):
+            check(names.domain_problem(spec.external_name), at["externalName"], "invalid-host")
+        return
+    require(spec.ports or spec.headless, at["ports"], "a service needs at least one port")
+    for index, port in enumerate(spec.ports):
+        check_port(port.port, at["ports", index, "port"])
+        if isinstance(port.target_port, int) and port.target_port:
+            check_port(port.target_port, at["ports", index, "targetPort"])
+        if len(spec.ports) > 1:
+            require(port.name, at["ports", index, "name"], "each of several ports needs a name")
+    check_unique(((port.name, at["ports", i, "name"]) for i, port in enumerate(spec.ports)), "port name")
+
+
+def check_endpoint_slice(resource: Resource[EndpointSlice], _raw: Any, at: At) -> None:
+    spec = resource.spec
+    if SERVICE_NAME not in resource.labels:
+        message = f"without the label {SERVICE_NAME} the endpoints belong to no Service"
+        At(("metadata", "labels"), at.findings).warning("no-effect", message)
+    for index, endpoint in enumerate(spec.endpoints):
+        for number, address in enumerate(endpoint.addresses):
+            here = at["endpoints", index, "addresses", number]
+            if spec.address_type == "FQDN":
+                check(names.domain_problem(address), here, "invalid-address")
+            elif not names.is_ip(address):
+                here.error("invalid-address", f'"{address}" is not an IP address')
+    for index, port in enumerate(spec.ports):
+        if port.port is not None:
+            check_port(port.port, at["ports", index, "port"])

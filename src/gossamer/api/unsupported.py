@@ -1,0 +1,184 @@
+"""What Istio's API offers and this version does not act on: one table, to be made shorter.
+
+Whoever writes such a field is told so; it is never passed over in silence. A pattern is a path from the spec:
+`[]` is any item of a list and `{}` any entry of a map; `=A|B` limits it to values (`*` at the end of one is a
+wildcard); `!` in front means that the field is missing. A field set to what it would be anyway (false, 0, an empty
+string or list) says nothing and is let pass.
+
+Invariant: a field without a pattern here is acted on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+from gossamer.api.common import json_name
+from gossamer.api.findings import At
+from gossamer.api.mesh_config import MeshConfig
+from gossamer.api.proxy_config import ProxyConfig
+from gossamer.api.rules.common import written
+from gossamer.api.structure import describe
+
+_TRAFFIC_POLICY: Final = (
+    "tunnel",
+    "proxyProtocol",
+    "retryBudget",
+    "loadBalancer.localityLbSetting",
+    "loadBalancer.zoneAwareLbSetting",
+    "loadBalancer.warmup",
+    "loadBalancer.warmupDurationSecs",
+    "loadBalancer.backendUtilization",
+    "outlierDetection.consecutiveErrors",
+    "tls.caCrl",
+)
+
+
+def _under(prefixes: Iterable[str], patterns: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"{prefix}.{pattern}" for prefix in prefixes for pattern in patterns)
+
+
+def _all_but(supported: frozenset[str], message: type[MeshConfig | ProxyConfig], prefix: str = "") -> tuple[str, ...]:
+    names = (json_name(item.name) for item in fields(message))
+    return tuple(prefix + name for name in names if name not in supported)
+
+
+_POLICIES: Final = ("trafficPolicy", "subsets[].trafficPolicy")
+_SUPPORTED_MESH: Final = frozenset((
+    "connectTimeout", "protocolDetectionTimeout", "tcpKeepalive", "dnsRefreshRate", "h2UpgradePolicy",
+    "accessLogFile", "accessLogFormat", "accessLogEncoding",
+    "outboundTrafficPolicy", "enableAutoMtls", "trustDomain", "trustDomainAliases", "rootNamespace",
+    "defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",
+    "pathNormalization", "defaultHttpRetryPolicy", "defaultTrafficPolicy", "defaultConfig",
+    # Settings of things that Gossamer has no part of (Ingress resources, a tracer), harmless as they are.
+    "ingressClass", "ingressService", "ingressSelector", "ingressControllerMode", "enableTracing",
+    "enablePrometheusMerge", "disableEnvoyListenerLog",
+))  # fmt: skip
+_HARMLESS_PROXY: Final = frozenset((
+    "configPath", "binaryPath", "serviceCluster", "discoveryAddress", "discoveryRefreshDelay", "proxyAdminPort",
+    "controlPlaneAuthPolicy", "statNameLength", "statusPort", "meshId", "availabilityZone", "tracingServiceName",
+    "holdApplicationUntilProxyStarts", "image", "proxyMetadata", "drainDuration", "terminationDrainDuration",
+    "concurrency", "interceptionMode",
+))  # fmt: skip
+"""Of a proxy's settings, those that say how Istio starts a proxy; here the agent does."""
+
+UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
+    "VirtualService": (
+        "!hosts",
+        "http[].delegate",
+        "http[].match[].statPrefix",
+        "http[].fault.delay.exponentialDelay",
+        "http[].fault.abort.http2Error",
+        "tls[].match[].destinationSubnets",
+        "tcp[].match[].destinationSubnets",
+        "tcp[].match[].sourceSubnet",
+    ),
+    "DestinationRule": ("workloadSelector", *_under(_POLICIES, _TRAFFIC_POLICY)),
+    "Gateway": (
+        "servers[].bind",
+        "servers[].defaultEndpoint",
+        "servers[].port.targetPort",
+        "servers[].tls.mode=AUTO_PASSTHROUGH|ISTIO_MUTUAL|OPTIONAL_MUTUAL",
+        "servers[].tls.caCrl",
+        "servers[].tls.serverCertificate",
+        "servers[].tls.privateKey",
+        "servers[].tls.caCertificates",
+        "servers[].tls.tlsCertificates",
+        "servers[].tls.credentialNames",
+        "servers[].tls.caCertCredentialName",
+        "servers[].tls.subjectAltNames",
+        "servers[].tls.verifyCertificateSpki",
+        "servers[].tls.verifyCertificateHash",
+        "servers[].tls.insecureSkipVerify",
+        "servers[].tls.ecdhCurves",
+    ),
+    "ServiceEntry": ("resolution=DNS_ROUND_ROBIN|DYNAMIC_DNS",),
+    "AuthorizationPolicy": (
+        "action=AUDIT|CUSTOM",
+        "provider",
+        "targetRef",
+        "targetRefs",
+        "rules[].from[].source.requestPrincipals",
+        "rules[].from[].source.notRequestPrincipals",
+        "rules[].when[].key=request.auth.*|experimental.*",
+    ),
+    "MeshConfig": (
+        *_all_but(_SUPPORTED_MESH, MeshConfig),
+        "meshMTLS",
+        "outboundTrafficPolicy.mode=ALLOW_ANY_DYNAMIC_DNS",
+        "outboundTrafficPolicy.tls",
+        *(
+            f"defaultConfig.{name}"
+            for item in fields(ProxyConfig)
+            if (name := json_name(item.name)) not in _HARMLESS_PROXY
+        ),
+    ),
+}
+
+
+@dataclass(slots=True)
+class _Node:
+    """A step of the patterns that share a beginning."""
+
+    children: dict[str, _Node] = field(default_factory=dict)
+    values: tuple[str, ...] | None = None
+    """Of the patterns that end here, the values that are meant; an empty tuple means all."""
+    missing: bool = False
+
+
+def _plant(patterns: Iterable[str]) -> _Node:
+    root = _Node()
+    for pattern in patterns:
+        path, _, values = pattern.removeprefix("!").partition("=")
+        node = root
+        for step in path.replace("[]", ".[]").replace("{}", ".{}").split("."):
+            node = node.children.setdefault(step, _Node())
+        node.values = tuple(values.split("|")) if values else ()
+        node.missing = pattern.startswith("!")
+    return root
+
+
+_TREES: Final = {kind: _plant(patterns) for kind, patterns in UNSUPPORTED.items()}
+
+
+def check_support(kind: str, raw_spec: Any, at: At) -> None:
+    """Say of each field in a spec, as it was written, that this version does not act on it."""
+    tree = _TREES.get(kind)
+    if tree:
+        _walk(tree, raw_spec, at)
+
+
+def _walk(node: _Node, value: Any, at: At) -> None:
+    for step, child in node.children.items():
+        if step == "[]":
+            for index, item in enumerate(value if isinstance(value, list) else ()):
+                _visit(child, item, at[index])
+        elif step == "{}":
+            for key, item in value.items() if isinstance(value, dict) else ():
+                _visit(child, item, at[key])
+        else:
+            _visit(child, written(value, step), at[step])
+
+
+def _visit(node: _Node, value: Any, at: At) -> None:
+    if node.values is not None:
+        _judge(node, value, at)
+    if node.children and value is not None:
+        _walk(node, value, at)
+
+
+def _judge(node: _Node, value: Any, at: At) -> None:
+    name = at.path[-1]
+    if node.missing:
+        if not value:
+            at.error(
+                "unsupported-field", f'without "{name}" this resource is for others to refer to; not supported yet'
+            )
+    elif not node.values:
+        if value is not None and value not in (False, 0, "", []):
+            at.error("unsupported-field", f'"{name}" is not supported yet', on_key=True)
+    elif isinstance(value, str) and any(
+        value.startswith(wanted[:-1]) if wanted.endswith("*") else value == wanted for wanted in node.values
+    ):
+        at.error("unsupported-field", f"{name}: {describe(value)} is not supported yet")
