@@ -1,0 +1,79 @@
+"""`gossamer control-plane`: the control plane by itself, for agents on this and other hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from datetime import timedelta
+from pathlib import Path
+
+from gossamer.cli.lifecycle import run_until_stopped
+from gossamer.cli.logs import log_events
+from gossamer.plane.control_plane import ControlPlane, Settings, open_control_plane
+from gossamer.plane.local_api import View, local_routes
+from gossamer.rpc.local import serving
+from gossamer.sources.state import lock, private_folder, runtime_folder, write_private
+
+_LOG = logging.getLogger(__name__)
+SOCKET = "control-plane.sock"
+ADDRESSES = "control-plane.json"
+
+
+def control_plane(settings: Settings) -> int:
+    """Serve until stopped; returns the exit code."""
+    log_events()
+    state = private_folder(settings.state)
+    with lock(state, "control plane"):
+        plane = open_control_plane(settings)
+        return run_until_stopped(lambda stop: _serve(plane, stop))
+
+
+async def _serve(plane: ControlPlane, stop: asyncio.Event) -> int:
+    runtime = runtime_folder(plane.settings.state)
+    async with plane.serving() as bound:
+        addresses = {"xds": bound.xds, "join": bound.join}
+        view = View(
+            bound=lambda: addresses,
+            ready=lambda: plane.pipeline.ready,
+            diagnostics=lambda: plane.pipeline.diagnostics,
+            proxies=plane.xds.status,
+            registrations=lambda: tuple(plane.registry.snapshot.values()),
+            generation=lambda: plane.pipeline.generation,
+            authority=plane.authority,
+            ledger=plane.ledger,
+        )
+        async with serving(runtime / SOCKET, local_routes(view)):
+            write_private(runtime / ADDRESSES, json.dumps(addresses).encode())
+            _LOG.info("listening", extra=addresses | {"ready": plane.pipeline.ready})
+            for diagnostic in plane.pipeline.diagnostics:
+                _LOG.warning("diagnostic", extra={"diagnostic": diagnostic.to_json()})
+            await plane.follow(stop)
+    _LOG.info("stopped")
+    return 0
+
+
+def settings_of(
+    *,
+    config: list[Path],
+    state: Path,
+    mesh_config: Path | None,
+    listen: str,
+    join_listen: str,
+    ca: Path | None,
+    trust_domain: str,
+    names: list[str],
+    lifetime: timedelta,
+) -> Settings:
+    """The settings that the command line asks for."""
+    return Settings(
+        config=tuple(config),
+        state=state,
+        mesh_config=mesh_config,
+        listen=listen,
+        join_listen=join_listen,
+        ca_folder=ca,
+        trust_domain=trust_domain,
+        names=tuple(names),
+        lifetime=lifetime,
+    )

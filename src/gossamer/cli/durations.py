@@ -1,0 +1,18 @@
+"""Durations as people write them on a command line."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from gossamer.core.errors import UsageError
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
+
+
+def load_duration(text: str) -> timedelta:
+    """`90s`, `5m`, `1h30m`, `7d`. UsageError for anything else."""
+    if not text or _PART.sub("", text):
+        raise UsageError(f"{text!r} is no duration: write 90s, 5m, 1h30m or 7d")
+    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))

@@ -1,0 +1,52 @@
+"""What all workloads of one host share: settings, identities, sandbox, registration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gossamer.node.capture.choose import Choice, Way
+from gossamer.node.capture.workloads import Capturer
+from gossamer.node.envoy import DRAIN_SECONDS
+from gossamer.node.identity_renewal import Identities
+from gossamer.node.registration import Registration
+from gossamer.node.sandbox import Lifeline, Sandbox
+from gossamer.node.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """How an agent runs. `address` is where workloads of other hosts dial those of this one."""
+
+    state: Path
+    runtime: Path
+    control_plane: str
+    join: str
+    envoy: Path
+    token: str | None = None
+    address: str = "127.0.0.1"
+    way: Way = Way.AUTO
+    lifeline: Lifeline = Lifeline.OUTLIVE
+    drain_seconds: int = DRAIN_SECONDS
+    domain: str = "cluster.local"
+
+
+@dataclass(slots=True, kw_only=True)
+class Host:
+    """One host that has joined."""
+
+    settings: AgentSettings
+    trust_domain: str
+    incarnation: int
+    sandbox: Sandbox
+    choice: Choice
+    capturer: Capturer
+    identities: Identities
+    registration: Registration
+    store: Store
+    chance: Callable[[], float]
+
+    @property
+    def domain(self) -> str:
+        return self.settings.domain

@@ -1,0 +1,310 @@
+"""One workload on this host, from capture to drain: what the agent does for each, in order.
+
+Capture, identity, socket, registration, Envoy, application; then backwards. Invariant: the application runs only while
+its sidecar serves, and callers are told before either goes away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from gossamer.ca.spiffe import WorkloadId, workload_id
+from gossamer.compile.bootstrap import BootstrapSettings, compile_bootstrap
+from gossamer.core.errors import GossamerError
+from gossamer.core.frozen import FrozenMap
+from gossamer.core.latest import Latest
+from gossamer.model.proxy import Capture, Proxy, ProxyType
+from gossamer.node.application import Application, ApplicationSettings, ApplicationState
+from gossamer.node.capture.workloads import Captured, CaptureRequest
+from gossamer.node.envoy import Envoy, EnvoySettings, EnvoyState
+from gossamer.node.host import Host
+from gossamer.node.identity import WorkloadIdentity
+from gossamer.node.proxy_socket import serving_envoy
+from gossamer.node.sandbox import Command
+from gossamer.node.sds import SecretSet
+from gossamer.node.workload import WorkloadSpec, registration_message
+from gossamer.rpc import gossamer_pb2 as rpc
+
+_LOG = logging.getLogger(__name__)
+READY_S: Final = 30.0
+_TOLD_S: Final = 1.0
+"""How long a stop waits for the control plane to have heard of it."""
+_SPREAD_S: Final = 0.5
+"""How long callers have to learn that a workload drains, before it refuses them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SidecarStatus:
+    """What `gossamer proxy list` shows of one workload's host side."""
+
+    namespace: str
+    name: str
+    type: str
+    envoy: str
+    envoy_pid: int
+    envoy_restarts: int
+    application: str
+    application_pid: int
+    application_restarts: int
+    problem: str
+    log: str
+    application_log: str
+    certificate_ends: str
+    mesh_address: str
+    mesh_ports: dict[int, int]
+
+
+class Sidecar:
+    """One workload's sidecar (or a gateway) and application on this host."""
+
+    def __init__(self, host: Host, spec: WorkloadSpec) -> None:
+        self.spec = spec
+        self.envoy: Envoy | None = None
+        self.application: Application | None = None
+        self.problem = ""
+        self.exit_code = 0
+        self.ready = asyncio.Event()
+        self.captured: Captured | None = None
+        self._host = host
+        self._identity: Latest[WorkloadIdentity] | None = None
+        self._stopping = asyncio.Event()
+        self._message: rpc.Workload | None = None
+
+    @property
+    def log(self) -> Path:
+        return self._host.settings.state / "logs" / f"{self.spec.slug}.envoy.log"
+
+    @property
+    def application_log(self) -> Path:
+        return self._host.settings.state / "logs" / f"{self.spec.slug}.log"
+
+    async def run(self) -> None:
+        """Run the workload until `stop`, or until its application has ended for good."""
+        try:
+            self.captured = await self._capture()
+            self._message = registration_message(
+                self.spec, self.captured.capture, self.captured.addresses, self._host.incarnation
+            )
+            await self._serve(self.captured)
+        except GossamerError as error:
+            self.problem = str(error)
+            _LOG.error("workload-failed", extra={"workload": self.spec.slug, "reason": self.problem})
+            raise
+        finally:
+            self._host.registration.remove(self.spec.key)
+
+    def stop(self) -> None:
+        """Begin to end: `run` returns when all is drained and stopped."""
+        self._stopping.set()
+
+    def status(self) -> SidecarStatus:
+        envoy, application = self.envoy, self.application
+        capture = self.captured.capture if self.captured else None
+        return SidecarStatus(
+            namespace=self.spec.namespace,
+            name=self.spec.name,
+            type=self.spec.type.value,
+            envoy=envoy.state.value.value if envoy else EnvoyState.STARTING.value,
+            envoy_pid=envoy.pid if envoy else 0,
+            envoy_restarts=envoy.restarts if envoy else 0,
+            application=application.state.value.value if application else "",
+            application_pid=application.pid if application else 0,
+            application_restarts=application.restarts if application else 0,
+            problem=self.problem or (application.problem if application else ""),
+            log=str(self.log),
+            application_log=str(self.application_log),
+            certificate_ends=self._identity.value.not_after.isoformat() if self._identity else "",
+            mesh_address=capture.mesh_address if capture else "",
+            mesh_ports=dict(capture.mesh_ports) if capture else {},
+        )
+
+    async def _capture(self) -> Captured:
+        spec = self.spec
+        domain = self._host.domain
+        request = CaptureRequest(
+            namespace=spec.namespace,
+            name=spec.name,
+            ports=() if spec.type is ProxyType.ROUTER else tuple(port.number for port in spec.ports),
+            mesh_address=self._host.settings.address,
+            search=(f"{spec.namespace}.svc.{domain}", f"svc.{domain}", domain),
+        )
+        if spec.type is ProxyType.ROUTER:
+            # a gateway captures nothing: it listens on the host, for whoever comes
+            return Captured(capture=Capture(address=spec.gateway_address), addresses=(request.mesh_address,))
+        return await self._host.capturer.add(request)
+
+    async def _serve(self, captured: Captured) -> None:
+        self._register(rpc.WORKLOAD_STATE_STARTING)
+        self._identity = await self._host.identities.add(self._workload_id())
+        secrets = SecretSet()
+        secrets.set_identity(self._identity.value)
+        unsubscribe = self._identity.subscribe(secrets.set_identity)
+        try:
+            async with serving_envoy(self._host, self.spec, self._identity, secrets) as socket:
+                await self._run_envoy(captured, socket)
+        finally:
+            unsubscribe()
+
+    async def _run_envoy(self, captured: Captured, socket: Path) -> None:
+        envoy = self.envoy = Envoy(self._host.sandbox, self._envoy_settings(captured, socket), self._host.chance)
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(envoy.run())
+            try:
+                if await self._until_ready(envoy, running):
+                    async with self._following(envoy):
+                        await self._run_application(captured)
+            finally:
+                await envoy.stop(linger=0.0)
+                await running
+
+    async def _until_ready(self, envoy: Envoy, running: asyncio.Task[None]) -> bool:
+        """Whether Envoy became ready before it was all stopped. A sidecar that takes long says so, and goes on."""
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            while True:
+                ready = asyncio.create_task(envoy.wait_ready(READY_S))
+                await asyncio.wait([ready, stopping, running], return_when=asyncio.FIRST_COMPLETED)
+                if self._stopping.is_set() or running.done():
+                    ready.cancel()
+                    await asyncio.gather(ready, return_exceptions=True)
+                    return False
+                if (error := ready.exception()) is None:
+                    self.problem = ""
+                    return True
+                self.problem = str(error)
+                _LOG.warning("sidecar-not-ready", extra={"workload": self.spec.slug, "reason": self.problem})
+        finally:
+            stopping.cancel()
+
+    @asynccontextmanager
+    async def _following(self, envoy: Envoy) -> AsyncIterator[None]:
+        unsubscribe = envoy.state.subscribe(lambda _: self._announce())
+        try:
+            yield
+        finally:
+            unsubscribe()
+
+    async def _run_application(self, captured: Captured) -> None:
+        if not self.spec.command:
+            self._announce()
+            self.ready.set()
+            await self._stopping.wait()
+            await self._leave()
+            return
+        application = self.application = Application(
+            self._host.sandbox, self._application_settings(captured), self._host.chance
+        )
+        unsubscribe = application.state.subscribe(lambda _: self._announce())
+        try:
+            async with asyncio.TaskGroup() as group:
+                running = group.create_task(application.run())
+                stopping = group.create_task(self._stopping.wait())
+                await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
+                stopping.cancel()
+                if self._stopping.is_set():
+                    await self._leave()
+                    await application.stop()
+                self.exit_code = await running
+        finally:
+            unsubscribe()
+
+    async def _leave(self) -> None:
+        """Tell callers first: what they send after this goes elsewhere."""
+        self._register(rpc.WORKLOAD_STATE_DRAINING)
+        if await self._host.registration.told(_TOLD_S):
+            await asyncio.sleep(_SPREAD_S)
+
+    def _announce(self) -> None:
+        """Say how the workload is, as its Envoy and its application are now."""
+        if self._stopping.is_set():
+            return
+        application = self.application
+        if self.envoy is None or self.envoy.state.value is not EnvoyState.READY:
+            self._register(rpc.WORKLOAD_STATE_UNHEALTHY if self.ready.is_set() else rpc.WORKLOAD_STATE_STARTING)
+        elif application is None or application.state.value is ApplicationState.HEALTHY:
+            self._register(rpc.WORKLOAD_STATE_READY)
+            self.ready.set()
+        elif application.state.value is ApplicationState.STARTING:
+            self._register(rpc.WORKLOAD_STATE_STARTING)
+        else:
+            self._register(rpc.WORKLOAD_STATE_UNHEALTHY)
+
+    def _register(self, state: rpc.WorkloadState) -> None:
+        if self._message is None:
+            return
+        message = rpc.Workload()
+        message.CopyFrom(self._message)
+        message.state = state
+        if state == rpc.WORKLOAD_STATE_UNHEALTHY:
+            message.state_message = (self.application.problem if self.application else "") or "not running"
+        self._host.registration.put(message)
+
+    def _workload_id(self) -> WorkloadId:
+        spec = self.spec
+        return workload_id(
+            trust_domain=self._host.trust_domain,
+            namespace=spec.namespace,
+            service_account=spec.service_account,
+            name=spec.name,
+        )
+
+    def _envoy_settings(self, captured: Captured, socket: Path) -> EnvoySettings:
+        spec, settings = self.spec, self._host.settings
+        proxy = Proxy(
+            type=spec.type,
+            namespace=spec.namespace,
+            name=spec.name,
+            service_account=spec.service_account,
+            labels=spec.labels,
+            addresses=captured.addresses,
+            trust_domain=self._host.trust_domain,
+            capture=captured.capture,
+        )
+        admin = socket.with_name("admin.sock")
+        bootstrap = compile_bootstrap(
+            proxy,
+            BootstrapSettings(
+                xds_socket=str(socket), sds_socket=str(socket), admin_socket=str(admin), domain=self._host.domain
+            ),
+        )
+        return EnvoySettings(
+            name=f"envoy {spec.slug}",
+            binary=settings.envoy,
+            bootstrap=bootstrap,
+            folder=socket.parent,
+            admin_socket=admin,
+            log=self.log,
+            drain_seconds=settings.drain_seconds,
+        )
+
+    def _application_settings(self, captured: Captured) -> ApplicationSettings:
+        spec = self.spec
+        inherited = {name: value for name, value in os.environ.items() if name not in ("HOST", "PORT", "HOSTNAME")}
+        command = Command(
+            argv=spec.command,
+            env=FrozenMap(inherited | {"HOSTNAME": spec.name} | dict(spec.env) | dict(captured.environment)),
+            cwd=spec.cwd,
+            log=None if spec.terminal else self.application_log,
+            network=captured.network,
+            user=spec.user,
+        )
+        health = spec.health
+        if health is not None and captured.capture.application_address:
+            health = replace(health, address=captured.capture.application_address)
+        return ApplicationSettings(name=f"app {spec.slug}", command=command, health=health, restart=spec.restart)
+
+
+async def stop_all(sidecars: list[Sidecar], tasks: list[asyncio.Task[None]]) -> None:
+    """Stop workloads together and wait until the last is gone."""
+    for sidecar in sidecars:
+        sidecar.stop()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,86 @@
+"""What an agent is asked to run: an application with a sidecar, or a gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gossamer.core.frozen import FrozenMap
+from gossamer.model.proxy import Capture, CaptureMode, ProxyType
+from gossamer.node.application import RestartPolicy
+from gossamer.node.sandbox_check import Check
+from gossamer.rpc import gossamer_pb2 as rpc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedPort:
+    """A port on which the application answers; `protocol` as users write it, empty to be told by name or traffic."""
+
+    number: int
+    name: str = ""
+    protocol: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadSpec:
+    """One workload of a host. A gateway has no command; `gateway_ports` maps a Gateway server's port to the one bound,
+    at `gateway_address`. `terminal` lends the application our own terminal instead of a log file."""
+
+    name: str
+    namespace: str = "default"
+    service_account: str = "default"
+    labels: FrozenMap[str, str] = field(default_factory=FrozenMap)
+    type: ProxyType = ProxyType.SIDECAR
+    ports: tuple[ServedPort, ...] = ()
+    command: tuple[str, ...] = ()
+    env: FrozenMap[str, str] = field(default_factory=FrozenMap)
+    cwd: str = ""
+    user: str = ""
+    health: Check | None = None
+    restart: RestartPolicy = RestartPolicy.ALWAYS
+    terminal: bool = False
+    gateway_address: str = "0.0.0.0"  # noqa: S104 - a gateway is for those outside, unless its author says otherwise
+    gateway_ports: FrozenMap[int, int] = field(default_factory=FrozenMap)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return (self.namespace, self.name)
+
+    @property
+    def slug(self) -> str:
+        """Names its folders and processes."""
+        return f"{self.namespace}.{self.name}"
+
+
+def registration_message(
+    spec: WorkloadSpec, capture: Capture, addresses: tuple[str, ...], incarnation: int
+) -> rpc.Workload:
+    """What the registry is told of a workload, but for its state."""
+    return rpc.Workload(
+        name=spec.name,
+        namespace=spec.namespace,
+        service_account=spec.service_account,
+        labels=dict(spec.labels),
+        addresses=addresses,
+        ports=[
+            rpc.WorkloadPort(
+                name=port.name,
+                number=port.number,
+                protocol=port.protocol,
+                mesh_port=capture.mesh_ports.get(port.number, 0),
+            )
+            for port in spec.ports
+        ],
+        capture=rpc.Capture(
+            mode=(rpc.CAPTURE_MODE_EXPLICIT if capture.mode is CaptureMode.EXPLICIT else rpc.CAPTURE_MODE_TRANSPARENT),
+            network_namespace=capture.network_namespace,
+            application_address=capture.application_address,
+            mesh_address=capture.mesh_address,
+            address=capture.address,
+            http_proxy_port=capture.http_proxy_port,
+            outbound_ports=dict(capture.outbound_ports),
+            dns=capture.dns,
+        ),
+        type=rpc.PROXY_TYPE_ROUTER if spec.type is ProxyType.ROUTER else rpc.PROXY_TYPE_SIDECAR,
+        gateway_ports=dict(spec.gateway_ports),
+        incarnation=incarnation,
+    )

@@ -1,0 +1,246 @@
+"""The control-plane process: sources, pipeline, identities and ports, wired.
+
+Everything that changes ends in one place: `_rebuild` reads the newest files and registrations, builds once, and lets
+every connected proxy have what follows. Changes that come while it works are taken together by the next turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import grpc.aio
+
+from gossamer.api.last_good import LastGood
+from gossamer.ca.authority import Authority, Lifetimes
+from gossamer.ca.folder import load_authority, open_authority
+from gossamer.ca.ledger import Ledger
+from gossamer.ca.service import IdentityService
+from gossamer.ca.serving import ServerIdentity
+from gossamer.ca.tokens import allows
+from gossamer.core.errors import IdentityError, UsageError
+from gossamer.core.latest import Latest
+from gossamer.plane.pipeline import Pipeline
+from gossamer.plane.proxies import Proxies
+from gossamer.plane.registry_service import Authenticate, Granted, RegistryService
+from gossamer.rpc.calls import Context
+from gossamer.sources.files import FileSource
+from gossamer.sources.registry import Registry
+from gossamer.sources.state import load_document, save_document, write_private
+from gossamer.xds.service import SERVER_OPTIONS, Service
+
+_LOG = logging.getLogger(__name__)
+
+REGISTRY_FILE = "registrations.json"
+LAST_GOOD_FILE = "last-good.json"
+"""Documents as they were last valid: what `api.last_good` writes, under a version of its own."""
+EXPIRE_S = 1.0
+KEEP_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a control plane is started with. Ports may be 0: the system chooses; `serve` tells which."""
+
+    config: tuple[Path, ...]
+    state: Path
+    mesh_config: Path | None = None
+    listen: str = "127.0.0.1:15012"
+    join_listen: str = "127.0.0.1:15013"
+    ca_folder: Path | None = None
+    trust_domain: str = "cluster.local"
+    names: tuple[str, ...] = ()
+    """Further names and addresses by which hosts dial this control plane; they go into its certificate."""
+    lifetime: timedelta = timedelta(hours=24)
+    drain_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """The addresses that a control plane really listens on."""
+
+    xds: str
+    join: str
+
+
+@dataclass(slots=True, kw_only=True)
+class ControlPlane:
+    """One control plane. `run` serves until cancelled."""
+
+    settings: Settings
+    authority: Latest[Authority]
+    ledger: Ledger
+    source: FileSource
+    registry: Registry
+    pipeline: Pipeline
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    proxies: Proxies = field(init=False)
+    xds: Service = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.proxies = Proxies(self.settings.trust_domain, lambda: self.registry.snapshot, self.pipeline.resources)
+        self.xds = Service(self.proxies.authorize, drain_s=self.settings.drain_s)
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[Bound]:
+        """Listen on both ports while the context lasts; configuration is followed by `follow`."""
+        self._build()
+        identity = IdentityService(
+            authority=self.authority, ledger=self.ledger, clock=_now, lifetimes=_lifetimes(self.settings)
+        )
+        registry = RegistryService(self.registry, _authenticator(identity), self._registered)
+        names, addresses = _names(self.settings)
+        tls = ServerIdentity(self.authority, _now, lifetimes=identity.lifetimes, dns=names, addresses=addresses)
+        main, join = grpc.aio.server(options=SERVER_OPTIONS), grpc.aio.server(options=SERVER_OPTIONS)
+        main.add_generic_rpc_handlers((self.xds.handler(), identity.certificates_handler(), registry.handler()))
+        join.add_generic_rpc_handlers((identity.join_handler(),))
+        bound = Bound(
+            xds=_listen(main, self.settings.listen, tls.mutual_tls()),
+            join=_listen(join, self.settings.join_listen, tls.join_tls()),
+        )
+        await main.start()
+        await join.start()
+        try:
+            yield bound
+        finally:
+            await asyncio.gather(main.stop(0.2), join.stop(0.2))
+
+    async def follow(self, stop: asyncio.Event) -> None:
+        """Keep every connected proxy up to date until `stop` is set."""
+        self.source.latest.subscribe(lambda _: self.changed.set())
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self.source.watch(stop)),
+                group.create_task(self._rebuild()),
+                group.create_task(self._expire()),
+                group.create_task(self._keep()),
+            ]
+            await stop.wait()
+            for task in tasks[1:]:
+                task.cancel()
+        self._save(self.pipeline.last_good)
+
+    def _build(self) -> None:
+        registrations = tuple(entry.workload for entry in self.registry.snapshot.values())
+        self.pipeline.build(self.source.latest.value, registrations)
+
+    async def _rebuild(self) -> None:
+        while True:
+            await self.changed.wait()
+            self.changed.clear()
+            began = time.perf_counter()
+            self._build()
+            built = time.perf_counter()
+            count = await self.proxies.refresh()
+            self.pipeline.settle()
+            _LOG.info(
+                "config-pushed",
+                extra={
+                    "proxies": count,
+                    "build_ms": round((built - began) * 1000, 1),
+                    "compile_ms": round((time.perf_counter() - built) * 1000, 1),
+                },
+            )
+
+    async def _keep(self) -> None:
+        """Keep on disk what a restart needs, behind the pushes and not before them."""
+        kept: LastGood | None = None
+        while True:
+            await asyncio.sleep(KEEP_S)
+            if self.pipeline.last_good is not kept:
+                kept = self.pipeline.last_good
+                await asyncio.to_thread(self._save, kept)
+
+    def _save(self, last_good: LastGood) -> None:
+        write_private(self.settings.state / LAST_GOOD_FILE, last_good.to_bytes())
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRE_S)
+            before = self.registry.snapshot
+            self.registry.expire(time.time())
+            if self.registry.snapshot is not before:
+                self._registered()
+
+    def _registered(self) -> None:
+        save_document(self.settings.state / REGISTRY_FILE, 1, self.registry.save())
+        self.changed.set()
+
+
+def open_control_plane(settings: Settings) -> ControlPlane:
+    """Read everything that a control plane starts with. Errors are of `core.errors`."""
+    now = _now()
+    trust_domain = settings.trust_domain
+    if settings.ca_folder is not None:
+        authority = load_authority(settings.ca_folder, trust_domain, now)
+    else:
+        authority = open_authority(settings.state / "ca", trust_domain, now)
+    registry = Registry(trust_domain)
+    if saved := load_document(settings.state / REGISTRY_FILE, 1):
+        registry.restore(saved[1], time.time())
+    mesh = (settings.mesh_config,) if settings.mesh_config else ()
+    kept = settings.state / LAST_GOOD_FILE
+    return ControlPlane(
+        settings=settings,
+        authority=Latest(authority),
+        ledger=Ledger(settings.state / "joined"),
+        source=FileSource([*settings.config, *mesh]),
+        registry=registry,
+        pipeline=Pipeline(
+            mesh_config=str(settings.mesh_config) if settings.mesh_config else None,
+            last_good=LastGood.from_bytes(kept.read_bytes()) if kept.exists() else None,
+        ),
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _lifetimes(settings: Settings) -> Lifetimes:
+    return Lifetimes(workload=settings.lifetime, control_plane=settings.lifetime)
+
+
+def _names(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names, and the addresses, by which this control plane is dialled."""
+    named = {"localhost", "127.0.0.1", "::1", *settings.names}
+    named |= {listen.rpartition(":")[0].strip("[]") for listen in (settings.listen, settings.join_listen)}
+    addresses = {name for name in named if _is_address(name)}
+    return tuple(sorted(named - addresses)), tuple(sorted(addresses))
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _authenticator(identity: IdentityService) -> Authenticate:
+    def authenticate(context: Context) -> tuple[str, Granted] | None:
+        try:
+            host = identity.known_host(context)
+        except IdentityError:
+            return None
+        return host.host, lambda namespace, account: allows(host.grants, namespace, account)
+
+    return authenticate
+
+
+def _listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials) -> str:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise UsageError(f"{address!r} is not HOST:PORT")
+    try:
+        bound = server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise UsageError(f"cannot listen on {address}: is another control plane running there?") from error
+    return f"{host}:{bound}"

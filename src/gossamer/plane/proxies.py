@@ -1,0 +1,107 @@
+"""The proxies that are connected now: who each is, and the newest resources made for it.
+
+A proxy is who its certificate says it is. Its labels, addresses and capture come from its registry entry; one that has
+none yet is known by its certificate alone. Proxies are compiled when they connect and again when something changed;
+nobody is compiled who does not listen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from gossamer.ca.spiffe import WorkloadId, parse_workload
+from gossamer.core.errors import IdentityError, UnavailableError
+from gossamer.core.latest import Latest
+from gossamer.core.resources import Resources
+from gossamer.model.proxy import Proxy, ProxyType
+from gossamer.sources.registry import Registration
+from gossamer.xds.codec import Node
+from gossamer.xds.service import Peer
+
+Compile = Callable[[Proxy], Resources | None]
+"""What a proxy is told now; None while the plane has no configuration to give."""
+SLICE = 16
+"""Proxies compiled before the event loop has a turn: streams already told move on while others are computed."""
+
+
+class Subscription:
+    """One connected proxy."""
+
+    def __init__(self, proxy: Proxy, latest: Latest[Resources | None], gone: Callable[[Subscription], None]) -> None:
+        self.proxy = proxy
+        self._latest = latest
+        self._gone = gone
+
+    @property
+    def name(self) -> str:
+        return f"{self.proxy.namespace}/{self.proxy.name}"
+
+    @property
+    def latest(self) -> Latest[Resources | None]:
+        return self._latest
+
+    def close(self) -> None:
+        self._gone(self)
+
+
+class Proxies:
+    """Connected proxies by identity; `refresh` recompiles them all."""
+
+    def __init__(
+        self, trust_domain: str, registrations: Callable[[], Mapping[tuple[str, str], Registration]], compile_: Compile
+    ) -> None:
+        self._trust_domain = trust_domain
+        self._registrations = registrations
+        self._compile = compile_
+        self._subscriptions: set[Subscription] = set()
+
+    async def authorize(self, peer: Peer, _: Node) -> Subscription:
+        """The subscription of a peer. IdentityError unless its certificate names one workload of this mesh."""
+        proxy = self._proxy(_workload(peer, self._trust_domain))
+        resources = self._compile(proxy)
+        if resources is None:
+            raise UnavailableError("the control plane holds no valid configuration yet")
+        subscription = Subscription(proxy, Latest(resources), self._subscriptions.discard)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    async def refresh(self) -> int:
+        """Compile every connected proxy anew; returns how many got something different."""
+        changed = 0
+        registrations = self._registrations()
+        for number, subscription in enumerate(tuple(self._subscriptions)):
+            registration = registrations.get((subscription.proxy.namespace, subscription.proxy.name))
+            if registration is not None and registration.proxy.spiffe_id == subscription.proxy.spiffe_id:
+                subscription.proxy = registration.proxy
+            resources = self._compile(subscription.proxy)
+            if resources is not None:
+                changed += subscription.latest.publish(resources)
+            if number % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+        return changed
+
+    def _proxy(self, workload: WorkloadId) -> Proxy:
+        registration = self._registrations().get((workload.spiffe_id.namespace, workload.name))
+        if registration is None:
+            return Proxy(
+                type=ProxyType.SIDECAR,  # a gateway is one by its registration: it is given secrets
+                namespace=workload.spiffe_id.namespace,
+                name=workload.name,
+                service_account=workload.spiffe_id.service_account,
+                trust_domain=self._trust_domain,
+            )
+        if registration.proxy.spiffe_id != str(workload.spiffe_id):
+            raise IdentityError(
+                f"{workload.dns_name} is registered as {registration.proxy.spiffe_id}, not as {workload.spiffe_id}"
+            )
+        return registration.proxy
+
+
+def _workload(peer: Peer, trust_domain: str) -> WorkloadId:
+    if len(peer.uris) != 1 or len(peer.dns_names) != 1:
+        raise IdentityError("this needs a workload's certificate: exactly one SPIFFE ID and one DNS name")
+    workload = parse_workload(peer.uris[0], peer.dns_names[0])
+    if workload.spiffe_id.trust_domain != trust_domain:
+        raise IdentityError(f"{workload.spiffe_id} is not of this mesh's trust domain {trust_domain}")
+    return workload
