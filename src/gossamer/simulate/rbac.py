@@ -1,7 +1,7 @@
 """Envoy's role-based access control: who may do what, decided on one connection or request.
 
-Invariant: `decide` depends on the rules and the facts alone, so a policy and what it compiles to can be held against each
-other on any request.
+Invariant: `decide` depends on the rules and the facts alone, so a policy and what it compiles to can be held against
+each other on any request.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """RE2's regular expressions, which Envoy matches with, on Python's `re`.
 
 Both agree on what the common syntax means once it is spelt alike, which `translate` does: classes are ASCII only, `$`
-is the end of the text and not before a last newline; `\\z`, `\\Q..\\E`, `\\x{..}` and POSIX classes get Python's own form.
+is the end of the text, not before a last newline; `\\z`, `\\Q..\\E`, `\\x{..}` and POSIX classes get Python's form.
 Envoy always matches the whole string, where leftmost-first and leftmost-longest cannot differ. What remains different:
 RE2 takes linear time and `re` may not; RE2 sees bytes where `re` sees characters beyond ASCII (they agree on valid
 UTF-8); Unicode classes (`\\pL`), `\\C` and the flag `U` are not known here.

@@ -1,0 +1,112 @@
+"""How a cluster's load spreads over its endpoints.
+
+Invariant: the shares add up to one unless there is nobody to take them. Priorities and panic follow Envoy's documents
+("Priority levels", "Panic threshold"); zone-aware routing, which depends on the caller's peers, is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint, LocalityLbEndpoints
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+
+from gossamer.simulate.outcome import EndpointChoice
+
+_PANIC_BELOW: Final = 50.0
+_OVERPROVISIONING: Final = 140
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidate:
+    """An endpoint, the locality that it is in, and what is known of it."""
+
+    group: LocalityLbEndpoints
+    endpoint: LbEndpoint
+    choice: EndpointChoice
+
+    @property
+    def healthy(self) -> bool:
+        return self.choice.health == "HEALTHY"
+
+    @property
+    def usable(self) -> bool:
+        return self.choice.health in ("HEALTHY", "DEGRADED")
+
+
+def spread(
+    candidates: list[Candidate], cluster: Cluster, policy: ClusterLoadAssignment.Policy
+) -> tuple[EndpointChoice, ...]:
+    """The endpoints that get something, with their shares."""
+    given = policy.overprovisioning_factor
+    factor = (given.value if policy.HasField("overprovisioning_factor") else _OVERPROVISIONING) / 100
+    levels: dict[int, list[Candidate]] = {}
+    for candidate in candidates:
+        levels.setdefault(candidate.choice.priority, []).append(candidate)
+    availability = {level: _availability(members, factor) for level, members in levels.items()}
+    panics = sum(availability.values()) < 1
+    shares: list[EndpointChoice] = []
+    for level, load in sorted(_loads(availability, levels).items()):
+        members = _takers(levels[level], cluster, panics=panics)
+        for candidate, share in _within(members, cluster, factor):
+            shares.append(replace(candidate.choice, share=share * load))
+    total = sum(choice.share for choice in shares)
+    if not total:
+        return ()
+    return tuple(replace(choice, share=round(choice.share / total, 6)) for choice in shares if choice.share)
+
+
+def _availability(members: list[Candidate], factor: float) -> float:
+    """How much of the load these can take, from 0 to 1."""
+    if not members:
+        return 0.0
+    return min(1.0, factor * sum(candidate.usable for candidate in members) / len(members))
+
+
+def _loads(availability: dict[int, float], levels: dict[int, list[Candidate]]) -> dict[int, float]:
+    """The part of the load that goes to each priority: each takes what it can of what those before it left."""
+    total = min(1.0, sum(availability.values()))
+    if not total:  # nobody is healthy: panic everywhere, by number of endpoints
+        everyone = sum(len(members) for members in levels.values())
+        return {level: len(members) / everyone for level, members in levels.items()} if everyone else {}
+    left, loads = 1.0, {}
+    for level in sorted(availability):
+        loads[level] = min(left, availability[level] / total)
+        left -= loads[level]
+    return loads
+
+
+def _takers(members: list[Candidate], cluster: Cluster, *, panics: bool) -> list[Candidate]:
+    """The healthy ones (the degraded ones if there are none), or all in a panic, which is where all priorities
+    together cannot take the load and too few of this one are well."""
+    common = cluster.common_lb_config
+    threshold = common.healthy_panic_threshold.value if common.HasField("healthy_panic_threshold") else _PANIC_BELOW
+    healthy = [candidate for candidate in members if candidate.healthy]
+    usable = [candidate for candidate in members if candidate.usable]
+    if panics and members and 100 * len(usable) / len(members) < threshold:
+        return members
+    return healthy or usable
+
+
+def _within(members: list[Candidate], cluster: Cluster, factor: float) -> list[tuple[Candidate, float]]:
+    """Each one's share of its priority's load."""
+    if not cluster.common_lb_config.HasField("locality_weighted_lb_config"):
+        total = sum(candidate.choice.weight for candidate in members)
+        return [(candidate, candidate.choice.weight / total) for candidate in members] if total else []
+    groups: dict[int, list[Candidate]] = {}
+    for candidate in members:
+        groups.setdefault(id(candidate.group), []).append(candidate)
+    weights = {
+        key: found[0].group.load_balancing_weight.value
+        * min(1.0, factor * len(found) / max(1, len(found[0].group.lb_endpoints)))
+        for key, found in groups.items()
+    }
+    everything = sum(weights.values())
+    shares: list[tuple[Candidate, float]] = []
+    for key, found in groups.items():
+        total = sum(candidate.choice.weight for candidate in found)
+        if everything and total:
+            shares += [(c, weights[key] / everything * c.choice.weight / total) for c in found]
+    return shares
