@@ -1,0 +1,205 @@
+"""A whole mesh on this machine, as one value: control plane and agent as child processes, watched and started again.
+
+Invariant: whatever way this process ends, the children end with it: in order when they are asked, by their lifelines
+when they are not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from gossamer.cli.lifecycle import Child
+from gossamer.core.errors import GossamerError, UnavailableError
+from gossamer.rpc.local import call
+from gossamer.sources.state import lock, private_folder, runtime_folder
+
+_LOG = logging.getLogger(__name__)
+PLANE_SOCKET: Final = "control-plane.sock"
+AGENT_SOCKET: Final = "agent.sock"
+_START_S: Final = 20.0
+_STOP_S: Final = 30.0
+_AGAIN_S: Final = (0.1, 5.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshOptions:
+    """How `up` runs a mesh file."""
+
+    file: Path
+    state: Path
+    capture: str = "auto"
+    listen: str = "127.0.0.1:15012"
+    join_listen: str = "127.0.0.1:15013"
+    lifetime: str = "24h"
+
+
+class LocalMesh:
+    """Control plane and agent of one mesh file. Use `running`."""
+
+    def __init__(
+        self, options: MeshOptions, config: Sequence[Path], mesh_config: Path | None, trust_domain: str
+    ) -> None:
+        self.options = options
+        self.state = private_folder(options.state)
+        self.runtime = runtime_folder(self.state)
+        self.restarts = {"control-plane": 0, "agent": 0}
+        self._config = tuple(config)
+        self._mesh_config = mesh_config
+        self._trust_domain = trust_domain
+        self._children: dict[str, Child] = {}
+        self._addresses: dict[str, str] = {"xds": options.listen, "join": options.join_listen}
+        self._token: str | None = None
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> Any:
+        """Start both, keep them running while the context lasts, then stop the agent and after it the control plane."""
+        with lock(self.state, "mesh"):
+            async with asyncio.TaskGroup() as group:
+                keepers: list[asyncio.Task[None]] = []
+                try:
+                    await self._start_plane()
+                    keepers.append(group.create_task(self._keep("control-plane", self._start_plane)))
+                    self._token = await self._new_token()
+                    await self._start_agent()
+                    keepers.append(group.create_task(self._keep("agent", self._start_agent)))
+                    yield self
+                finally:
+                    for keeper in keepers:
+                        keeper.cancel()
+                    for name in ("agent", "control-plane"):
+                        if (child := self._children.get(name)) is not None:
+                            await child.stop(_STOP_S)
+
+    def pid(self, what: str) -> int:
+        """Process id of `control-plane`, `agent`, `envoy NAMESPACE/NAME` or `app NAMESPACE/NAME`."""
+        if what in self._children:
+            return self._children[what].pid
+        kind, _, name = what.partition(" ")
+        row = self._workload(name)
+        return int(row["envoy_pid" if kind == "envoy" else "application_pid"])
+
+    async def plane(self) -> dict[str, Any]:
+        """What the control plane says of itself. UnavailableError while it is away."""
+        return await self._ask(PLANE_SOCKET, "/v1/status")
+
+    async def agent(self) -> dict[str, Any]:
+        """What the agent says of itself. UnavailableError while it is away."""
+        return await self._ask(AGENT_SOCKET, "/v1/status")
+
+    async def wait_ready(self, timeout_s: float) -> None:
+        """Return when every workload serves. GossamerError, naming those that do not, when the time is over."""
+        waiting = "the agent does not answer"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    try:
+                        status = await self.agent()
+                        if status["ready"]:
+                            return
+                        waiting = ", ".join(_unready(status))
+                    except UnavailableError:
+                        pass
+                    await asyncio.sleep(0.05)
+        raise GossamerError(f"not ready after {timeout_s:g} s: {waiting}; logs are in {self.state / 'logs'}")
+
+    def log(self, name: str) -> Path:
+        return self.state / "logs" / f"{name}.log"
+
+    def _workload(self, name: str) -> dict[str, Any]:
+        for row in call(self.runtime / AGENT_SOCKET, "GET", "/v1/status").json()["workloads"]:
+            if f"{row['namespace']}/{row['name']}" == name:
+                return dict(row)
+        raise GossamerError(f"no workload {name} runs here")
+
+    async def _ask(self, socket: str, path: str) -> dict[str, Any]:
+        response = await asyncio.to_thread(call, self.runtime / socket, "GET", path)
+        return dict(response.json())
+
+    async def _new_token(self) -> str:
+        body = {"host": _host_name(), "grants": ["*/*"]}
+        response = await asyncio.to_thread(call, self.runtime / PLANE_SOCKET, "POST", "/v1/tokens", body=body)
+        return str(response.json()["token"])
+
+    async def _start_plane(self) -> None:
+        argv = ["control-plane", *(f"--config={path}" for path in self._config), f"--state={self.state}"]
+        argv += [f"--listen={self._addresses['xds']}", f"--join-listen={self._addresses['join']}"]
+        argv += [f"--trust-domain={self._trust_domain}", f"--lifetime={self.options.lifetime}"]
+        argv += [f"--mesh-config={self._mesh_config}"] if self._mesh_config else []
+        await self._start("control-plane", argv, PLANE_SOCKET)
+        # a port that the system chose is kept over a restart: agents dial it
+        self._addresses = json.loads((self.runtime / "control-plane.json").read_text(encoding="utf-8"))
+
+    async def _start_agent(self) -> None:
+        argv = ["agent", f"--file={self.options.file}", f"--state={self.state}", f"--capture={self.options.capture}"]
+        argv += [f"--control-plane={self._addresses['xds']}", f"--join={self._addresses['join']}"]
+        await self._start("agent", argv, AGENT_SOCKET)
+
+    async def _start(self, name: str, argv: Sequence[str], socket: str) -> None:
+        private_folder(self.state / "logs")
+        (self.runtime / socket).unlink(missing_ok=True)
+        env = dict(os.environ) | ({"GOSSAMER_TOKEN": self._token} if name == "agent" and self._token else {})
+        child = await Child.start([sys.executable, "-P", "-m", "gossamer", *argv], log=self.log(name), env=env)
+        self._children[name] = child
+        ended = asyncio.create_task(child.wait())
+        try:
+            async with asyncio.timeout(_START_S):
+                while not (self.runtime / socket).exists():
+                    if ended.done():
+                        raise GossamerError(
+                            f"the {name} ended with exit code {ended.result()}: {_last_words(child.log)}"
+                        )
+                    await asyncio.sleep(0.01)
+        except TimeoutError as error:
+            await child.stop(1.0)
+            raise GossamerError(f"the {name} did not start within {_START_S:g} s; its log is {child.log}") from error
+        finally:
+            ended.cancel()
+
+    async def _keep(self, name: str, start: Any) -> None:
+        """Start a child again whenever it ends."""
+        delay = _AGAIN_S[0]
+        while True:
+            code = await self._children[name].wait()
+            self._children[name].release()
+            self.restarts[name] += 1
+            _LOG.warning("child-ended", extra={"child": name, "exit_code": code})
+            while True:
+                await asyncio.sleep(delay)
+                try:
+                    await start()
+                    delay = _AGAIN_S[0]
+                    break
+                except GossamerError as error:
+                    delay = min(delay * 2, _AGAIN_S[1])
+                    _LOG.error("child-not-started", extra={"child": name, "reason": str(error)})
+
+
+def _unready(status: dict[str, Any]) -> list[str]:
+    return [
+        f"{row['namespace']}/{row['name']} (Envoy {row['envoy']}"
+        + (f", application {row['application']}" if row["application"] else "")
+        + (f": {row['problem']}" if row["problem"] else "")
+        + ")"
+        for row in status["workloads"]
+        if row["envoy"] != "ready" or row["application"] not in ("", "healthy")
+    ]
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"it said nothing; see {log}"
+
+
+def _host_name() -> str:
+    name = "".join(c if c.isalnum() or c == "-" else "-" for c in platform.node().lower()).strip("-")
+    return name[:63] or "localhost"
