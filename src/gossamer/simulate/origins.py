@@ -1,7 +1,7 @@
 """Reads from Envoy's configuration which user resource made it.
 
 Invariant: what cannot be read is no origin; this never fails. Routes, virtual hosts and filter chains carry their
-origins in metadata (filter `gossamer`, key `origins`: a list of kind, namespace, name, rule), policies in their names.
+origins as text in metadata (filter `gossamer`, key `origins`), policies have theirs in their names.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from envoy.config.core.v3.base_pb2 import Metadata
 from gossamer.core.ids import Origin, ResourceId
 
 SPACE: Final = "gossamer"
+_ORIGIN: Final = re.compile(r"(?P<kind>\S+) (?:(?P<namespace>[^\s/]+)/)?(?P<name>\S+)(?: (?P<rule>.+))?")
 _POLICY: Final = re.compile(r"ns\[(?P<namespace>[^\]]*)\]-policy\[(?P<name>[^\]]*)\](?:-rule\[(?P<rule>\d+)\])?")
 
 
@@ -23,14 +24,17 @@ def origins_in(metadata: Metadata) -> tuple[Origin, ...]:
     if SPACE not in metadata.filter_metadata:
         return ()
     listed = metadata.filter_metadata[SPACE].fields.get("origins")
-    found = []
-    for value in listed.list_value.values if listed is not None else ():
-        texts = {key: item.string_value for key, item in value.struct_value.fields.items()}
-        resource = ResourceId(
-            kind=texts.get("kind", ""), namespace=texts.get("namespace", ""), name=texts.get("name", "")
-        )
-        found.append(Origin(resource=resource, rule=texts.get("rule", "")))
-    return tuple(found)
+    texts = [value.string_value for value in listed.list_value.values] if listed is not None else []
+    return tuple(origin for origin in map(parse_origin, texts) if origin is not None)
+
+
+def parse_origin(text: str) -> Origin | None:
+    """The inverse of `str(origin)`; None for what is no origin."""
+    found = _ORIGIN.fullmatch(text)
+    if not found:
+        return None
+    resource = ResourceId(kind=found["kind"], namespace=found["namespace"] or "", name=found["name"])
+    return Origin(resource=resource, rule=found["rule"] or "")
 
 
 def origin_of_policy(name: str) -> tuple[Origin, ...]:
