@@ -116,11 +116,8 @@ def key_fingerprint(key: PublicKey) -> str:
 
 def build_request(key: PrivateKey) -> bytes:
     """A certificate request (PKCS #10, PEM) that proves the key and asks for no name."""
-    return _request().sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-
-def _request() -> x509.CertificateSigningRequestBuilder:
-    return x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def verify_request(pem: bytes) -> PublicKey:

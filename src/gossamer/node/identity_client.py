@@ -109,7 +109,7 @@ async def fetch_root(address: str, root_fingerprint: str) -> bytes:
 async def _presented_chain(address: str) -> list[bytes]:
     """The certificates (DER) that a server shows, the leaf first, unverified."""
     host, _, port = address.rpartition(":")
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])  # gRPC ends a connection that does not speak it
