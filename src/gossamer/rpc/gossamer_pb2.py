@@ -4,86 +4,89 @@
 # source: gossamer/rpc/gossamer.proto
 # Protobuf Python Version: 7.35.1
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
 _runtime_version.ValidateProtobufRuntimeVersion(
-    _runtime_version.Domain.PUBLIC, 7, 35, 1, "", "gossamer/rpc/gossamer.proto"
+    _runtime_version.Domain.PUBLIC,
+    7,
+    35,
+    1,
+    '',
+    'gossamer/rpc/gossamer.proto'
 )
 # @@protoc_insertion_point(imports)
 
 _sym_db = _symbol_database.Default()
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n\x1bgossamer/rpc/gossamer.proto\x12\x0bgossamer.v1"M\n\x0bTrustBundle\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x11\n\troots_pem\x18\x02 \x01(\t\x12\x15\n\rsigner_key_id\x18\x03 \x01(\t"D\n\x0bJoinRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07\x63sr_pem\x18\x02 \x01(\t\x12\x15\n\ragent_version\x18\x03 \x01(\t"\x93\x01\n\x0cJoinResponse\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x1d\n\x15\x63\x65rtificate_chain_pem\x18\x02 \x01(\t\x12\'\n\x05trust\x18\x03 \x01(\x0b\x32\x18.gossamer.v1.TrustBundle\x12\x0e\n\x06grants\x18\x04 \x03(\t\x12\x1d\n\x15\x63ontrol_plane_version\x18\x05 \x01(\t"\\\n\x0bSignRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\t\x12\x10\n\x08workload\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x17\n\x0fservice_account\x18\x04 \x01(\t"V\n\x0cSignResponse\x12\x1d\n\x15\x63\x65rtificate_chain_pem\x18\x01 \x01(\t\x12\'\n\x05trust\x18\x02 \x01(\x0b\x32\x18.gossamer.v1.TrustBundle":\n\x10RenewHostRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\t\x12\x15\n\ragent_version\x18\x02 \x01(\t"\x8a\x01\n\x11RenewHostResponse\x12\x1d\n\x15\x63\x65rtificate_chain_pem\x18\x01 \x01(\t\x12\'\n\x05trust\x18\x02 \x01(\x0b\x32\x18.gossamer.v1.TrustBundle\x12\x0e\n\x06grants\x18\x03 \x03(\t\x12\x1d\n\x15\x63ontrol_plane_version\x18\x04 \x01(\t"\x13\n\x11WatchTrustRequest".\n\x0bWorkloadKey\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t"Q\n\x0cWorkloadPort\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\r\x12\x10\n\x08protocol\x18\x03 \x01(\t\x12\x11\n\tmesh_port\x18\x04 \x01(\r"\xad\x02\n\x07\x43\x61pture\x12&\n\x04mode\x18\x01 \x01(\x0e\x32\x18.gossamer.v1.CaptureMode\x12\x19\n\x11network_namespace\x18\x02 \x01(\t\x12\x1b\n\x13\x61pplication_address\x18\x03 \x01(\t\x12\x14\n\x0cmesh_address\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x17\n\x0fhttp_proxy_port\x18\x06 \x01(\r\x12?\n\x0eoutbound_ports\x18\x07 \x03(\x0b\x32\'.gossamer.v1.Capture.OutboundPortsEntry\x12\x0b\n\x03\x64ns\x18\x08 \x01(\x08\x1a\x34\n\x12OutboundPortsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01"\xc0\x04\n\x08Workload\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x17\n\x0fservice_account\x18\x03 \x01(\t\x12\x31\n\x06labels\x18\x04 \x03(\x0b\x32!.gossamer.v1.Workload.LabelsEntry\x12\x11\n\taddresses\x18\x05 \x03(\t\x12(\n\x05ports\x18\x06 \x03(\x0b\x32\x19.gossamer.v1.WorkloadPort\x12\x0f\n\x07\x63luster\x18\x07 \x01(\t\x12\x0f\n\x07network\x18\x08 \x01(\t\x12\x10\n\x08locality\x18\t \x01(\t\x12%\n\x07\x63\x61pture\x18\n \x01(\x0b\x32\x14.gossamer.v1.Capture\x12$\n\x04type\x18\x0b \x01(\x0e\x32\x16.gossamer.v1.ProxyType\x12>\n\rgateway_ports\x18\x0c \x03(\x0b\x32\'.gossamer.v1.Workload.GatewayPortsEntry\x12)\n\x05state\x18\r \x01(\x0e\x32\x1a.gossamer.v1.WorkloadState\x12\x15\n\rstate_message\x18\x0e \x01(\t\x12\x0e\n\x06weight\x18\x0f \x01(\r\x12\x13\n\x0bincarnation\x18\x10 \x01(\x04\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x33\n\x11GatewayPortsEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01"\x8f\x01\n\x0fRegisterRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\tworkloads\x18\x02 \x03(\x0b\x32\x15.gossamer.v1.Workload\x12)\n\x07removed\x18\x03 \x03(\x0b\x32\x18.gossamer.v1.WorkloadKey\x12\x15\n\ragent_version\x18\x04 \x01(\t"\x84\x01\n\x10RegisterResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x15\n\rlease_seconds\x18\x02 \x01(\r\x12(\n\x08rejected\x18\x03 \x03(\x0b\x32\x16.gossamer.v1.Rejection\x12\x1d\n\x15\x63ontrol_plane_version\x18\x04 \x01(\t"G\n\tRejection\x12*\n\x08workload\x18\x01 \x01(\x0b\x32\x18.gossamer.v1.WorkloadKey\x12\x0e\n\x06reason\x18\x02 \x01(\t"@\n\x11\x44\x65registerRequest\x12+\n\tworkloads\x18\x01 \x03(\x0b\x32\x18.gossamer.v1.WorkloadKey"\x14\n\x12\x44\x65registerResponse*V\n\tProxyType\x12\x1a\n\x16PROXY_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12PROXY_TYPE_SIDECAR\x10\x01\x12\x15\n\x11PROXY_TYPE_ROUTER\x10\x02*d\n\x0b\x43\x61ptureMode\x12\x1c\n\x18\x43\x41PTURE_MODE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43\x41PTURE_MODE_TRANSPARENT\x10\x01\x12\x19\n\x15\x43\x41PTURE_MODE_EXPLICIT\x10\x02*\xa1\x01\n\rWorkloadState\x12\x1e\n\x1aWORKLOAD_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17WORKLOAD_STATE_STARTING\x10\x01\x12\x18\n\x14WORKLOAD_STATE_READY\x10\x02\x12\x1c\n\x18WORKLOAD_STATE_UNHEALTHY\x10\x03\x12\x1b\n\x17WORKLOAD_STATE_DRAINING\x10\x04\x32\x43\n\x04Join\x12;\n\x04Join\x12\x18.gossamer.v1.JoinRequest\x1a\x19.gossamer.v1.JoinResponse2\xe1\x01\n\x0c\x43\x65rtificates\x12;\n\x04Sign\x12\x18.gossamer.v1.SignRequest\x1a\x19.gossamer.v1.SignResponse\x12J\n\tRenewHost\x12\x1d.gossamer.v1.RenewHostRequest\x1a\x1e.gossamer.v1.RenewHostResponse\x12H\n\nWatchTrust\x12\x1e.gossamer.v1.WatchTrustRequest\x1a\x18.gossamer.v1.TrustBundle0\x01\x32\xa6\x01\n\x08Registry\x12K\n\x08Register\x12\x1c.gossamer.v1.RegisterRequest\x1a\x1d.gossamer.v1.RegisterResponse(\x01\x30\x01\x12M\n\nDeregister\x12\x1e.gossamer.v1.DeregisterRequest\x1a\x1f.gossamer.v1.DeregisterResponseb\x06proto3'
-)
+
+
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgossamer/rpc/gossamer.proto\x12\x0bgossamer.v1\"M\n\x0bTrustBundle\x12\x14\n\x0ctrust_domain\x18\x01 \x01(\t\x12\x11\n\troots_pem\x18\x02 \x01(\t\x12\x15\n\rsigner_key_id\x18\x03 \x01(\t\"D\n\x0bJoinRequest\x12\r\n\x05token\x18\x01 \x01(\t\x12\x0f\n\x07\x63sr_pem\x18\x02 \x01(\t\x12\x15\n\ragent_version\x18\x03 \x01(\t\"\x93\x01\n\x0cJoinResponse\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x1d\n\x15\x63\x65rtificate_chain_pem\x18\x02 \x01(\t\x12\'\n\x05trust\x18\x03 \x01(\x0b\x32\x18.gossamer.v1.TrustBundle\x12\x0e\n\x06grants\x18\x04 \x03(\t\x12\x1d\n\x15\x63ontrol_plane_version\x18\x05 \x01(\t\"\\\n\x0bSignRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\t\x12\x10\n\x08workload\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x17\n\x0fservice_account\x18\x04 \x01(\t\"V\n\x0cSignResponse\x12\x1d\n\x15\x63\x65rtificate_chain_pem\x18\x01 \x01(\t\x12\'\n\x05trust\x18\x02 \x01(\x0b\x32\x18.gossamer.v1.TrustBundle\":\n\x10RenewHostRequest\x12\x0f\n\x07\x63sr_pem\x18\x01 \x01(\t\x12\x15\n\ragent_version\x18\x02 \x01(\t\"\x8a\x01\n\x11RenewHostResponse\x12\x1d\n\x15\x63\x65rtificate_chain_pem\x18\x01 \x01(\t\x12\'\n\x05trust\x18\x02 \x01(\x0b\x32\x18.gossamer.v1.TrustBundle\x12\x0e\n\x06grants\x18\x03 \x03(\t\x12\x1d\n\x15\x63ontrol_plane_version\x18\x04 \x01(\t\"\x13\n\x11WatchTrustRequest\".\n\x0bWorkloadKey\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"Q\n\x0cWorkloadPort\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\r\x12\x10\n\x08protocol\x18\x03 \x01(\t\x12\x11\n\tmesh_port\x18\x04 \x01(\r\"\xad\x02\n\x07\x43\x61pture\x12&\n\x04mode\x18\x01 \x01(\x0e\x32\x18.gossamer.v1.CaptureMode\x12\x19\n\x11network_namespace\x18\x02 \x01(\t\x12\x1b\n\x13\x61pplication_address\x18\x03 \x01(\t\x12\x14\n\x0cmesh_address\x18\x04 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x17\n\x0fhttp_proxy_port\x18\x06 \x01(\r\x12?\n\x0eoutbound_ports\x18\x07 \x03(\x0b\x32\'.gossamer.v1.Capture.OutboundPortsEntry\x12\x0b\n\x03\x64ns\x18\x08 \x01(\x08\x1a\x34\n\x12OutboundPortsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\xc0\x04\n\x08Workload\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x17\n\x0fservice_account\x18\x03 \x01(\t\x12\x31\n\x06labels\x18\x04 \x03(\x0b\x32!.gossamer.v1.Workload.LabelsEntry\x12\x11\n\taddresses\x18\x05 \x03(\t\x12(\n\x05ports\x18\x06 \x03(\x0b\x32\x19.gossamer.v1.WorkloadPort\x12\x0f\n\x07\x63luster\x18\x07 \x01(\t\x12\x0f\n\x07network\x18\x08 \x01(\t\x12\x10\n\x08locality\x18\t \x01(\t\x12%\n\x07\x63\x61pture\x18\n \x01(\x0b\x32\x14.gossamer.v1.Capture\x12$\n\x04type\x18\x0b \x01(\x0e\x32\x16.gossamer.v1.ProxyType\x12>\n\rgateway_ports\x18\x0c \x03(\x0b\x32\'.gossamer.v1.Workload.GatewayPortsEntry\x12)\n\x05state\x18\r \x01(\x0e\x32\x1a.gossamer.v1.WorkloadState\x12\x15\n\rstate_message\x18\x0e \x01(\t\x12\x0e\n\x06weight\x18\x0f \x01(\r\x12\x13\n\x0bincarnation\x18\x10 \x01(\x04\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x33\n\x11GatewayPortsEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\x8f\x01\n\x0fRegisterRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12(\n\tworkloads\x18\x02 \x03(\x0b\x32\x15.gossamer.v1.Workload\x12)\n\x07removed\x18\x03 \x03(\x0b\x32\x18.gossamer.v1.WorkloadKey\x12\x15\n\ragent_version\x18\x04 \x01(\t\"\x84\x01\n\x10RegisterResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x15\n\rlease_seconds\x18\x02 \x01(\r\x12(\n\x08rejected\x18\x03 \x03(\x0b\x32\x16.gossamer.v1.Rejection\x12\x1d\n\x15\x63ontrol_plane_version\x18\x04 \x01(\t\"G\n\tRejection\x12*\n\x08workload\x18\x01 \x01(\x0b\x32\x18.gossamer.v1.WorkloadKey\x12\x0e\n\x06reason\x18\x02 \x01(\t\"@\n\x11\x44\x65registerRequest\x12+\n\tworkloads\x18\x01 \x03(\x0b\x32\x18.gossamer.v1.WorkloadKey\"\x14\n\x12\x44\x65registerResponse*V\n\tProxyType\x12\x1a\n\x16PROXY_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12PROXY_TYPE_SIDECAR\x10\x01\x12\x15\n\x11PROXY_TYPE_ROUTER\x10\x02*d\n\x0b\x43\x61ptureMode\x12\x1c\n\x18\x43\x41PTURE_MODE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43\x41PTURE_MODE_TRANSPARENT\x10\x01\x12\x19\n\x15\x43\x41PTURE_MODE_EXPLICIT\x10\x02*\xa1\x01\n\rWorkloadState\x12\x1e\n\x1aWORKLOAD_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17WORKLOAD_STATE_STARTING\x10\x01\x12\x18\n\x14WORKLOAD_STATE_READY\x10\x02\x12\x1c\n\x18WORKLOAD_STATE_UNHEALTHY\x10\x03\x12\x1b\n\x17WORKLOAD_STATE_DRAINING\x10\x04\x32\x43\n\x04Join\x12;\n\x04Join\x12\x18.gossamer.v1.JoinRequest\x1a\x19.gossamer.v1.JoinResponse2\xe1\x01\n\x0c\x43\x65rtificates\x12;\n\x04Sign\x12\x18.gossamer.v1.SignRequest\x1a\x19.gossamer.v1.SignResponse\x12J\n\tRenewHost\x12\x1d.gossamer.v1.RenewHostRequest\x1a\x1e.gossamer.v1.RenewHostResponse\x12H\n\nWatchTrust\x12\x1e.gossamer.v1.WatchTrustRequest\x1a\x18.gossamer.v1.TrustBundle0\x01\x32\xa6\x01\n\x08Registry\x12K\n\x08Register\x12\x1c.gossamer.v1.RegisterRequest\x1a\x1d.gossamer.v1.RegisterResponse(\x01\x30\x01\x12M\n\nDeregister\x12\x1e.gossamer.v1.DeregisterRequest\x1a\x1f.gossamer.v1.DeregisterResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "gossamer.rpc.gossamer_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gossamer.rpc.gossamer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_CAPTURE_OUTBOUNDPORTSENTRY"]._loaded_options = None
-    _globals["_CAPTURE_OUTBOUNDPORTSENTRY"]._serialized_options = b"8\001"
-    _globals["_WORKLOAD_LABELSENTRY"]._loaded_options = None
-    _globals["_WORKLOAD_LABELSENTRY"]._serialized_options = b"8\001"
-    _globals["_WORKLOAD_GATEWAYPORTSENTRY"]._loaded_options = None
-    _globals["_WORKLOAD_GATEWAYPORTSENTRY"]._serialized_options = b"8\001"
-    _globals["_PROXYTYPE"]._serialized_start = 2203
-    _globals["_PROXYTYPE"]._serialized_end = 2289
-    _globals["_CAPTUREMODE"]._serialized_start = 2291
-    _globals["_CAPTUREMODE"]._serialized_end = 2391
-    _globals["_WORKLOADSTATE"]._serialized_start = 2394
-    _globals["_WORKLOADSTATE"]._serialized_end = 2555
-    _globals["_TRUSTBUNDLE"]._serialized_start = 44
-    _globals["_TRUSTBUNDLE"]._serialized_end = 121
-    _globals["_JOINREQUEST"]._serialized_start = 123
-    _globals["_JOINREQUEST"]._serialized_end = 191
-    _globals["_JOINRESPONSE"]._serialized_start = 194
-    _globals["_JOINRESPONSE"]._serialized_end = 341
-    _globals["_SIGNREQUEST"]._serialized_start = 343
-    _globals["_SIGNREQUEST"]._serialized_end = 435
-    _globals["_SIGNRESPONSE"]._serialized_start = 437
-    _globals["_SIGNRESPONSE"]._serialized_end = 523
-    _globals["_RENEWHOSTREQUEST"]._serialized_start = 525
-    _globals["_RENEWHOSTREQUEST"]._serialized_end = 583
-    _globals["_RENEWHOSTRESPONSE"]._serialized_start = 586
-    _globals["_RENEWHOSTRESPONSE"]._serialized_end = 724
-    _globals["_WATCHTRUSTREQUEST"]._serialized_start = 726
-    _globals["_WATCHTRUSTREQUEST"]._serialized_end = 745
-    _globals["_WORKLOADKEY"]._serialized_start = 747
-    _globals["_WORKLOADKEY"]._serialized_end = 793
-    _globals["_WORKLOADPORT"]._serialized_start = 795
-    _globals["_WORKLOADPORT"]._serialized_end = 876
-    _globals["_CAPTURE"]._serialized_start = 879
-    _globals["_CAPTURE"]._serialized_end = 1180
-    _globals["_CAPTURE_OUTBOUNDPORTSENTRY"]._serialized_start = 1128
-    _globals["_CAPTURE_OUTBOUNDPORTSENTRY"]._serialized_end = 1180
-    _globals["_WORKLOAD"]._serialized_start = 1183
-    _globals["_WORKLOAD"]._serialized_end = 1759
-    _globals["_WORKLOAD_LABELSENTRY"]._serialized_start = 1661
-    _globals["_WORKLOAD_LABELSENTRY"]._serialized_end = 1706
-    _globals["_WORKLOAD_GATEWAYPORTSENTRY"]._serialized_start = 1708
-    _globals["_WORKLOAD_GATEWAYPORTSENTRY"]._serialized_end = 1759
-    _globals["_REGISTERREQUEST"]._serialized_start = 1762
-    _globals["_REGISTERREQUEST"]._serialized_end = 1905
-    _globals["_REGISTERRESPONSE"]._serialized_start = 1908
-    _globals["_REGISTERRESPONSE"]._serialized_end = 2040
-    _globals["_REJECTION"]._serialized_start = 2042
-    _globals["_REJECTION"]._serialized_end = 2113
-    _globals["_DEREGISTERREQUEST"]._serialized_start = 2115
-    _globals["_DEREGISTERREQUEST"]._serialized_end = 2179
-    _globals["_DEREGISTERRESPONSE"]._serialized_start = 2181
-    _globals["_DEREGISTERRESPONSE"]._serialized_end = 2201
-    _globals["_JOIN"]._serialized_start = 2557
-    _globals["_JOIN"]._serialized_end = 2624
-    _globals["_CERTIFICATES"]._serialized_start = 2627
-    _globals["_CERTIFICATES"]._serialized_end = 2852
-    _globals["_REGISTRY"]._serialized_start = 2855
-    _globals["_REGISTRY"]._serialized_end = 3021
+  DESCRIPTOR._loaded_options = None
+  _globals['_CAPTURE_OUTBOUNDPORTSENTRY']._loaded_options = None
+  _globals['_CAPTURE_OUTBOUNDPORTSENTRY']._serialized_options = b'8\001'
+  _globals['_WORKLOAD_LABELSENTRY']._loaded_options = None
+  _globals['_WORKLOAD_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_WORKLOAD_GATEWAYPORTSENTRY']._loaded_options = None
+  _globals['_WORKLOAD_GATEWAYPORTSENTRY']._serialized_options = b'8\001'
+  _globals['_PROXYTYPE']._serialized_start=2203
+  _globals['_PROXYTYPE']._serialized_end=2289
+  _globals['_CAPTUREMODE']._serialized_start=2291
+  _globals['_CAPTUREMODE']._serialized_end=2391
+  _globals['_WORKLOADSTATE']._serialized_start=2394
+  _globals['_WORKLOADSTATE']._serialized_end=2555
+  _globals['_TRUSTBUNDLE']._serialized_start=44
+  _globals['_TRUSTBUNDLE']._serialized_end=121
+  _globals['_JOINREQUEST']._serialized_start=123
+  _globals['_JOINREQUEST']._serialized_end=191
+  _globals['_JOINRESPONSE']._serialized_start=194
+  _globals['_JOINRESPONSE']._serialized_end=341
+  _globals['_SIGNREQUEST']._serialized_start=343
+  _globals['_SIGNREQUEST']._serialized_end=435
+  _globals['_SIGNRESPONSE']._serialized_start=437
+  _globals['_SIGNRESPONSE']._serialized_end=523
+  _globals['_RENEWHOSTREQUEST']._serialized_start=525
+  _globals['_RENEWHOSTREQUEST']._serialized_end=583
+  _globals['_RENEWHOSTRESPONSE']._serialized_start=586
+  _globals['_RENEWHOSTRESPONSE']._serialized_end=724
+  _globals['_WATCHTRUSTREQUEST']._serialized_start=726
+  _globals['_WATCHTRUSTREQUEST']._serialized_end=745
+  _globals['_WORKLOADKEY']._serialized_start=747
+  _globals['_WORKLOADKEY']._serialized_end=793
+  _globals['_WORKLOADPORT']._serialized_start=795
+  _globals['_WORKLOADPORT']._serialized_end=876
+  _globals['_CAPTURE']._serialized_start=879
+  _globals['_CAPTURE']._serialized_end=1180
+  _globals['_CAPTURE_OUTBOUNDPORTSENTRY']._serialized_start=1128
+  _globals['_CAPTURE_OUTBOUNDPORTSENTRY']._serialized_end=1180
+  _globals['_WORKLOAD']._serialized_start=1183
+  _globals['_WORKLOAD']._serialized_end=1759
+  _globals['_WORKLOAD_LABELSENTRY']._serialized_start=1661
+  _globals['_WORKLOAD_LABELSENTRY']._serialized_end=1706
+  _globals['_WORKLOAD_GATEWAYPORTSENTRY']._serialized_start=1708
+  _globals['_WORKLOAD_GATEWAYPORTSENTRY']._serialized_end=1759
+  _globals['_REGISTERREQUEST']._serialized_start=1762
+  _globals['_REGISTERREQUEST']._serialized_end=1905
+  _globals['_REGISTERRESPONSE']._serialized_start=1908
+  _globals['_REGISTERRESPONSE']._serialized_end=2040
+  _globals['_REJECTION']._serialized_start=2042
+  _globals['_REJECTION']._serialized_end=2113
+  _globals['_DEREGISTERREQUEST']._serialized_start=2115
+  _globals['_DEREGISTERREQUEST']._serialized_end=2179
+  _globals['_DEREGISTERRESPONSE']._serialized_start=2181
+  _globals['_DEREGISTERRESPONSE']._serialized_end=2201
+  _globals['_JOIN']._serialized_start=2557
+  _globals['_JOIN']._serialized_end=2624
+  _globals['_CERTIFICATES']._serialized_start=2627
+  _globals['_CERTIFICATES']._serialized_end=2852
+  _globals['_REGISTRY']._serialized_start=2855
+  _globals['_REGISTRY']._serialized_end=3021
 # @@protoc_insertion_point(module_scope)

@@ -107,9 +107,7 @@ class TrustBundle(message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal[
-        "roots_pem", b"roots_pem", "signer_key_id", b"signer_key_id", "trust_domain", b"trust_domain"
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["roots_pem", b"roots_pem", "signer_key_id", b"signer_key_id", "trust_domain", b"trust_domain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -133,9 +131,7 @@ class JoinRequest(message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal[
-        "agent_version", b"agent_version", "csr_pem", b"csr_pem", "token", b"token"
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["agent_version", b"agent_version", "csr_pem", b"csr_pem", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -170,18 +166,7 @@ class JoinResponse(message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["trust", b"trust"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal[
-        "certificate_chain_pem",
-        b"certificate_chain_pem",
-        "control_plane_version",
-        b"control_plane_version",
-        "grants",
-        b"grants",
-        "host",
-        b"host",
-        "trust",
-        b"trust",
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["certificate_chain_pem", b"certificate_chain_pem", "control_plane_version", b"control_plane_version", "grants", b"grants", "host", b"host", "trust", b"trust"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -207,9 +192,7 @@ class SignRequest(message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal[
-        "csr_pem", b"csr_pem", "namespace", b"namespace", "service_account", b"service_account", "workload", b"workload"
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["csr_pem", b"csr_pem", "namespace", b"namespace", "service_account", b"service_account", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -230,9 +213,7 @@ class SignResponse(message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["trust", b"trust"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal[
-        "certificate_chain_pem", b"certificate_chain_pem", "trust", b"trust"
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["certificate_chain_pem", b"certificate_chain_pem", "trust", b"trust"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -280,16 +261,7 @@ class RenewHostResponse(message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["trust", b"trust"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal[
-        "certificate_chain_pem",
-        b"certificate_chain_pem",
-        "control_plane_version",
-        b"control_plane_version",
-        "grants",
-        b"grants",
-        "trust",
-        b"trust",
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["certificate_chain_pem", b"certificate_chain_pem", "control_plane_version", b"control_plane_version", "grants", b"grants", "trust", b"trust"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -352,9 +324,7 @@ class WorkloadPort(message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal[
-        "mesh_port", b"mesh_port", "name", b"name", "number", b"number", "protocol", b"protocol"
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["mesh_port", b"mesh_port", "name", b"name", "number", b"number", "protocol", b"protocol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -424,24 +394,7 @@ class Capture(message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal[
-        "address",
-        b"address",
-        "application_address",
-        b"application_address",
-        "dns",
-        b"dns",
-        "http_proxy_port",
-        b"http_proxy_port",
-        "mesh_address",
-        b"mesh_address",
-        "mode",
-        b"mode",
-        "network_namespace",
-        b"network_namespace",
-        "outbound_ports",
-        b"outbound_ports",
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "application_address", b"application_address", "dns", b"dns", "http_proxy_port", b"http_proxy_port", "mesh_address", b"mesh_address", "mode", b"mode", "network_namespace", b"network_namespace", "outbound_ports", b"outbound_ports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -556,40 +509,7 @@ class Workload(message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["capture", b"capture"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal[
-        "addresses",
-        b"addresses",
-        "capture",
-        b"capture",
-        "cluster",
-        b"cluster",
-        "gateway_ports",
-        b"gateway_ports",
-        "incarnation",
-        b"incarnation",
-        "labels",
-        b"labels",
-        "locality",
-        b"locality",
-        "name",
-        b"name",
-        "namespace",
-        b"namespace",
-        "network",
-        b"network",
-        "ports",
-        b"ports",
-        "service_account",
-        b"service_account",
-        "state",
-        b"state",
-        "state_message",
-        b"state_message",
-        "type",
-        b"type",
-        "weight",
-        b"weight",
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["addresses", b"addresses", "capture", b"capture", "cluster", b"cluster", "gateway_ports", b"gateway_ports", "incarnation", b"incarnation", "labels", b"labels", "locality", b"locality", "name", b"name", "namespace", b"namespace", "network", b"network", "ports", b"ports", "service_account", b"service_account", "state", b"state", "state_message", b"state_message", "type", b"type", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -620,9 +540,7 @@ class RegisterRequest(message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal[
-        "agent_version", b"agent_version", "removed", b"removed", "sequence", b"sequence", "workloads", b"workloads"
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["agent_version", b"agent_version", "removed", b"removed", "sequence", b"sequence", "workloads", b"workloads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -652,16 +570,7 @@ class RegisterResponse(message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal[
-        "control_plane_version",
-        b"control_plane_version",
-        "lease_seconds",
-        b"lease_seconds",
-        "rejected",
-        b"rejected",
-        "sequence",
-        b"sequence",
-    ]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["control_plane_version", b"control_plane_version", "lease_seconds", b"lease_seconds", "rejected", b"rejected", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
