@@ -198,6 +198,8 @@ class Channel:
     def turn_back(self, flight: Flight, now: float) -> Resource | None:
         """Undo a rejected response: its names are behind again. Returns the guilty resource if it was alone."""
         batch = flight.batch
+        if not batch.resources:
+            return None  # nobody can refuse that something is gone
         guilty = batch.resources[0] if len(batch.resources) == 1 and not batch.removed else None
         for name in (*batch.by_name, *batch.removed):
             overtaken = self._correct_prior(name, flight)

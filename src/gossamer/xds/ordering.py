@@ -71,15 +71,19 @@ def endpoint_names(cluster: Resource) -> Iterator[str]:
         yield from (ref.name for ref in cluster.references if ref.type_url == ENDPOINT)
 
 
-@dataclass(frozen=True, slots=True)
 class Gates:
-    """The waits of one stream at one moment. `next_change` collects when a wait that was found ends by itself."""
+    """The waits of one stream at one moment. `ends` collects when a wait that was found ends by itself."""
 
-    channels: Channels
-    draining: list[Draining]
-    now: float
-    gate_s: float
-    ends: list[float]
+    __slots__ = ("_channels", "_draining", "_gate_s", "_held", "_leaving", "_now", "ends")
+
+    def __init__(self, channels: Channels, draining: list[Draining], now: float, gate_s: float) -> None:
+        self._channels = channels
+        self._draining = draining
+        self._now = now
+        self._gate_s = gate_s
+        self._held: dict[str, frozenset[Reference] | None] = {}
+        self._leaving: frozenset[str] | None = None
+        self.ends: list[float] = []
 
     def may_send(self, resource: Resource, entry: Behind) -> bool:
         """Whether a new or changed resource may go now."""
@@ -93,26 +97,30 @@ class Gates:
         return True
 
     def _waits_for_clusters(self, resource: Resource) -> bool:
-        clusters = self.channels.get(CLUSTER)
+        clusters = self._channels.get(CLUSTER)
         if clusters is None or not (clusters.flights or clusters.behind):
             return False
         waits = False
         for flight in clusters.flights.values():
-            if flight.sent_at + self.gate_s > self.now and _touches(resource, flight):
-                self.ends.append(flight.sent_at + self.gate_s)
+            if flight.sent_at + self._gate_s > self._now and _touches(resource, flight):
+                self.ends.append(flight.sent_at + self._gate_s)
                 waits = True
         for name, entry in clusters.behind.items():
-            if entry.since + self.gate_s <= self.now or clusters.goal_of(name) is None or clusters.is_quarantined(name):
+            if (
+                entry.since + self._gate_s <= self._now
+                or clusters.goal_of(name) is None
+                or clusters.is_quarantined(name)
+            ):
                 continue
             if names(resource, CLUSTER, name):
-                self.ends.append(entry.since + self.gate_s)
+                self.ends.append(entry.since + self._gate_s)
                 waits = True
         return waits
 
     def _waits_for_listeners(self, route: Resource, entry: Behind) -> bool:
         """A listener that brings a filter goes before the route that configures the filter."""
-        listeners = self.channels.get(LISTENER)
-        if listeners is None or entry.told is None or entry.since + self.gate_s <= self.now:
+        listeners = self._channels.get(LISTENER)
+        if listeners is None or entry.told is None or entry.since + self._gate_s <= self._now:
             return False
         moving = [resource for flight in listeners.flights.values() for resource in flight.batch.resources]
         for name in listeners.behind:
@@ -120,7 +128,7 @@ class Gates:
             if goal is not None and not listeners.is_quarantined(name):
                 moving.append(goal)
         if any(names(listener, ROUTE, route.name) for listener in moving):
-            self.ends.append(entry.since + self.gate_s)
+            self.ends.append(entry.since + self._gate_s)
             return True
         return False
 
@@ -129,39 +137,54 @@ class Gates:
         if type_url == LISTENER:
             return not self._listener_is_held()
         if type_url == ENDPOINT:
-            return not self._cluster_is_leaving(name)
-        for holder in _HOLDERS.get(type_url, ()):
-            channel = self.channels.get(holder)
-            if channel is not None and any(names(resource, type_url, name) for resource in channel.holdings()):
-                return False
+            return not self._is_endpoint_of_leaving(name)
         if type_url not in _HOLDERS:
             return True
-        return not self._is_draining(Reference(type_url=type_url, name=name))
+        reference = Reference(type_url=type_url, name=name)
+        held = self._named_by_holdings(type_url)
+        return held is not None and reference not in held and not self._is_draining(reference)
+
+    def _named_by_holdings(self, type_url: str) -> frozenset[Reference] | None:
+        """What the client may still hold names of this type, None for anything; found once for all that are to go."""
+        if type_url not in self._held:
+            references: set[Reference] = set()
+            unknown = False
+            for holder in _HOLDERS[type_url]:
+                for resource in self._channels[holder].holdings() if holder in self._channels else ():
+                    if resource.references is None:
+                        unknown = True
+                    else:
+                        references |= resource.references
+            self._held[type_url] = None if unknown else frozenset(references)
+        return self._held[type_url]
 
     def _is_draining(self, reference: Reference) -> bool:
-        for item in self.draining:
-            if item.until > self.now and (item.references is None or reference in item.references):
+        for item in self._draining:
+            if item.until > self._now and (item.references is None or reference in item.references):
                 self.ends.append(item.until)
                 return True
         return False
 
     def _listener_is_held(self) -> bool:
         # The one that takes its place, maybe on the same address, must not come later than the removal.
-        listeners = self.channels[LISTENER]
+        listeners = self._channels[LISTENER]
         return any(
             not listeners.is_quarantined(name) and not self.may_send(goal, entry)
             for name, entry in listeners.behind.items()
             if (goal := listeners.goal_of(name)) is not None
         )
 
-    def _cluster_is_leaving(self, endpoint: str) -> bool:
-        """Whether a cluster that still serves waits for its removal: its endpoints go with it, not before."""
-        clusters = self.channels.get(CLUSTER)
-        return clusters is not None and any(
-            endpoint in endpoint_names(entry.told)
-            for name, entry in clusters.behind.items()
-            if entry.told is not None and clusters.goal_of(name) is None
-        )
+    def _is_endpoint_of_leaving(self, endpoint: str) -> bool:
+        """Whether a cluster that may still serve is to be removed: the client drops its endpoints with it."""
+        if self._leaving is None:
+            clusters = self._channels.get(CLUSTER)
+            leaving: list[Resource | None] = []
+            if clusters is not None:
+                leaving += [entry.told for name, entry in clusters.behind.items() if clusters.goal_of(name) is None]
+                for flight in clusters.flights.values():
+                    leaving += [flight.prior.get(name) for name in flight.batch.removed]
+            self._leaving = frozenset(name for cluster in leaving if cluster for name in endpoint_names(cluster))
+        return endpoint in self._leaving
 
 
 def _touches(resource: Resource, flight: Flight) -> bool:

@@ -136,12 +136,12 @@ class Stream:
         """Everything that may be sent now, in order."""
         self._adopt(now)
         self._draining = [item for item in self._draining if item.until > now]
-        gates = Gates(self.channels, self._draining, now, self._gate_s, [])
+        gates = Gates(self.channels, self._draining, now, self._gate_s)
         out: list[Response] = []
         for type_url in (*_ORDER, *(self.channels.keys() - set(_ORDER))):
             channel = self.channels.get(type_url)
             if channel is not None and channel.adopted and (channel.behind or channel.greet or channel.fresh):
-                out += self._due(channel, gates)
+                out += self._due(channel, gates, now)
         self._deadline = min(gates.ends, default=None)
         return out
 
@@ -171,7 +171,7 @@ class Stream:
         }
         channel.initial = {name: version for name, version in channel.initial.items() if name not in warming}
 
-    def _due(self, channel: Channel, gates: Gates) -> Iterator[Response]:
+    def _due(self, channel: Channel, gates: Gates, now: float) -> Iterator[Response]:
         """Responses of one type; a cluster's endpoints come with it."""
         if len(channel.flights) >= WINDOW:
             return
@@ -183,9 +183,9 @@ class Stream:
             batches += self._batches.split(channel.type_url, (resource,))
         channel.greet = channel.greet and not batches
         for batch in batches:
-            yield self._send(channel, batch, gates.now)
+            yield self._send(channel, batch, now)
             if channel.type_url == CLUSTER:
-                yield from self._follow(batch, gates.now)
+                yield from self._follow(batch, now)
 
     def _everything(self, channel: Channel) -> list[Batch]:
         channel.fresh = False
@@ -214,7 +214,7 @@ class Stream:
     def _follow(self, clusters: Batch, now: float) -> Iterator[Response]:
         """The endpoints of clusters just sent, changed or not: a cluster warms until they come, and asks only once."""
         channel = self.channels.get(ENDPOINT)
-        if channel is None or not channel.adopted or not clusters.resources:
+        if channel is None or not channel.adopted or channel.fresh or not clusters.resources:
             return
         wanted = (name for cluster in clusters.resources for name in endpoint_names(cluster) if channel.wants(name))
         for batch in self._batches.split(ENDPOINT, self._endpoints(channel, wanted)):
