@@ -51,7 +51,7 @@ class Resource:
     type_url: str
     name: str
     version: str
-    body: bytes
+    body: bytes = field(repr=False)
     references: frozenset[Reference] | None = None
     origins: tuple[Origin, ...] = ()
 

@@ -54,7 +54,7 @@ def local_routes(agent: Agent) -> list[Route]:
         if sidecar is None:
             return PlainTextResponse("no such workload on this host", status_code=404)
         path = sidecar.application_log if request.query_params.get("of") == "application" else sidecar.log
-        return PlainTextResponse(read_tail(path, int(request.query_params.get("bytes", "65536"))))
+        return PlainTextResponse(read_tail(path, size=int(request.query_params.get("bytes", "65536"))))
 
     return [
         Route("/v1/status", status),
