@@ -13,7 +13,7 @@ from datetime import timedelta
 from fractions import Fraction
 from typing import Annotated, Any, Final, get_args
 
-from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, PlainValidator, Strict
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, PlainValidator, Strict
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from gossamer.core.frozen import FrozenMap
@@ -41,6 +41,16 @@ class _Frozen:
 FROZEN: Final = _Frozen()
 EMPTY: Final[FrozenMap[Any, Any]] = FrozenMap()
 StrMap = Annotated[FrozenMap[str, str], FROZEN]
+
+
+def _freeze(value: object) -> object:
+    if isinstance(value, dict):
+        return FrozenMap({key: _freeze(item) for key, item in value.items()})
+    return tuple(_freeze(item) for item in value) if isinstance(value, list) else value
+
+
+JsonMap = Annotated[FrozenMap[str, Any], FROZEN, AfterValidator(_freeze)]
+"""A JSON object of any shape."""
 
 Boolean = Annotated[bool, Strict()]
 Double = Annotated[float, Strict()]

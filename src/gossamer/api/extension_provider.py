@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any
 
-from gossamer.api.common import EMPTY, FROZEN, Boolean, Duration, Int32, Int64, StrMap, UInt32
+from gossamer.api.common import EMPTY, Boolean, Duration, Int32, Int64, JsonMap, StrMap, UInt32
 from gossamer.api.proxy_config import TraceContext
-from gossamer.core.frozen import FrozenMap
 
 
 class TraceContextOption(StrEnum):
@@ -255,7 +253,7 @@ class LogFormat:
     """`MeshConfig.extensionProviders[].envoyFileAccessLog.logFormat`."""
 
     text: str | None = None
-    labels: Annotated[FrozenMap[str, Any], FROZEN] | None = None
+    labels: JsonMap | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,10 @@ last gave.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from gossamer.api.config import Config
@@ -62,19 +63,22 @@ def load(
     last_good: LastGood | None = None,
     *,
     mesh_config: SourceFile | None = None,
+    mesh_config_key: str = "",
     memo: Memo | None = None,
 ) -> Loaded:
     """What the files say together, in whatever order they come. Never raises for what a user wrote.
 
     `last_good` is what the load before returned. Pass the same `memo` each time: a load then costs what changed.
+    `mesh_config` is a file that holds a MeshConfig, by itself or under `mesh_config_key`.
     """
     gathering = _Gathering(last_good or LastGood(), memo or Memo())
     for file in sorted(files, key=attrgetter("name")):
         gathering.add(file)
     gathering.restore()
-    mesh, mesh_text = gathering.mesh(mesh_config)
+    mesh, mesh_text = gathering.mesh(mesh_config, mesh_config_key)
     attributes: dict[str, Any] = {
-        attribute: tuple(sorted(found, key=_PLACE)) for attribute, found in gathering.resources.items()
+        attribute: tuple([resource for _, resource in sorted(found, key=_PLACE)])
+        for attribute, found in gathering.resources.items()
     }
     return Loaded(
         config=Config(mesh=mesh, **attributes),
@@ -85,7 +89,13 @@ def load(
     )
 
 
-_PLACE = attrgetter("id.namespace", "id.name", "id.kind")
+_PLACE = itemgetter(0)
+_Placed = tuple[tuple[str, str, str], Resource[Any]]
+"""A resource behind the key that it is sorted by, which is made once and not at every load."""
+
+
+def _placed(resource: Resource[Any]) -> _Placed:
+    return (resource.id.namespace, resource.id.name, resource.id.kind), resource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -98,7 +108,7 @@ class _FileReading:
     unreadable: bool
     plain: bool
     written: Mapping[ResourceId, Written]
-    resources: tuple[tuple[str, tuple[Resource[Any], ...]], ...]
+    resources: tuple[tuple[str, tuple[_Placed, ...]], ...]
     held: tuple[Held, ...]
 
 
@@ -112,10 +122,10 @@ def _read_file(file: SourceFile, memo: Memo) -> _FileReading:
         for reading, chunk in documents
         for entry in reading.entries
     )
-    by_attribute: dict[str, list[Resource[Any]]] = {}
+    by_attribute: dict[str, list[_Placed]] = {}
     for entry, _ in entries:
         if entry.resource is not None:
-            by_attribute.setdefault(entry.attribute, []).append(entry.resource)
+            by_attribute.setdefault(entry.attribute, []).append(_placed(entry.resource))
     written = {entry.id: place for entry, place in entries}
     return _FileReading(
         entries=entries,
@@ -144,7 +154,7 @@ class _Gathering:
     def __init__(self, last_good: LastGood, memo: Memo) -> None:
         self.last_good = last_good
         self.memo = memo
-        self.resources: dict[str, list[Resource[Any]]] = {}
+        self.resources: defaultdict[str, list[_Placed]] = defaultdict(list)
         self.diagnostics: list[Diagnostic] = []
         self.written: dict[ResourceId, Written] = {}
         self.held: dict[str, tuple[Held, ...]] = {}
@@ -161,7 +171,7 @@ class _Gathering:
         if reading.plain and self.written.keys().isdisjoint(reading.written):
             self.written.update(reading.written)
             for attribute, found in reading.resources:
-                self.resources.setdefault(attribute, []).extend(found)
+                self.resources[attribute].extend(found)
             self.held[file.name] = reading.held
         else:
             held = (self._add_entry(entry, place) for entry, place in reading.entries)
@@ -201,14 +211,14 @@ class _Gathering:
                 )
                 self._say(Severity.WARNING, "last-valid-version", message, None, Position(file=name))
 
-    def mesh(self, file: SourceFile | None) -> tuple[MeshConfig, str | None]:
+    def mesh(self, file: SourceFile | None, key: str) -> tuple[MeshConfig, str | None]:
         """The MeshConfig in use, and the text that gives it."""
         if file is None:
             return MeshConfig(), None
-        reading = self.memo(read_mesh_config, file.text)
+        reading = self.memo.keep(file.name, read_mesh_config, file.text, key)
         self.diagnostics.extend(_in_file(diagnostic, file.name, 0) for diagnostic in reading.diagnostics)
         if reading.mesh is not None:
-            return reading.mesh, file.text
+            return reading.mesh, reading.source
         text = self.last_good.mesh_config
         earlier = self.memo(read_mesh_config, text).mesh if text is not None else None
         if earlier is None:
@@ -221,7 +231,7 @@ class _Gathering:
         return LastGood(files=FrozenMap(self.held), mesh_config=mesh_text, never_whole=never_whole)
 
     def _put(self, attribute: str, resource: Resource[Any]) -> None:
-        self.resources.setdefault(attribute, []).append(resource)
+        self.resources[attribute].append(_placed(resource))
 
     def _put_held(self, held: Held) -> bool:
         """Use the remembered version of a resource; returns whether there is one."""

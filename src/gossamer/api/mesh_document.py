@@ -8,6 +8,7 @@ Invariant: with any other error there is no MeshConfig, and the last valid one s
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,33 +30,45 @@ MESH_CONFIG: Final = ResourceId(kind="MeshConfig")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MeshReading:
-    """`mesh` is None when the text gives no valid MeshConfig. The diagnostics name no file."""
+    """`mesh` is None when the text gives no valid MeshConfig, and `source` what gives it again, as JSON. The
+    diagnostics name no file."""
 
     mesh: MeshConfig | None
-    diagnostics: Diagnostics
+    diagnostics: Diagnostics = ()
+    source: str = ""
 
 
-def read_mesh_config(text: str) -> MeshReading:
-    """What the text of a MeshConfig says; an empty one is the default. Never raises."""
+def read_mesh_config(text: str, key: str = "") -> MeshReading:
+    """What the text of a MeshConfig says, or the MeshConfig under `key` of the mapping that the text holds; an empty
+    one is the default. Never raises."""
     given: list[tuple[Any, Chunk]] = []
     for chunk in split_documents(text):
         try:
             value = read_value(chunk.text)
         except UnreadableError as error:
             message = f"the MeshConfig cannot be read: {error.message}"
-            position = Position(line=chunk.line + error.line, column=error.column)
-            return MeshReading(mesh=None, diagnostics=(_problem("invalid-yaml", message, position),))
+            return _refused(message, Position(line=chunk.line + error.line, column=error.column))
         if value is not None:
             given.append((value, chunk))
     if len(given) > 1:
-        position = Position(line=given[1][1].line + 1, column=1)
-        return MeshReading(mesh=None, diagnostics=(_problem("invalid-yaml", "there can be one MeshConfig", position),))
+        return _refused("there can be one MeshConfig", Position(line=given[1][1].line + 1, column=1))
     if not given:
-        return MeshReading(mesh=MeshConfig(), diagnostics=())
+        return MeshReading(mesh=MeshConfig())
     value, chunk = given[0]
-    mesh, at = build_mesh_config(value)
+    if key:
+        value = value.get(key) if isinstance(value, dict) else None
+    if value is None:
+        return MeshReading(mesh=MeshConfig())
+    mesh, at = build_mesh_config(value, (key,) if key else ())
     found = diagnose(chunk.text, [(MESH_CONFIG, finding) for finding in at.findings], line=chunk.line)
-    return MeshReading(mesh=mesh, diagnostics=found)
+    return MeshReading(mesh=mesh, diagnostics=found, source=json.dumps(value))
+
+
+def _refused(message: str, position: Position) -> MeshReading:
+    problem = Diagnostic(
+        severity=Severity.ERROR, code="invalid-yaml", message=message, kind=MESH_CONFIG.kind, position=position
+    )
+    return MeshReading(mesh=None, diagnostics=(problem,))
 
 
 def build_mesh_config(value: Any, path: Path = ()) -> tuple[MeshConfig | None, At]:
@@ -84,7 +97,3 @@ def _leave_out(value: Any, path: Path) -> None:
     if isinstance(value, dict):
         for key in [key for key in value if written({key: 0}, str(path[-1])) is not None]:
             del value[key]
-
-
-def _problem(code: str, message: str, position: Position) -> Diagnostic:
-    return Diagnostic(severity=Severity.ERROR, code=code, message=message, kind=MESH_CONFIG.kind, position=position)

@@ -87,7 +87,9 @@ def check_duration(value: timedelta | None, at: At) -> None:
 
 def check_labels(labels: Mapping[str, str], at: At) -> None:
     for key, value in labels.items():
-        check(names.label_problem(key, value), at[key], "invalid-label")
+        problem = names.label_problem(key, value)
+        if problem:
+            at[key].error("invalid-label", problem)
 
 
 def check_selector(labels: Mapping[str, str], at: At, *, wildcard_message: str = "") -> None:
