@@ -47,7 +47,7 @@ async def run_program(sandbox: Sandbox, code: str, log: Path, *arguments: str, n
     """Run Python code confined to a network; returns its exit code and all that it printed."""
     log.unlink(missing_ok=True)
     argv = (sys.executable, "-c", code, *arguments)
-    child = await sandbox.spawn("program", Command(argv=argv, env=ENVIRONMENT, log=log, network=network))
+    child = await sandbox.spawn("python", Command(argv=argv, env=ENVIRONMENT, log=log, network=network))
     return await child.wait(), log.read_text()
 
 

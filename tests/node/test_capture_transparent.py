@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import httpx
@@ -46,7 +47,8 @@ for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"),
 
 SEND_DATAGRAMS = """
 import socket
-for family, address in ((socket.AF_INET, "8.8.8.8"), (socket.AF_INET6, "2001:db8::1"), (socket.AF_INET6, "ff02::1%eth0")):
+SIX = socket.AF_INET6
+for family, address in ((socket.AF_INET, "8.8.8.8"), (SIX, "2001:db8::1"), (SIX, "ff02::1%eth0")):
     with socket.socket(family, socket.SOCK_DGRAM) as datagrams:
         try:
             datagrams.sendto(b"x", socket.getaddrinfo(address, 9, family, socket.SOCK_DGRAM)[0][4])
@@ -135,8 +137,6 @@ def test_envoy_on_the_host_reaches_the_application(isolation: Isolation, tmp_pat
                     "clusters": [cluster("app", 80, source)],
                 }
             }
-            import sys
-
             serve = Command(argv=(sys.executable, "-c", SERVE), env=ENVIRONMENT, log=tmp_path / "app", network="one")
             await sandbox.spawn("app", serve)
             async with running(sandbox, envoy_settings(tmp_path / "envoy", envoy, bootstrap)):

@@ -86,14 +86,16 @@ def reset_signals() -> None:
 
 
 def redirect(program: Program) -> None:
-    """Give the program its standard streams."""
+    """Give this process the program's standard streams. Before anything is hidden: its log may lie there."""
     if program.terminal:
         return
     null = os.open("/dev/null", os.O_RDONLY)
+    out = os.open(program.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(null, 0)
-    out = os.open(program.log or "/dev/null", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(out, 1)
     os.dup2(out, 2)
+    os.close(null)
+    os.close(out)
 
 
 def execute(program: Program, *, dies_with_parent: bool = False) -> NoReturn:
@@ -136,6 +138,7 @@ def start_confined(program: Program, confinement: Confinement, report: int) -> N
     """Body of the child that makes a confined program's namespaces; the program's own init becomes the warden's."""
     close_all_but(report)
     try:
+        redirect(program)
         _enter_network(confinement)
         _hide(confinement)
         _leave_privileges(confinement)
@@ -230,7 +233,6 @@ def run_init(program: Program, report: int) -> None:
         try:
             if not program.terminal:
                 os.setpgid(0, 0)
-            redirect(program)
             linux.keep_capabilities(_KEPT)
             execute(program)
         except Exception as error:

@@ -85,6 +85,7 @@ class Warden:
         self._peer: Peer | None = None
         self._networks = Networks(settings.runtime / NETWORKS)
         self._closing = False
+        self._grace = 0.0
         self._strays: dict[int, int] = {}
         """Statuses of processes that nobody waits for yet: an init may end before its start is known."""
 
@@ -127,8 +128,9 @@ class Warden:
 
         self._selector.register(reader, selectors.EVENT_READ, reap)
 
-    def _begin_close(self) -> None:
+    def _begin_close(self, grace: float = GRACE) -> None:
         self._closing = True
+        self._grace = grace
 
     # ---- agents
 
@@ -186,8 +188,8 @@ class Warden:
                     answer({})
                 case "check":
                     self._check(request["network"], request["check"], answer, refuse)
-                case "close":
-                    self._begin_close()
+                case "close":  # who says so has ended gracefully what it wanted to
+                    self._begin_close(grace=0.0)
                 case other:
                     refuse(f"the warden knows no {other}")
         except (RefusedError, OSError) as error:
@@ -347,10 +349,10 @@ class Warden:
 
     def _end_children(self) -> None:
         for entry in self._entries.values():
-            if entry.running:
+            if entry.running and self._grace:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(entry.pid, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + self._grace
         while self._entries and time.monotonic() < deadline:
             self._turn(0.05)
         if not self._settings.isolated:
@@ -431,6 +433,8 @@ def _detach(settings: Settings) -> None:
 
 
 def _serve(settings: Settings) -> None:
+    if not settings.isolated:
+        linux.adopt_orphans()
     os.chdir("/")
     Warden(settings).serve()
     os._exit(0)
@@ -446,8 +450,6 @@ def main(arguments: list[str]) -> int:
     try:
         if settings.isolated:
             isolate(settings)
-        else:
-            linux.adopt_orphans()
     except OSError as error:
         message = json.dumps({"event": "failed", "reason": str(error)}) + "\n"
         os.write(settings.control, message.encode())
