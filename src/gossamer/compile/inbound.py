@@ -33,6 +33,7 @@ from gossamer.compile.access_log import access_logs
 from gossamer.compile.draft import Draft, pack, references
 from gossamer.compile.inbound_chains import ChainCompiler, ServedPort, tcp_proxy
 from gossamer.compile.inbound_clusters import PASSTHROUGH, inbound_cluster, passthrough_cluster, port_cluster
+from gossamer.compile.names import BLACK_HOLE
 from gossamer.compile.policies.ports import local_ports
 from gossamer.compile.policies.revision import compile_revisions
 from gossamer.compile.policies.slots import HTTP_SLOTS, TCP_SLOTS, compile_slots, slot_references
@@ -45,8 +46,6 @@ from gossamer.model.settings import MeshSettings
 from gossamer.model.view import ProxyView
 
 INBOUND_PORT: Final = 15006
-BLACK_HOLE: Final = "BlackHoleCluster"
-"""The outbound side's cluster that leads nowhere."""
 _TLS_INSPECTOR: Final = "envoy.filters.listener.tls_inspector"
 _HTTP_INSPECTOR: Final = "envoy.filters.listener.http_inspector"
 

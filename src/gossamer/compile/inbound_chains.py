@@ -22,6 +22,7 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 from gossamer.compile.access_log import access_logs
 from gossamer.compile.draft import pack
 from gossamer.compile.hcm import Direction, connection_manager
+from gossamer.compile.names import METADATA
 from gossamer.compile.policies.revision import Revisions
 from gossamer.compile.policies.slots import network_filters
 from gossamer.compile.tls import HTTP_PEER_ALPN, PEER_ALPN, TCP_ALPN, mesh_server_context
@@ -33,7 +34,6 @@ _HTTP: Final = ("h2", "http/1.1")
 _PLAIN_HTTP: Final = ("http/1.0", "http/1.1", "h2c")
 """What the HTTP inspector calls plaintext HTTP."""
 _PLAIN, _TLS = "raw_buffer", "tls"
-_METADATA: Final = "gossamer"
 _HANDSHAKE: Final = 15
 """Seconds that a client has for its TLS handshake."""
 
@@ -184,4 +184,4 @@ def _metadata(revision: str) -> Metadata | None:
         return None
     fields = Struct()
     fields.update({"policy_revision": revision})
-    return Metadata(filter_metadata={_METADATA: fields})
+    return Metadata(filter_metadata={METADATA: fields})

@@ -105,14 +105,12 @@ def metadata_matcher(filter_name: str, key: str, value: str) -> MetadataMatcher:
 
 
 def request_principal(pattern: str) -> Principal:
-    """`ISSUER/SUBJECT` of a verified token. Either side may hold the pattern's star; an issuer may hold slashes."""
+    """`ISSUER/SUBJECT` of a verified token; an issuer may hold slashes. A pattern without one that ends with a star
+    is about the issuer, one that starts with a star about the subject."""
     issuer, slash, subject = pattern.rpartition("/")
-    if pattern == "*" or not slash:
-        if pattern.startswith("*"):
-            issuer, subject = "*", pattern
-        else:
-            issuer, subject = pattern, "*"
-    return _all([_text_claim("iss", issuer or "*"), _text_claim("sub", subject or "*")])
+    if not slash:
+        issuer, subject = ("*", pattern) if pattern.startswith("*") else (pattern, "*" if pattern.endswith("*") else "")
+    return _all([_text_claim("iss", issuer), _text_claim("sub", subject)])
 
 
 def _keyed(key: str) -> Name | None:

@@ -33,8 +33,10 @@ def regex(expression: str) -> StringMatcher:
 
 def principal(pattern: str) -> StringMatcher:
     """A SPIFFE ID by `TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT`, or a pattern of it."""
+    if pattern == "*":
+        return regex(".+")  # whoever has a name: the handshake has seen to it that it is one of the mesh's
     if pattern.startswith("*"):
-        return regex(f"{SPIFFE}.*{re.escape(pattern[1:])}" if pattern != "*" else f"{SPIFFE}.+")
+        return regex(f"{SPIFFE}.*{re.escape(pattern[1:])}")
     return text(SPIFFE + pattern)
 
 
@@ -52,7 +54,7 @@ def service_account(value: str, own_namespace: str) -> StringMatcher:
 
 def trust_domain(pattern: str) -> StringMatcher:
     """A SPIFFE ID of this trust domain."""
-    return regex(f"{SPIFFE}{_segment(pattern)}/.+")
+    return regex(f"{SPIFFE}{_segment(pattern)}/.*")
 
 
 def _segment(pattern: str) -> str:
