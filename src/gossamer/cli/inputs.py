@@ -1,0 +1,71 @@
+"""What commands read: files of configuration, labels, a MeshConfig.
+
+Invariant: what cannot be read is a UsageError that names it; nothing given is passed over in silence.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gossamer.api.load import Loaded, SourceFile, load
+from gossamer.core.diagnostics import Diagnostics
+from gossamer.core.errors import UsageError
+from gossamer.core.memo import Memo
+from gossamer.sources.files import SUFFIXES, FileSource
+
+STDIN = "<stdin>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """The configuration of one run: the texts by file, what they say, and what is wrong with either."""
+
+    texts: dict[str, str]
+    loaded: Loaded
+    diagnostics: Diagnostics
+
+
+def load_inputs(paths: Sequence[Path], mesh_config: Path | None = None, memo: Memo | None = None) -> Inputs:
+    """Read and load files, folders (every .yaml, .yml and .json in and below them) and `-` for standard input."""
+    texts: dict[str, str] = {}
+    if Path("-") in paths:
+        texts[STDIN] = sys.stdin.read()
+    on_disk = [path for path in paths if path != Path("-")]
+    found = FileSource(on_disk).read()
+    texts |= found.texts
+    for folder in (path for path in on_disk if path.is_dir()):
+        if not any(Path(name).is_relative_to(folder) for name in (*texts, *_files(found.diagnostics))):
+            raise UsageError(f"there is no file in {folder} whose name ends in {', '.join(SUFFIXES)}")
+    mesh = _mesh_config(mesh_config)
+    sources = [SourceFile(name=name, text=text) for name, text in texts.items() if not mesh or name != mesh.name]
+    loaded = load(sources, mesh_config=mesh, memo=memo)
+    if mesh:
+        texts[mesh.name] = mesh.text
+    return Inputs(texts=texts, loaded=loaded, diagnostics=(*found.diagnostics, *loaded.diagnostics))
+
+
+def _files(diagnostics: Diagnostics) -> list[str]:
+    return [diagnostic.position.file for diagnostic in diagnostics]
+
+
+def _mesh_config(path: Path | None) -> SourceFile | None:
+    if path is None:
+        return None
+    try:
+        return SourceFile(name=str(path), text=path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--mesh-config {path} cannot be read: {error}") from error
+
+
+def load_labels(text: str) -> dict[str, str]:
+    """`app=reviews,version=v1` as a map. UsageError for anything else."""
+    labels: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = part.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{part!r} is no label: write name=value, and several with commas between them")
+        labels[name.strip()] = value.strip()
+    return labels

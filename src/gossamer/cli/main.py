@@ -1,0 +1,121 @@
+"""The `gossamer` command: which commands there are, and how a run of one ends.
+
+Invariant: only the module of the command that was asked for is imported, so `gossamer --help` costs what typer costs.
+A command's module has `command`, a typer-annotated function, or `app`, a Typer of subcommands. It returns nothing and
+raises `typer.Exit(1)` for a negative result; what it raises of `core.errors` becomes a message and exit code 1 (2 for
+UsageError, as for wrong options).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Final, NoReturn
+
+import typer
+
+from gossamer import __version__
+from gossamer.core.errors import GossamerError, UsageError
+
+OFFLINE: Final = "On files, without a mesh"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A command: where it is, what it does in one line, and under which heading it is listed."""
+
+    name: str
+    module: str
+    summary: str
+    panel: str
+
+
+COMMANDS: Final[tuple[Entry, ...]] = (
+    Entry(
+        name="validate",
+        module="gossamer.cli.validate",
+        summary="Check configuration and say what is wrong with it, line by line.",
+        panel=OFFLINE,
+    ),
+    Entry(
+        name="compile",
+        module="gossamer.cli.compile",
+        summary="Show what configuration tells one Envoy: listeners, routes, clusters, endpoints.",
+        panel=OFFLINE,
+    ),
+    Entry(
+        name="simulate",
+        module="gossamer.cli.simulate",
+        summary="Follow one request through the proxies, and name the YAML that decides about it.",
+        panel=OFFLINE,
+    ),
+)
+_COMPLETING: Final = ("COMP_WORDS", "_TYPER_COMPLETE_ARGS")
+"""Where shells put the words that they want completed."""
+
+
+def build_app(words: Iterable[str] = ()) -> typer.Typer:
+    """The command line; of its commands only the first that is among `words` is loaded."""
+    app = typer.Typer(
+        name="gossamer",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_gossamer)
+    names = {entry.name for entry in COMMANDS}
+    asked = next((word for word in words if word in names), "")
+    for entry in COMMANDS:
+        if entry.name == asked:
+            _add(app, entry)
+        else:
+            app.command(entry.name, help=entry.summary, rich_help_panel=entry.panel)(_not_loaded)
+    return app
+
+
+def _add(app: typer.Typer, entry: Entry) -> None:
+    module = importlib.import_module(entry.module)
+    if hasattr(module, "app"):
+        app.add_typer(module.app, name=entry.name, help=entry.summary, rich_help_panel=entry.panel)
+    else:
+        app.command(entry.name, rich_help_panel=entry.panel)(module.command)
+
+
+def _not_loaded() -> NoReturn:
+    raise AssertionError("only the command that is asked for runs, and that one is loaded")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gossamer {__version__}")
+        raise typer.Exit
+
+
+def _gossamer(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """A service mesh on real Envoy proxies: Istio's YAML, no Kubernetes needed."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line; returns the exit code: 0 done, 1 negative result or failure, 2 wrong usage."""
+    words = [*arguments, *(word for name in _COMPLETING for word in os.environ.get(name, "").split())]
+    try:
+        build_app(words)(args=list(arguments), prog_name="gossamer")
+    except GossamerError as error:
+        typer.secho(f"error: {error}", err=True, fg=typer.colors.RED if sys.stderr.isatty() else None)
+        return 2 if isinstance(error, UsageError) else 1
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
+
+
+def main() -> NoReturn:
+    """Entry point of the `gossamer` script."""
+    sys.exit(run(sys.argv[1:]))
