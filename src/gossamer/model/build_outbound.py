@@ -10,13 +10,14 @@ from typing import TypeVar
 
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
+from gossamer.model.binds import build_binds
 from gossamer.model.destinations import Destinations, destination_for
 from gossamer.model.mesh import Mesh
 from gossamer.model.names import exported
 from gossamer.model.route_tables import build_route_tables
 from gossamer.model.routing import MESH, Client, Routing, loaded
 from gossamer.model.service import Service
-from gossamer.model.view import Outbound, OutboundService, RouteTable
+from gossamer.model.view import Bind, Outbound, OutboundService, RouteTable
 
 T = TypeVar("T")
 
@@ -32,9 +33,11 @@ def build_outbound(
     )
     routings = shared(memo.keep(client, _routings, mesh.routings, client, memo), memo)
     tables: tuple[RouteTable, ...] = ()
+    binds: tuple[Bind, ...] = ()
     if MESH in client.gateways:
         tables = memo.keep(client, build_route_tables, services, routings, client.namespace, mesh.settings, memo)
-    return memo.keep(client, Outbound, client=client, services=services, routings=routings, tables=tables)
+        binds = shared(memo.keep(client, build_binds, services, routings, allocated=client.allocated), memo)
+    return memo.keep(client, Outbound, client=client, services=services, routings=routings, tables=tables, binds=binds)
 
 
 def shared(value: T, memo: Memo) -> T:

@@ -15,6 +15,7 @@ from gossamer.model.inbound import inbound_ports, instances_of
 from gossamer.model.mesh import Mesh
 from gossamer.model.proxy import Proxy, ProxyType
 from gossamer.model.routing import MESH, Client
+from gossamer.model.server_chains import with_chains
 from gossamer.model.servers import build_gateway_tables, credentials_of, servers_for
 from gossamer.model.service import ServiceEndpoints
 from gossamer.model.view import InboundPort, OutboundService, ProxyView, RouteTable, Server
@@ -33,6 +34,7 @@ def view_for(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> Prox
         inbound = memo.keep(proxy, inbound_ports, instances)
     else:
         servers = memo.keep(proxy, servers_for, mesh.gateways, proxy, instances)
+        servers = memo.keep(proxy, with_chains, servers, outbound.services, mesh.routings, client, memo)
         tables = memo.keep(proxy, build_gateway_tables, servers, outbound.services, mesh.routings, client, memo)
         secrets = memo.keep(proxy, _secrets_of, mesh.secrets, credentials_of(servers), proxy.namespace)
     return memo.keep(
@@ -54,7 +56,7 @@ def client_of(proxy: Proxy, asked_labels: frozenset[tuple[str, str]]) -> Client:
     """What the mesh's rules can tell of this proxy as a client: a sidecar's gateway is `mesh`, a gateway has none."""
     labels = {name: value for name, value in sorted(proxy.labels.items()) if (name, value) in asked_labels}
     gateways = frozenset({MESH}) if proxy.type is ProxyType.SIDECAR else frozenset[str]()
-    return Client(namespace=proxy.namespace, labels=FrozenMap(labels), gateways=gateways)
+    return Client(namespace=proxy.namespace, labels=FrozenMap(labels), gateways=gateways, allocated=proxy.capture.dns)
 
 
 def _endpoints_of(

@@ -31,7 +31,7 @@ def build_route_tables(
     """A table for every port on which HTTP may be spoken, named by its number, and one (`host:port`) for every address
     where it is not known whether HTTP is spoken."""
     by_host = {outbound.service.hostname: outbound for outbound in services}
-    speaking = _Speaking(routings)
+    speaking = Speaking(routings)
     ports: dict[int, list[HostRoutes]] = {}
     own: dict[tuple[str, int], list[HostRoutes]] = {}
     for outbound in services:
@@ -120,7 +120,7 @@ def _other_hosts(routings: Iterable[Routing], used: set[str], by_host: ByHost) -
                 )
 
 
-class _Speaking:
+class Speaking:
     """Which VirtualService speaks for a host."""
 
     def __init__(self, routings: Iterable[Routing]) -> None:

@@ -86,11 +86,13 @@ class Routing(Value):
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Client(Value):
     """Who loads routes: what `gateways`, `sourceNamespace` and `sourceLabels` ask of. `labels` hold no more than what
-    some resource of the mesh asks for, so that alike workloads are one client."""
+    some resource of the mesh asks for, so that alike workloads are one client. `allocated` says whether it comes to
+    know, by DNS, the addresses that were given to services without any."""
 
     namespace: str
     labels: FrozenMap[str, str] = EMPTY
     gateways: frozenset[str] = frozenset({MESH})
+    allocated: bool = False
 
 
 def build_routings(

@@ -51,6 +51,7 @@ def target_of(outbound: OutboundService | None, host: str, subset: str, port: in
     chosen = outbound.destination.subset(subset) if subset else None
     policy = outbound.destination.on(port, chosen)
     balancer, tls = policy.load_balancer, policy.tls
+    tcp = policy.connection_pool.tcp if policy.connection_pool else None
     return Target(
         host=host,
         port=port,
@@ -58,6 +59,7 @@ def target_of(outbound: OutboundService | None, host: str, subset: str, port: in
         known=not subset or chosen is not None,
         mesh_tls=tls is None or tls.mode in (ClientTLSMode.ISTIO_MUTUAL, ClientTLSMode.DISABLE),
         consistent_hash=balancer.consistent_hash if balancer else None,
+        idle_timeout=tcp.idle_timeout.total_seconds() if tcp and tcp.idle_timeout is not None else None,
     )
 
 

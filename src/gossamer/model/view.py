@@ -6,7 +6,7 @@ from it is compiled, serialised and diffed once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from gossamer.api.common import EMPTY
@@ -15,6 +15,7 @@ from gossamer.api.kubernetes import Secret
 from gossamer.api.resource import Resource
 from gossamer.api.virtual_service import Destination
 from gossamer.core.frozen import FrozenMap, Value
+from gossamer.core.ids import Origin
 from gossamer.model.destinations import NO_POLICY, DestinationPolicy
 from gossamer.model.gateways import GatewayServer
 from gossamer.model.policy import WorkloadPolicies
@@ -58,6 +59,8 @@ class Target(Value):
     known: bool = True
     mesh_tls: bool = True
     consistent_hash: ConsistentHashLB | None = None
+    idle_timeout: float | None = None
+    """Seconds after which an idle TCP connection to it is closed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -97,6 +100,35 @@ class RouteTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Chain(Value):
+    """Connections with one of these server names (any, when empty) to one of these subnets (any, when empty), and where
+    they go, by weight."""
+
+    server_names: tuple[str, ...] = ()
+    subnets: tuple[str, ...] = ()
+    targets: tuple[tuple[Target, int], ...] = ()
+    origins: tuple[Origin, ...] = ()
+
+    def named(self, names: tuple[str, ...]) -> Chain:
+        return replace(self, server_names=names)
+
+    def within(self, subnets: tuple[str, ...]) -> Chain:
+        return replace(self, subnets=subnets)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Bind(Value):
+    """An address (any, when empty) and port at which the workload's connections are taken in. HTTP is served by the
+    route table named `table`, if there is one; what fits no chain goes to `rest`, or where unknown traffic goes."""
+
+    address: str
+    port: int
+    table: str = ""
+    chains: tuple[Chain, ...] = ()
+    rest: Chain | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outbound:
     """All that the proxies of one kind of client see of others."""
 
@@ -105,6 +137,8 @@ class Outbound:
     routings: tuple[Routing, ...] = ()
     tables: tuple[RouteTable, ...] = ()
     """A sidecar's route tables; a gateway's are its view's."""
+    binds: tuple[Bind, ...] = ()
+    """Where a sidecar takes in its workload's connections, by port and address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +149,8 @@ class Server:
     rule: GatewayServer
     port: int
     number: int
+    chains: tuple[Chain, ...] = ()
+    """Where its connections go, if it does not speak HTTP."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,115 @@
+"""Listeners on a sidecar's outbound side: where its workload's connections are captured and told apart.
+
+Invariant: all but the capture listener are opened nowhere: it hands each connection to the one for its original
+destination, so that these are the same for every workload that sees the same services.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from envoy.config.core.v3.base_pb2 import OUTBOUND
+from envoy.config.listener.v3.listener_components_pb2 import FilterChain, FilterChainMatch
+from envoy.config.listener.v3.listener_pb2 import AdditionalAddress, Listener
+from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
+
+from gossamer.compile.draft import Draft, references
+from gossamer.compile.hcm import Direction, connection_manager
+from gossamer.compile.names import BLACK_HOLE, OUTBOUND_PORT, VIRTUAL_OUTBOUND, target_name
+from gossamer.compile.origins import metadata_of
+from gossamer.compile.serialise import finished
+from gossamer.compile.streams import (
+    PLAINTEXT_HTTP,
+    inspect,
+    pass_to,
+    socket,
+    tcp_chain,
+    unknown_chain,
+    unknown_cluster,
+)
+from gossamer.core.memo import Memo
+from gossamer.core.resources import CLUSTER, LISTENER, ROUTE, Reference, Resource, Table
+from gossamer.model.binds import origins_of
+from gossamer.model.proxy import Proxy
+from gossamer.model.settings import MeshSettings
+from gossamer.model.view import Bind
+
+
+def compile_binds(binds: tuple[Bind, ...], wildcards: tuple[str, ...], settings: MeshSettings, memo: Memo) -> Table:
+    """A listener for each bind. `wildcards` are the addresses that stand for any: of IPv4, of IPv6, or of both."""
+    return Table(LISTENER, [memo(_bind, bind, wildcards, settings) for bind in binds])
+
+
+def wildcards_of(proxy: Proxy) -> tuple[str, ...]:
+    """The any-address of each family that the workload has an address of."""
+    versions = {ipaddress.ip_address(address).version for address in proxy.addresses} or {4}
+    return tuple({4: "0.0.0.0", 6: "::"}[version] for version in sorted(versions))  # noqa: S104 - nothing is opened
+
+
+def _bind(bind: Bind, wildcards: tuple[str, ...], settings: MeshSettings) -> Resource:
+    addresses = (bind.address,) if bind.address else wildcards
+    name = f"{addresses[0]}_{bind.port}"
+    origins = origins_of(bind)
+    listener = Listener(
+        name=name,
+        address=socket(addresses[0], bind.port),
+        additional_addresses=[AdditionalAddress(address=socket(one, bind.port)) for one in addresses[1:]],
+        traffic_direction=OUTBOUND,
+        bind_to_port=BoolValue(value=False),
+        filter_chains=[tcp_chain(chain, settings) for chain in bind.chains],
+        default_filter_chain=tcp_chain(bind.rest, settings) if bind.rest else unknown_chain(settings),
+        metadata=metadata_of(origins),
+    )
+    if bind.table:
+        listener.filter_chains.append(http_chain(name, bind.table, settings))
+    inspect(listener, settings, tls=any(chain.server_names for chain in bind.chains), http=bool(bind.table))
+    return finished(
+        Draft(type_url=LISTENER, name=name, message=listener, references=_named(bind, settings), origins=origins)
+    )
+
+
+def http_chain(listener: str, table: str, settings: MeshSettings) -> FilterChain:
+    """The chain of plaintext HTTP, routed by a table."""
+    return FilterChain(
+        filter_chain_match=FilterChainMatch(transport_protocol="raw_buffer", application_protocols=PLAINTEXT_HTTP),
+        filters=[connection_manager(Direction.OUTBOUND, f"outbound_{listener}", table, settings)],
+    )
+
+
+def _named(bind: Bind, settings: MeshSettings) -> frozenset[Reference]:
+    chains = (*bind.chains, *((bind.rest,) if bind.rest else ()))
+    clusters = [target_name(target) for chain in chains for target, _ in chain.targets if target.known]
+    if bind.rest is None:
+        clusters.append(unknown_cluster(settings))
+    return references(CLUSTER, clusters) | references(ROUTE, [bind.table] if bind.table else [])
+
+
+def capture_listener(proxy: Proxy, settings: MeshSettings) -> Draft:
+    """The listener to which the kernel redirects what the workload sends. A connection made to it by hand would be its
+    own destination, and go round for ever: it ends in the black hole."""
+    unknown = unknown_cluster(settings)
+    addresses = wildcards_of(proxy)
+    namespace = proxy.capture.network_namespace
+    listener = Listener(
+        name=VIRTUAL_OUTBOUND,
+        address=socket(addresses[0], OUTBOUND_PORT, namespace),
+        additional_addresses=[
+            AdditionalAddress(address=socket(one, OUTBOUND_PORT, namespace)) for one in addresses[1:]
+        ],
+        traffic_direction=OUTBOUND,
+        use_original_dst=BoolValue(value=True),
+        filter_chains=[
+            FilterChain(
+                name="virtualOutbound-blackhole",
+                filter_chain_match=FilterChainMatch(destination_port=UInt32Value(value=OUTBOUND_PORT)),
+                filters=[pass_to(BLACK_HOLE, settings)],
+            ),
+            FilterChain(name="virtualOutbound-catchall-tcp", filters=[pass_to(unknown, settings)]),
+        ],
+    )
+    return Draft(
+        type_url=LISTENER,
+        name=VIRTUAL_OUTBOUND,
+        message=listener,
+        references=references(CLUSTER, [BLACK_HOLE, unknown]),
+    )

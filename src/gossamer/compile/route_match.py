@@ -1,0 +1,71 @@
+"""HTTP matches of VirtualServices in Envoy's words.
+
+Invariant: a match with several conditions holds when all do; what is not conditioned is not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, QueryParameterMatcher, RouteMatch
+from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from google.protobuf.wrappers_pb2 import BoolValue
+
+from gossamer.api.common import Exact, Prefix, Present, Regex
+from gossamer.api.virtual_service import HTTPMatchRequest
+
+StringMatch = Exact | Prefix | Regex | Present
+
+
+def route_match(match: HTTPMatchRequest | None) -> RouteMatch:
+    """The match; None takes everything."""
+    if match is None:
+        return RouteMatch(prefix="/")
+    result = RouteMatch(headers=_headers(match), query_parameters=_query(match))
+    if isinstance(match.uri, Exact):
+        result.path = match.uri.value
+    elif isinstance(match.uri, Regex):
+        result.safe_regex.CopyFrom(RegexMatcher(regex=match.uri.value))
+    else:
+        result.prefix = match.uri.value if isinstance(match.uri, Prefix) else "/"
+    if match.ignore_uri_case:
+        result.case_sensitive.CopyFrom(BoolValue(value=False))
+    return result
+
+
+def string_matcher(match: StringMatch) -> StringMatcher | None:
+    """The matcher; None for one that any value satisfies."""
+    if isinstance(match, Exact):
+        return StringMatcher(exact=match.value)
+    if isinstance(match, Prefix):
+        return StringMatcher(prefix=match.value)
+    if isinstance(match, Regex) and match.value != "*":  # Istio takes a lone `*` for "present"
+        return StringMatcher(safe_regex=RegexMatcher(regex=match.value))
+    return None
+
+
+def _headers(match: HTTPMatchRequest) -> list[HeaderMatcher]:
+    pseudo = {":authority": match.authority, ":method": match.method, ":scheme": match.scheme}
+    found = [_header(name, wanted) for name, wanted in pseudo.items() if wanted is not None]
+    found += [_header(name, wanted) for name, wanted in sorted(match.headers.items())]
+    found += [_header(name, wanted, invert=True) for name, wanted in sorted(match.without_headers.items())]
+    return found
+
+
+def _header(name: str, match: StringMatch, *, invert: bool = False) -> HeaderMatcher:
+    matcher = string_matcher(match)
+    if matcher is None:
+        return HeaderMatcher(name=name.lower(), present_match=True, invert_match=invert)
+    return HeaderMatcher(
+        name=name.lower(), string_match=matcher, invert_match=invert, treat_missing_header_as_empty=invert
+    )
+
+
+def _query(match: HTTPMatchRequest) -> Iterator[QueryParameterMatcher]:
+    for name, wanted in sorted(match.query_params.items()):
+        matcher = string_matcher(wanted)
+        if matcher is None:
+            yield QueryParameterMatcher(name=name, present_match=True)
+        else:
+            yield QueryParameterMatcher(name=name, string_match=matcher)

@@ -1,0 +1,158 @@
+"""Route tables: virtual hosts, their domains and routes.
+
+Invariant: no domain stands twice in a table (Envoy would refuse all of it): a host has its own name by right, and a
+shorter name or an address belongs to who comes first among those that claim it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from envoy.config.core.v3.base_pb2 import DataSource
+from envoy.config.route.v3.route_components_pb2 import (
+    DirectResponseAction,
+    Route,
+    RouteAction,
+    RouteMatch,
+    VirtualHost,
+)
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.wrappers_pb2 import BoolValue
+
+from gossamer.api.virtual_service import HTTPMatchRequest
+from gossamer.compile.draft import references
+from gossamer.compile.names import PASSTHROUGH, target_name
+from gossamer.compile.origins import metadata_of, service_origins
+from gossamer.compile.route_action import change_headers, forward, forward_default, per_target
+from gossamer.compile.route_filters import direct_response, per_route, redirect
+from gossamer.compile.route_match import route_match
+from gossamer.compile.serialise import repeated, resource_from_bytes, wire
+from gossamer.core.ids import Origin
+from gossamer.core.memo import Memo
+from gossamer.core.resources import CLUSTER, ROUTE, Reference, Resource
+from gossamer.model.routing import HttpRule
+from gossamer.model.settings import MeshSettings
+from gossamer.model.targets import Targets
+from gossamer.model.view import HostRoutes, Rest, RouteTable
+
+_VIRTUAL_HOSTS = RouteConfiguration.DESCRIPTOR.fields_by_name["virtual_hosts"].number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CompiledHost:
+    """A virtual host's bytes, what it names, and whose it is."""
+
+    content: bytes
+    references: frozenset[Reference]
+    origins: tuple[Origin, ...]
+
+
+def compile_table(table: RouteTable, settings: MeshSettings, memo: Memo) -> Resource:
+    """A table. It is put together from its virtual hosts' bytes: one that changed costs no more than itself."""
+    hosts = [memo(compile_host, host, domains, settings) for host, domains in _with_domains(table.hosts)]
+    rest = _rest(table)
+    contents = [host.content for host in hosts]
+    named = frozenset[Reference]().union(*(host.references for host in hosts))
+    if rest is not None and not any(host.everything or host.host == "*" for host in table.hosts):
+        contents.append(wire(rest))
+    if table.rest is Rest.ALLOW:
+        named |= references(CLUSTER, [PASSTHROUGH])
+    before = RouteConfiguration(name=table.name)
+    after = RouteConfiguration(validate_clusters=BoolValue(value=False), ignore_port_in_host_matching=True)
+    content = wire(before) + repeated(_VIRTUAL_HOSTS, contents) + wire(after)
+    origins = tuple(dict.fromkeys(origin for host in hosts for origin in host.origins))
+    return resource_from_bytes(ROUTE, table.name, content, named, origins)
+
+
+def _with_domains(hosts: tuple[HostRoutes, ...]) -> Iterator[tuple[HostRoutes, tuple[str, ...]]]:
+    taken = {host.host for host in hosts}
+    for host in hosts:
+        free = tuple(alias for alias in host.aliases if alias not in taken)
+        taken.update(free)
+        yield host, (host.host, *free, *(("*",) if host.everything else ()))
+
+
+def compile_host(host: HostRoutes, domains: tuple[str, ...], settings: MeshSettings) -> CompiledHost:
+    """One virtual host."""
+    message = VirtualHost(
+        name=host.name,
+        domains=domains,
+        routes=_routes(host, settings),
+        require_tls=VirtualHost.ALL if host.https_redirect else VirtualHost.NONE,
+        include_request_attempt_count=True,
+    )
+    targets = [*host.targets.values(), *((host.default,) if host.default else ())]
+    origins = service_origins(
+        host.service.origin if host.service else None, *dict.fromkeys(rule.origin for rule in host.rules)
+    )
+    return CompiledHost(
+        content=wire(message),
+        references=references(CLUSTER, (target_name(target) for target in targets if target.known)),
+        origins=tuple(dict.fromkeys(Origin(resource=origin.resource) for origin in origins)),
+    )
+
+
+def _routes(host: HostRoutes, settings: MeshSettings) -> Iterator[Route]:
+    for rule in host.rules:
+        for match in rule.spec.match or (None,):
+            yield _route(rule, match, host.targets, settings)
+        if not rule.spec.match:
+            return  # nothing gets past a rule that takes everything
+    if host.default is not None:
+        yield Route(
+            name="default",
+            match=RouteMatch(prefix="/"),
+            route=forward_default(host.default, settings),
+            metadata=metadata_of(service_origins(host.service.origin if host.service else None)),
+            typed_per_filter_config=per_target(host.default),
+        )
+
+
+def _route(rule: HttpRule, match: HTTPMatchRequest | None, targets: Targets, settings: MeshSettings) -> Route:
+    spec = rule.spec
+    named = ".".join(name for name in (spec.name, match.name if match else "") if name)
+    route = Route(
+        name=named,
+        match=route_match(match),
+        metadata=metadata_of((rule.origin,)),
+        stat_prefix=match.stat_prefix if match else "",
+        typed_per_filter_config=per_route(spec),
+    )
+    change_headers(route, spec.headers)
+    if spec.redirect is not None:
+        route.redirect.CopyFrom(redirect(spec.redirect, tls=False))
+    elif spec.direct_response is not None:
+        route.direct_response.CopyFrom(direct_response(spec.direct_response))
+    else:
+        route.route.CopyFrom(forward(spec, targets, settings))
+        if len(spec.route) == 1:
+            _of_only_destination(route, rule, targets)
+    return route
+
+
+def _of_only_destination(route: Route, rule: HttpRule, targets: Targets) -> None:
+    """What a single destination asks for belongs to the route."""
+    (part,) = rule.spec.route
+    change_headers(route, part.headers)
+    for name, config in per_target(targets[part.destination]).items():
+        route.typed_per_filter_config[name].CopyFrom(config)
+
+
+def _rest(table: RouteTable) -> VirtualHost | None:
+    """What is done with hosts that nobody declared; a gateway without any route still says so by a name."""
+    if table.rest is Rest.ALLOW:
+        action = RouteAction(cluster=PASSTHROUGH, timeout=Duration())
+        route = Route(name=Rest.ALLOW, match=RouteMatch(prefix="/"), route=action)
+    elif table.rest is Rest.BLOCK:
+        answer = DirectResponseAction(status=502, body=DataSource(inline_string=_BLOCKED))
+        route = Route(name=Rest.BLOCK, match=RouteMatch(prefix="/"), direct_response=answer)
+    else:
+        return None if table.hosts else VirtualHost(name=f"blackhole:{table.port}", domains=["*"])
+    return VirtualHost(name=table.rest, domains=["*"], routes=[route], include_request_attempt_count=True)
+
+
+_BLOCKED = (
+    "no service of the mesh has this host, and the mesh allows no others (outboundTrafficPolicy: REGISTRY_ONLY)\n"
+)

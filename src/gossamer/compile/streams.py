@@ -1,0 +1,114 @@
+"""Connections that are passed on without being read: TCP proxies, their chains, and what looks at the first bytes.
+
+Invariant: a connection that fits no chain of its listener goes where `outboundTrafficPolicy` says.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import Final
+
+from envoy.config.core.v3.address_pb2 import Address, CidrRange, SocketAddress
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, FilterChainMatch, ListenerFilter
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector
+from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from google.protobuf.wrappers_pb2 import UInt32Value
+
+from gossamer.compile.access_log import access_logs
+from gossamer.compile.balancing import tcp_hash_policies
+from gossamer.compile.draft import pack
+from gossamer.compile.limits import seconds
+from gossamer.compile.names import BLACK_HOLE, PASSTHROUGH, target_name
+from gossamer.compile.origins import metadata_of
+from gossamer.model.settings import MeshSettings
+from gossamer.model.view import Chain, Target
+
+PLAINTEXT_HTTP: Final = ("http/1.0", "http/1.1", "h2c")
+"""What the HTTP inspector finds in plaintext."""
+
+
+def socket(address: str, port: int, network_namespace: str = "") -> Address:
+    """A TCP address, opened in a network namespace if one is named."""
+    return Address(
+        socket_address=SocketAddress(address=address, port_value=port, network_namespace_filepath=network_namespace)
+    )
+
+
+def tcp_chain(chain: Chain, settings: MeshSettings) -> FilterChain:
+    """The filter chain of connections that are passed on."""
+    match = FilterChainMatch(server_names=chain.server_names, prefix_ranges=[cidr(subnet) for subnet in chain.subnets])
+    return FilterChain(
+        filter_chain_match=match if chain.server_names or chain.subnets else None,
+        filters=[tcp_proxy(chain.targets, settings)],
+        metadata=metadata_of(chain.origins),
+    )
+
+
+def unknown_chain(settings: MeshSettings) -> FilterChain:
+    """The filter chain of connections to what nobody declared."""
+    return FilterChain(
+        name=f"{unknown_cluster(settings)}-chain", filters=[pass_to(unknown_cluster(settings), settings)]
+    )
+
+
+def unknown_cluster(settings: MeshSettings) -> str:
+    """The cluster of what nobody declared."""
+    return BLACK_HOLE if settings.registry_only else PASSTHROUGH
+
+
+def pass_to(cluster: str, settings: MeshSettings) -> Filter:
+    """The network filter that passes connections to one cluster."""
+    return _filter(TcpProxy(stat_prefix=cluster, cluster=cluster, access_log=access_logs(settings)))
+
+
+def tcp_proxy(targets: Iterable[tuple[Target, int]], settings: MeshSettings) -> Filter:
+    """The network filter that passes connections to these targets, by weight."""
+    weights = [(target, weight) for target, weight in targets]
+    first = weights[0][0]
+    proxy = TcpProxy(
+        stat_prefix=target_name(first),
+        access_log=access_logs(settings),
+        hash_policy=tcp_hash_policies(first.consistent_hash),
+    )
+    if first.idle_timeout is not None:
+        proxy.idle_timeout.CopyFrom(seconds(first.idle_timeout))
+    if len(weights) == 1:
+        proxy.cluster = target_name(first)
+    else:
+        proxy.weighted_clusters.clusters.extend(
+            TcpProxy.WeightedCluster.ClusterWeight(name=target_name(target), weight=weight)
+            for target, weight in weights
+            if weight > 0
+        )
+    return _filter(proxy)
+
+
+def _filter(proxy: TcpProxy) -> Filter:
+    return Filter(name="envoy.filters.network.tcp_proxy", typed_config=pack(proxy))
+
+
+def cidr(subnet: str) -> CidrRange:
+    """An address or network as Envoy's range."""
+    network = ipaddress.ip_network(subnet, strict=False)
+    return CidrRange(address_prefix=str(network.network_address), prefix_len=UInt32Value(value=network.prefixlen))
+
+
+def inspect(listener: Listener, settings: MeshSettings, *, tls: bool, http: bool) -> None:
+    """Have the first bytes looked at: for TLS and its server name, for plaintext HTTP. Without a detection timeout a
+    client that sends nothing is waited for (Istio's default)."""
+    if tls or http:
+        listener.listener_filters.append(_TLS_INSPECTOR)
+    if http:
+        listener.listener_filters.append(_HTTP_INSPECTOR)
+    if tls or http:
+        listener.listener_filters_timeout.CopyFrom(seconds(settings.protocol_detection_timeout))
+        listener.continue_on_listener_filters_timeout = True
+
+
+_TLS_INSPECTOR: Final = ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=pack(TlsInspector()))
+_HTTP_INSPECTOR: Final = ListenerFilter(
+    name="envoy.filters.listener.http_inspector", typed_config=pack(HttpInspector())
+)

@@ -1,0 +1,154 @@
+"""Where a sidecar takes in its workload's connections, and where those go that are not read as HTTP.
+
+Invariant: no two binds have one address and port, and no connection fits two chains of a bind; what two services claim
+the older one has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from gossamer.api.virtual_service import RouteDestination
+from gossamer.core.ids import Origin
+from gossamer.model.route_tables import Speaking, has_own_table
+from gossamer.model.routing import Routing
+from gossamer.model.service import Port, Protocol, Resolution, Service
+from gossamer.model.targets import ByHost, resolve, target_of
+from gossamer.model.view import Bind, Chain, OutboundService, Target
+
+
+def build_binds(
+    services: tuple[OutboundService, ...], routings: tuple[Routing, ...], *, allocated: bool
+) -> tuple[Bind, ...]:
+    """The binds of all services, by port and address. `allocated` says whether workloads come to know, by DNS, the
+    addresses that were given to services without any."""
+    by_host = {outbound.service.hostname: outbound for outbound in services}
+    speaking = Speaking(routings)
+    drafts: dict[tuple[int, str], _Draft] = {}
+    for outbound in sorted(services, key=_age):
+        service = outbound.service
+        for port in () if service.resolution is Resolution.ALIAS else service.ports:
+            if port.protocol.is_http:
+                _at(drafts, port, "").table = str(port.number)
+            elif port.protocol is not Protocol.UDP:
+                chains = tuple(_chains(outbound, port, speaking.for_host(service.hostname), by_host))
+                _claim(drafts, service, port, chains, allocated=allocated)
+    if any(rule for routing in routings for rule in routing.http if not set(routing.hosts) <= by_host.keys()):
+        _at(drafts, Port(number=80), "").table = "80"
+    return tuple(drafts[key].done() for key in sorted(drafts))
+
+
+def _age(outbound: OutboundService) -> tuple[str, str, str, str]:
+    service = outbound.service
+    return (service.created, service.name, service.namespace, service.hostname)
+
+
+def _claim(
+    drafts: dict[tuple[int, str], _Draft], service: Service, port: Port, chains: tuple[Chain, ...], *, allocated: bool
+) -> None:
+    """Put a port's chains where its connections arrive: its own addresses, else its networks, else any address."""
+    known = (*service.addresses, service.allocated if allocated else "")
+    single = [address for address in known if address and "/" not in address]
+    networks = tuple(address for address in known if "/" in address)
+    for address in single:
+        if (port.number, address) not in drafts:
+            draft = _at(drafts, port, address)
+            draft.add(chains)
+            draft.table = f"{service.hostname}:{port.number}" if has_own_table(service, port) else ""
+    if single and not networks:
+        return
+    anywhere = _at(drafts, port, "")
+    if networks:
+        anywhere.add(chain.within(networks) for chain in chains)
+    else:
+        anywhere.add(chains if not port.protocol.is_tls else (_by_name(chain, service) for chain in chains))
+        if port.protocol is Protocol.AUTO:
+            anywhere.table = str(port.number)
+
+
+def _by_name(chain: Chain, service: Service) -> Chain:
+    """Without an address only its name tells TLS to this service from others'."""
+    return chain if chain.server_names else chain.named((service.hostname,))
+
+
+def _chains(outbound: OutboundService, port: Port, routing: Routing | None, by_host: ByHost) -> Iterator[Chain]:
+    """The chains of a port: VirtualServices' TLS or TCP routes, and the service itself where they leave something."""
+    service = outbound.service
+    own = Chain(
+        targets=((target_of(outbound, service.hostname, "", port.number), 1),),
+        origins=(service.origin,) if service.origin else (),
+    )
+    if port.protocol.is_tls:
+        chains = list(_tls_chains(routing, port, by_host))
+        yield from chains or (own,)
+        return
+    for rule in routing.tcp if routing else ():
+        targets = weighted(rule.spec.route, by_host, port.number)
+        for match in rule.spec.match:
+            if match.port in (0, port.number):
+                yield Chain(subnets=match.destination_subnets, targets=targets, origins=(rule.origin,))
+        if not rule.spec.match:
+            yield Chain(targets=targets, origins=(rule.origin,))
+    yield own  # no other takes its place unless it fits every connection, as what comes first does
+
+
+def _tls_chains(routing: Routing | None, port: Port, by_host: ByHost) -> Iterator[Chain]:
+    for rule in routing.tls if routing else ():
+        targets = weighted(rule.spec.route, by_host, port.number)
+        for match in rule.spec.match:
+            if match.port in (0, port.number):
+                yield Chain(
+                    server_names=tuple(name.lower() for name in match.sni_hosts),
+                    subnets=match.destination_subnets,
+                    targets=targets,
+                    origins=(rule.origin,),
+                )
+
+
+def weighted(route: Iterable[RouteDestination], by_host: ByHost, port: int) -> tuple[tuple[Target, int], ...]:
+    """The targets of a TCP or TLS route with their weights."""
+    return tuple((resolve(part.destination, by_host, port), part.weight) for part in route)
+
+
+def _at(drafts: dict[tuple[int, str], _Draft], port: Port, address: str) -> _Draft:
+    return drafts.setdefault((port.number, address), _Draft(port=port.number, address=address))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Draft:
+    """A bind in the making."""
+
+    port: int
+    address: str
+    table: str = ""
+    chains: list[Chain] = field(default_factory=list)
+    rest: Chain | None = None
+    taken: set[tuple[str, str]] = field(default_factory=set)
+
+    def add(self, chains: Iterable[Chain]) -> None:
+        """Take what of these chains nobody took before; one that fits everything is the rest."""
+        for chain in chains:
+            if not chain.server_names and not chain.subnets:
+                self.rest = self.rest or chain
+                continue
+            free = [
+                (name, subnet)
+                for name in chain.server_names or ("",)
+                for subnet in chain.subnets or ("",)
+                if (name, subnet) not in self.taken
+            ]
+            self.taken.update(free)
+            if free:
+                names = tuple(dict.fromkeys(name for name, _ in free if name))
+                subnets = tuple(dict.fromkeys(subnet for _, subnet in free if subnet))
+                self.chains.append(chain.named(names).within(subnets))
+
+    def done(self) -> Bind:
+        return Bind(address=self.address, port=self.port, table=self.table, chains=tuple(self.chains), rest=self.rest)
+
+
+def origins_of(bind: Bind) -> tuple[Origin, ...]:
+    """The user resources behind a bind's connections that are not read as HTTP."""
+    chains = (*bind.chains, *((bind.rest,) if bind.rest else ()))
+    return tuple(dict.fromkeys(origin for chain in chains for origin in chain.origins))
