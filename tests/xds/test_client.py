@@ -80,11 +80,14 @@ def test_a_reconnect_asks_only_for_what_differs() -> None:
     assert [update.type_url for update in fresh.say(requests)] == [ENDPOINT]
 
 
-def test_what_was_pending_is_forgotten_with_its_stream() -> None:
+def test_what_was_pending_can_be_accepted_after_its_stream_is_lost() -> None:
     pair = Pair(resources(A))
     pair.say(pair.client.subscribe(CLUSTER, ["*"]))
     assert pair.client.connect()[0].initial_versions == {}
-    assert not pair.client.pending
+    (key,) = pair.client.pending
+    assert pair.client.ack(key) == []  # nobody waits for it
+    assert pair.client.held(CLUSTER) == {"a": A}
+    assert pair.client.connect()[0].initial_versions == {"a": A.version}
 
 
 def test_names_that_are_dropped_are_forgotten() -> None:

@@ -39,7 +39,7 @@ class Reference:
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Resource:
     """One resource, serialised.
 

@@ -87,7 +87,8 @@ class Channel:
         self.started = True
         explicit = frozenset(name for name in request.subscribe if name != WILDCARD)
         if WILDCARD in request.subscribe or (first and not explicit and self.type_url in (CLUSTER, LISTENER)):
-            self.greet = self.greet or not (self.wildcard or request.initial_versions)
+            if self.type_url in (CLUSTER, LISTENER):
+                self.greet = self.greet or not (self.wildcard or request.initial_versions)
             fresh_wildcard, self.wildcard = not self.wildcard, True
         else:
             fresh_wildcard = False

@@ -7,7 +7,7 @@ told we have, so that after a reconnect it sends only what differs.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, Resource
@@ -38,7 +38,7 @@ class Client:
             self._held.setdefault(resource.type_url, {})[resource.name] = resource
         self._wanted: dict[str, frozenset[str]] = {}
         self.pending: dict[str, Update] = {}
-        """Updates that are not answered yet, by nonce, in the order of arrival."""
+        """Updates to be answered, in the order of arrival: by nonce or, once their stream is lost, by a stand-in."""
         self.answered: set[str] = set(self._held)
         """Types that the server has said something about, now or in an earlier life."""
 
@@ -51,8 +51,8 @@ class Client:
         return self._wanted.get(type_url, frozenset())
 
     def connect(self) -> list[Request]:
-        """The first requests of a new stream. What the old one left unanswered is forgotten: it will come again."""
-        self.pending.clear()
+        """The first requests of a new stream. Updates of the old one stay pending; nobody waits for their answer."""
+        self.pending = {f"lost {i}": replace(item, nonce="") for i, item in enumerate(self.pending.values())}
         requests = []
         for type_url in (*_ORDER, *sorted(self._wanted.keys() - set(_ORDER))):
             wanted = self.wanted(type_url)
@@ -102,7 +102,7 @@ class Client:
         if update is None:
             return []
         self._hold(update, lambda _: True)
-        return [Request(type_url=update.type_url, nonce=nonce)]
+        return [Request(type_url=update.type_url, nonce=update.nonce)] if update.nonce else []
 
     def nack(self, nonce: str, detail: str, accepted: Collection[str] = ()) -> list[Request]:
         """Refuse a pending update. Resources in `accepted` are held all the same: the server will send them again."""
@@ -110,7 +110,7 @@ class Client:
         if update is None:
             return []
         self._hold(update, accepted.__contains__)
-        return [Request(type_url=update.type_url, nonce=nonce, error=detail)]
+        return [Request(type_url=update.type_url, nonce=update.nonce, error=detail)] if update.nonce else []
 
     def replace(self, type_url: str, name: str, resource: Resource | None) -> None:
         """Hold another copy, or none, of a resource than the server believes; `ask_again` tells it."""

@@ -68,15 +68,18 @@ class Subscription(Protocol):
 
 Authorize = Callable[[Peer, Node], Awaitable[Subscription]]
 """Returns what this peer may have. Raises IdentityError if nothing, UnavailableError if it should try again later."""
+Heard = Callable[[Subscription, Stream, Request], None]
+"""Called after a stream has taken in a request."""
 
 
 class Connection:
     """One stream of one proxy: what has been read leads to what is written."""
 
-    def __init__(self, subscription: Subscription, stream: Stream, budget: Budget) -> None:
+    def __init__(self, subscription: Subscription, stream: Stream, budget: Budget, heard: Heard | None) -> None:
         self.subscription = subscription
         self.stream = stream
         self._budget = budget
+        self._heard = heard
         self._outbox: deque[Response] = deque()
         self._news = asyncio.Event()
         self._room = asyncio.Event()
@@ -97,18 +100,16 @@ class Connection:
     def take(self, request: Request) -> None:
         """Let the stream see a request; its answers are written in turn."""
         self._put(self.stream.receive(request, self._clock()))
-        if self.stream.rejections:
-            for rejection in self.stream.rejections:
-                log.warning(
-                    "xds_rejected",
-                    extra={
-                        "proxy": self.subscription.name,
-                        "resource": rejection.name,
-                        "message_": rejection.message,
-                        "origins": [str(origin) for origin in rejection.origins],
-                    },
-                )
-            self.stream.rejections.clear()
+        if self._heard is not None:
+            self._heard(self.subscription, self.stream, request)
+        for item in self.stream.rejections:
+            detail = {
+                "resource": item.name,
+                "reason": item.message,
+                "origins": [str(origin) for origin in item.origins],
+            }
+            log.warning("xds-rejected", extra={"proxy": self.subscription.name, "type": item.type_url, **detail})
+        self.stream.rejections.clear()
 
     async def write(self, context: Context) -> None:
         """Send what is due until `close`."""
@@ -159,12 +160,19 @@ class Connection:
 
 
 class Service:
-    """Serves AggregatedDiscoveryService.DeltaAggregatedResources. Add `handler()` to a server of grpc.aio."""
+    """Serves AggregatedDiscoveryService.DeltaAggregatedResources. Add `handler()` to a server of grpc.aio.
 
-    def __init__(self, authorize: Authorize, *, drain_s: float, budget: Budget | None = None) -> None:
+    `drain_s` and `partial` are `Stream`'s.
+    """
+
+    def __init__(
+        self, authorize: Authorize, *, drain_s: float, partial: bool = False, heard: Heard | None = None
+    ) -> None:
         self._authorize = authorize
         self._drain_s = drain_s
-        self._budget = budget or Budget()
+        self._partial = partial
+        self._heard = heard
+        self._budget = Budget()
         self._batches = Batches()
         self._connections: dict[Connection, tuple[Peer, Node]] = {}
 
@@ -201,7 +209,7 @@ class Service:
         except DecodeError:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a DeltaDiscoveryRequest")
         except IdentityError as error:
-            log.warning("xds_refused", extra={"peer": context.peer(), "reason": str(error)})
+            log.warning("xds-refused", extra={"peer": context.peer(), "reason": str(error)})
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
         except UnavailableError as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
@@ -213,8 +221,8 @@ class Service:
     async def _run(
         self, subscription: Subscription, request: Request, context: Context, who: tuple[Peer, Node]
     ) -> None:
-        stream = Stream(self._batches, drain_s=self._drain_s)
-        connection = Connection(subscription, stream, self._budget)
+        stream = Stream(self._batches, drain_s=self._drain_s, partial=self._partial)
+        connection = Connection(subscription, stream, self._budget, self._heard)
         self._connections[connection] = who
         connection.take(request)
         reader = asyncio.create_task(connection.read(context))
