@@ -116,7 +116,7 @@ def _gateway_tables(
     proxy: Proxy, settings: MeshSettings, servers: tuple[Server, ...], tables: tuple[RouteTable, ...], memo: Memo
 ) -> tuple[Table, ...]:
     routes = Table(ROUTE, [memo.keep((proxy, table.name), compile_table, table, settings, memo) for table in tables])
-    return (*_tables(compile_gateway(servers, wildcards_of(proxy)[0], settings), memo), routes)
+    return (*_tables(compile_gateway(servers, proxy.capture.address or wildcards_of(proxy)[0], settings), memo), routes)
 
 
 def _tables(drafts: Iterable[Draft], memo: Memo) -> tuple[Table, ...]:
