@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from gossamer.ca.authority import Authority
 from gossamer.ca.folder import load_authority, open_authority
 from gossamer.ca.issue import create_token, issue
 from gossamer.ca.ledger import Ledger
 from gossamer.ca.spiffe import workload_id
+from gossamer.cli.durations import load_duration
 from gossamer.sources.state import state_folder
 
+app = typer.Typer(no_args_is_help=True)
+StateOption = Annotated[Path | None, typer.Option(help="The control plane's state folder.")]
+CaOption = Annotated[Path | None, typer.Option(help="The plugged-in CA folder, where one is used.")]
+TrustDomainOption = Annotated[str, typer.Option(help="The trust domain of every identity.")]
 
-def open_folder(state: Path | None, ca: Path | None, trust_domain: str) -> Authority:
+
+def _open(state: Path | None, ca: Path | None, trust_domain: str) -> Authority:
     """The authority of a plugged-in CA folder, else the one in the state folder (made if there is none)."""
     now = datetime.now(UTC)
     if ca is not None:
@@ -21,22 +30,53 @@ def open_folder(state: Path | None, ca: Path | None, trust_domain: str) -> Autho
     return open_authority(state_folder(state) / "ca", trust_domain, now)
 
 
-def root(authority: Authority) -> str:
-    """The roots that the mesh trusts, PEM."""
-    return authority.roots_pem.decode()
+@app.command()
+def root(state: StateOption = None, ca: CaOption = None, trust_domain: TrustDomainOption = "cluster.local") -> None:
+    """Print the roots that the mesh trusts (PEM), and the fingerprint of the one that join tokens pin."""
+    authority = _open(state, ca, trust_domain)
+    typer.echo(authority.roots_pem.decode(), nl=False)
+    typer.echo(f"SHA-256 {authority.root_fingerprint}", err=True)
 
 
-def issue_into(
-    authority: Authority, folder: Path, *, namespace: str, service_account: str, workload: str, lifetime: timedelta
+@app.command("issue")
+def issue_command(
+    namespace: Annotated[str, typer.Option(help="The workload's namespace.")],
+    service_account: Annotated[str, typer.Option(help="The workload's service account.")],
+    workload: Annotated[str, typer.Option(help="The workload's name.")],
+    out: Annotated[Path, typer.Option(help="The folder that gets key.pem, cert.pem and root.pem.")],
+    lifetime: Annotated[str, typer.Option(help="How long it is valid.")] = "24h",
+    state: StateOption = None,
+    ca: CaOption = None,
+    trust_domain: TrustDomainOption = "cluster.local",
 ) -> None:
-    """Write key.pem, cert.pem and root.pem of one workload into the folder."""
+    """Make a key and a certificate for a workload that no agent looks after."""
     identity = workload_id(
-        trust_domain=authority.trust_domain, namespace=namespace, service_account=service_account, name=workload
+        trust_domain=trust_domain, namespace=namespace, service_account=service_account, name=workload
     )
-    issue(authority, identity, folder, now=datetime.now(UTC), lifetime=lifetime)
+    authority = _open(state, ca, trust_domain)
+    issue(authority, identity, out, now=datetime.now(UTC), lifetime=load_duration(lifetime))
+    typer.echo(f"{identity} in {out}", err=True)
 
 
-def token(authority: Authority, state: Path | None, *, host: str, grants: list[str], lifetime: timedelta) -> str:
-    """A new one-time join token for a host."""
-    ledger = Ledger(state_folder(state) / "joined")
-    return create_token(authority, ledger, host=host, grants=grants, now=datetime.now(UTC), lifetime=lifetime)
+@app.command()
+def token(
+    host: Annotated[str, typer.Option(help="The name that the host gets.")],
+    grant: Annotated[
+        list[str], typer.Option(help="NAMESPACE/SERVICE-ACCOUNT that the host may run (* for any). May be repeated.")
+    ],
+    lifetime: Annotated[str, typer.Option(help="How long the token may be used, once.")] = "1h",
+    state: StateOption = None,
+    ca: CaOption = None,
+    trust_domain: TrustDomainOption = "cluster.local",
+) -> None:
+    """Print a one-time join token for a host."""
+    authority = _open(state, ca, trust_domain)
+    made = create_token(
+        authority,
+        Ledger(state_folder(state) / "joined"),
+        host=host,
+        grants=grant,
+        now=datetime.now(UTC),
+        lifetime=load_duration(lifetime),
+    )
+    typer.echo(made)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from gossamer.cli.durations import load_duration
 from gossamer.cli.lifecycle import run_until_stopped
 from gossamer.cli.logs import log_events
 from gossamer.plane.control_plane import ControlPlane, Settings, open_control_plane
 from gossamer.plane.local_api import View, local_routes
 from gossamer.rpc.local import serving
-from gossamer.sources.state import lock, private_folder, runtime_folder, write_private
+from gossamer.sources.state import lock, private_folder, runtime_folder, state_folder, write_private
 
 _LOG = logging.getLogger(__name__)
 SOCKET = "control-plane.sock"
@@ -53,27 +56,33 @@ async def _serve(plane: ControlPlane, stop: asyncio.Event) -> int:
     return 0
 
 
-def settings_of(
-    *,
-    config: list[Path],
-    state: Path,
-    mesh_config: Path | None,
-    listen: str,
-    join_listen: str,
-    ca: Path | None,
-    trust_domain: str,
-    names: list[str],
-    lifetime: timedelta,
-) -> Settings:
-    """The settings that the command line asks for."""
-    return Settings(
+def command(
+    config: Annotated[
+        list[Path], typer.Option("--config", "-c", help="A file or folder of configuration. May be repeated.")
+    ],
+    state: Annotated[Path | None, typer.Option(help="Where keys and last good configuration are kept.")] = None,
+    mesh_config: Annotated[Path | None, typer.Option(help="A file with a bare MeshConfig.")] = None,
+    listen: Annotated[str, typer.Option(help="HOST:PORT for proxies and agents (mutual TLS).")] = "127.0.0.1:15012",
+    join_listen: Annotated[str, typer.Option(help="HOST:PORT for hosts that join.")] = "127.0.0.1:15013",
+    ca: Annotated[
+        Path | None, typer.Option(help="A CA folder: ca-cert.pem, ca-key.pem, root-cert.pem, cert-chain.pem.")
+    ] = None,
+    trust_domain: Annotated[str, typer.Option(help="The trust domain of every identity.")] = "cluster.local",
+    name: Annotated[
+        list[str] | None, typer.Option(help="A further name or address by which hosts dial us. May be repeated.")
+    ] = None,
+    lifetime: Annotated[str, typer.Option(help="How long a workload's certificate is valid.")] = "24h",
+) -> None:
+    """Run the control plane: read configuration, sign identities, tell proxies what to do."""
+    settings = Settings(
         config=tuple(config),
-        state=state,
+        state=state_folder(state),
         mesh_config=mesh_config,
         listen=listen,
         join_listen=join_listen,
         ca_folder=ca,
         trust_domain=trust_domain,
-        names=tuple(names),
-        lifetime=lifetime,
+        names=tuple(name or ()),
+        lifetime=load_duration(lifetime),
     )
+    raise typer.Exit(control_plane(settings))

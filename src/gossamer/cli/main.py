@@ -20,6 +20,7 @@ import typer
 from gossamer import __version__
 from gossamer.core.errors import GossamerError, UsageError
 
+RUNNING: Final = "A mesh that runs"
 OFFLINE: Final = "On files, without a mesh"
 
 
@@ -34,6 +35,48 @@ class Entry:
 
 
 COMMANDS: Final[tuple[Entry, ...]] = (
+    Entry(
+        name="up",
+        module="gossamer.cli.up",
+        summary="Run the mesh of one file on this machine.",
+        panel=RUNNING,
+    ),
+    Entry(
+        name="demo",
+        module="gossamer.cli.demo",
+        summary="Run the bundled example, Bookinfo; with --check, its scripted tour.",
+        panel=RUNNING,
+    ),
+    Entry(
+        name="run",
+        module="gossamer.cli.run",
+        summary="Run one command with a sidecar.",
+        panel=RUNNING,
+    ),
+    Entry(
+        name="control-plane",
+        module="gossamer.cli.control_plane",
+        summary="Run the control plane, for agents on this and other hosts.",
+        panel=RUNNING,
+    ),
+    Entry(
+        name="agent",
+        module="gossamer.cli.agent",
+        summary="Run this host's workloads in a mesh.",
+        panel=RUNNING,
+    ),
+    Entry(
+        name="proxy",
+        module="gossamer.cli.proxy",
+        summary="Look at the proxies of a running mesh: list, config, stats, log.",
+        panel=RUNNING,
+    ),
+    Entry(
+        name="ca",
+        module="gossamer.cli.ca",
+        summary="The authority: its root, certificates, join tokens.",
+        panel=RUNNING,
+    ),
     Entry(
         name="validate",
         module="gossamer.cli.validate",
@@ -105,6 +148,7 @@ def _gossamer(
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; returns the exit code: 0 done, 1 negative result or failure, 2 wrong usage."""
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # refused handshakes are events of ours, not gRPC's to print
     words = [*arguments, *(word for name in _COMPLETING for word in os.environ.get(name, "").split())]
     try:
         build_app(words)(args=list(arguments), prog_name="gossamer")

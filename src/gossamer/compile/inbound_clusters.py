@@ -87,8 +87,8 @@ def _address(address: str, port: int) -> Address:
 
 def _bind(network_namespace: str) -> BindConfig:
     """Connections start at 127.0.0.6, or ::6 to an IPv6 address; in a namespace of its own if there is one."""
-    source = SocketAddress(address=_SOURCE, network_namespace_filepath=network_namespace)
-    other = SocketAddress(address=_SOURCE_SIX, network_namespace_filepath=network_namespace)
+    source = SocketAddress(address=_SOURCE, port_value=0, network_namespace_filepath=network_namespace)
+    other = SocketAddress(address=_SOURCE_SIX, port_value=0, network_namespace_filepath=network_namespace)
     return BindConfig(source_address=source, extra_source_addresses=[ExtraSourceAddress(address=other)])
 
 

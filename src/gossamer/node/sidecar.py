@@ -237,7 +237,7 @@ class Sidecar:
         else:
             self._register(rpc.WORKLOAD_STATE_UNHEALTHY)
 
-    def _register(self, state: rpc.WorkloadState) -> None:
+    def _register(self, state: rpc.WorkloadState.ValueType) -> None:
         if self._message is None:
             return
         message = rpc.Workload()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.proxy import Capture, CaptureMode, ProxyType
 from gossamer.node.application import RestartPolicy
-from gossamer.node.sandbox_check import Check
+from gossamer.node.sandbox import Check
 from gossamer.rpc import gossamer_pb2 as rpc
 
 

@@ -1,0 +1,104 @@
+"""`gossamer agent`: this host in a mesh, with a sidecar for every workload of its file."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gossamer.cli.lifecycle import run_until_stopped
+from gossamer.cli.logs import log_events
+from gossamer.cli.mesh_file import open_mesh
+from gossamer.cli.render import print_diagnostics
+from gossamer.core.errors import UsageError
+from gossamer.node.agent import open_agent
+from gossamer.node.binary import find_envoy
+from gossamer.node.capture.choose import Way
+from gossamer.node.host import AgentSettings
+from gossamer.node.local_api import local_routes
+from gossamer.node.workload import WorkloadSpec
+from gossamer.rpc.local import serving
+from gossamer.sources.state import lock, private_folder, runtime_folder, state_folder
+
+_LOG = logging.getLogger(__name__)
+SOCKET = "agent.sock"
+
+
+def agent(settings: AgentSettings, specs: Sequence[WorkloadSpec]) -> int:
+    """Serve until stopped; returns the exit code."""
+    log_events()
+    with lock(private_folder(settings.state), "agent"):
+        return run_until_stopped(lambda stop: _serve(settings, specs, stop))
+
+
+async def _serve(settings: AgentSettings, specs: Sequence[WorkloadSpec], stop: asyncio.Event) -> int:
+    async with (
+        open_agent(settings, specs) as running,
+        serving(settings.runtime / SOCKET, local_routes(running)),
+    ):
+        _LOG.info("agent-started", extra={"workloads": len(specs), "capture": str(running.host.choice)})
+        await stop.wait()
+        _LOG.info("agent-stopping")
+    _LOG.info("agent-stopped")
+    return 0
+
+
+def command(
+    control_plane: Annotated[str, typer.Option(help="HOST:PORT of the control plane.")],
+    join: Annotated[str, typer.Option(help="HOST:PORT where hosts join; by default the port after.")] = "",
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="A gossamer.yaml: its workloads and gateways run here.")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="GOSSAMER_TOKEN", help="The join token (better in the environment).")
+    ] = None,
+    address: Annotated[
+        str,
+        typer.Option(help="The address at which other hosts dial this one; by default the way to the control plane."),
+    ] = "",
+    capture: Annotated[Way, typer.Option(help="How traffic reaches sidecars.")] = Way.AUTO,
+    state: Annotated[Path | None, typer.Option(help="Where keys and the last configuration are kept.")] = None,
+    envoy: Annotated[str | None, typer.Option(help="The Envoy to run, instead of the one installed.")] = None,
+) -> None:
+    """Run this host's workloads in a mesh: one Envoy beside each, their keys, their certificates."""
+    folder = state_folder(state)
+    opened, diagnostics = open_mesh(file) if file else (None, ())
+    if file and opened is None:
+        print_diagnostics(diagnostics, {str(file): file.read_text(encoding="utf-8")}, file=sys.stderr)
+        raise typer.Exit(1)
+    settings = AgentSettings(
+        state=folder,
+        runtime=runtime_folder(folder),
+        control_plane=control_plane,
+        join=join or _next_port(control_plane),
+        envoy=find_envoy(envoy),
+        token=token,
+        address=address or address_towards(control_plane),
+        way=capture,
+    )
+    raise typer.Exit(agent(settings, opened.specs if opened else ()))
+
+
+def _next_port(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise UsageError(f"{address!r} is not HOST:PORT")
+    return f"{host}:{int(port) + 1}"
+
+
+def address_towards(control_plane: str) -> str:
+    """The address of this host on the way to `host:port`: where others of that network can dial us."""
+    host, _, port = control_plane.rpartition(":")
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(target)  # sends nothing: it only asks for the route
+            return str(probe.getsockname()[0])
+    except (OSError, ValueError) as error:
+        raise UsageError(f"no way to the control plane {control_plane!r}: {error}; give --address") from error

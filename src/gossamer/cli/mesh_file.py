@@ -1,0 +1,97 @@
+"""`gossamer.yaml` as commands use it: read with what it names, its workloads as specs for an agent."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from gossamer.api.load import SourceFile, load
+from gossamer.api.mesh_file import GatewayProxy, MeshFile, WorkloadProcess, join_deployments, load_mesh_file
+from gossamer.api.reader import read_value
+from gossamer.core.diagnostics import Diagnostics
+from gossamer.core.errors import UsageError
+from gossamer.core.frozen import FrozenMap
+from gossamer.model.proxy import ProxyType
+from gossamer.node.sandbox import Check
+from gossamer.node.workload import ServedPort, WorkloadSpec
+from gossamer.sources.files import FileSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedMesh:
+    """A mesh file that can be run. `mesh_config` is its MeshConfig as JSON text, None when it has none."""
+
+    path: Path
+    file: MeshFile
+    config: tuple[Path, ...]
+    mesh_config: str | None
+    specs: tuple[WorkloadSpec, ...]
+    diagnostics: Diagnostics
+
+    @property
+    def trust_domain(self) -> str:
+        return self.file.mesh_config.trust_domain or "cluster.local"
+
+
+def open_mesh(path: Path) -> tuple[OpenedMesh | None, Diagnostics]:
+    """The mesh of a file, or None with the errors that stand in its way. UsageError when there is no such file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    reading = load_mesh_file(text, str(path))
+    if reading.file is None:
+        return None, reading.diagnostics
+    folder = path.absolute().parent
+    config = tuple(folder / entry for entry in reading.file.config)
+    files = FileSource(config).latest.value
+    loaded = load([SourceFile(name=name, text=content) for name, content in files.texts.items()])
+    workloads = join_deployments(reading.file.workloads, loaded.config.deployments)
+    specs = [_workload(workload, folder) for workload in workloads]
+    specs += [_gateway(gateway) for gateway in reading.file.gateways]
+    opened = OpenedMesh(
+        path=path,
+        file=reading.file,
+        config=config,
+        mesh_config=_mesh_config(text),
+        specs=tuple(specs),
+        diagnostics=(*reading.diagnostics, *files.diagnostics, *loaded.diagnostics),
+    )
+    return opened, opened.diagnostics
+
+
+def _mesh_config(text: str) -> str | None:
+    value = read_value(text)
+    given = value.get("meshConfig", value.get("mesh_config")) if isinstance(value, dict) else None
+    return json.dumps(given, indent=1) if given is not None else None
+
+
+def _workload(workload: WorkloadProcess, folder: Path) -> WorkloadSpec:
+    health = workload.health
+    return WorkloadSpec(
+        name=workload.name,
+        namespace=workload.namespace,
+        service_account=workload.service_account or "default",
+        labels=workload.labels,
+        ports=tuple(ServedPort(number=port.port, name=port.name) for port in workload.ports),
+        command=tuple(part.replace("${PYTHON}", sys.executable) for part in workload.command),
+        env=workload.env,
+        cwd=str(folder / workload.working_dir),
+        health=Check(port=health.port, path=health.path) if health else None,
+    )
+
+
+def _gateway(gateway: GatewayProxy) -> WorkloadSpec:
+    ports = FrozenMap({port.port: port.target_port or port.port for port in gateway.ports})
+    return WorkloadSpec(
+        name=gateway.name,
+        namespace=gateway.namespace,
+        service_account=gateway.service_account or "default",
+        labels=gateway.labels,
+        type=ProxyType.ROUTER,
+        ports=tuple(ServedPort(number=port.port, name=port.name) for port in gateway.ports),
+        gateway_address=gateway.address or "0.0.0.0",  # noqa: S104 - a gateway is for those outside
+        gateway_ports=ports,
+    )
