@@ -46,8 +46,8 @@ async def _serve(plane: ControlPlane, stop: asyncio.Event) -> int:
             authority=plane.authority,
             ledger=plane.ledger,
         )
+        write_private(runtime / ADDRESSES, json.dumps(addresses).encode())
         async with serving(runtime / SOCKET, local_routes(view)):
-            write_private(runtime / ADDRESSES, json.dumps(addresses).encode())
             _LOG.info("listening", extra=addresses | {"ready": plane.pipeline.ready})
             for diagnostic in plane.pipeline.diagnostics:
                 _LOG.warning("diagnostic", extra={"diagnostic": diagnostic.to_json()})

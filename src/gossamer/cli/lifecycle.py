@@ -12,6 +12,8 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
+from gossamer.core.errors import GossamerError
+
 LIFELINE = "GOSSAMER_LIFELINE"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -30,7 +32,22 @@ def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
         _watch_lifeline(loop, stop)
         return await main(stop)
 
-    return asyncio.run(scenario())
+    try:
+        return asyncio.run(scenario())
+    except ExceptionGroup as group:
+        if (failure := _failure(group)) is not None:
+            raise failure from group
+        raise
+
+
+def _failure(group: ExceptionGroup[Exception]) -> GossamerError | None:
+    """The failure that ended a group of tasks, if each that ended it was one that a person can act on."""
+    ours, others = group.split(GossamerError)
+    while isinstance(ours, ExceptionGroup) and others is None:
+        if isinstance(found := ours.exceptions[0], GossamerError):
+            return found
+        ours = found
+    return None
 
 
 def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, number: signal.Signals) -> None:

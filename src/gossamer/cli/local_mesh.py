@@ -12,8 +12,9 @@ import json
 import logging
 import os
 import platform
+import socket as socketlib
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,7 @@ from typing import Any, Final
 from gossamer.cli.lifecycle import Child
 from gossamer.core.errors import GossamerError, UnavailableError
 from gossamer.rpc.local import call
-from gossamer.sources.state import lock, private_folder, runtime_folder
+from gossamer.sources.state import lock, private_folder, runtime_folder, write_private
 
 _LOG = logging.getLogger(__name__)
 PLANE_SOCKET: Final = "control-plane.sock"
@@ -47,38 +48,46 @@ class LocalMesh:
     """Control plane and agent of one mesh file. Use `running`."""
 
     def __init__(
-        self, options: MeshOptions, config: Sequence[Path], mesh_config: Path | None, trust_domain: str
+        self, options: MeshOptions, config: Sequence[Path], mesh_config: str | None, trust_domain: str
     ) -> None:
         self.options = options
         self.state = private_folder(options.state)
         self.runtime = runtime_folder(self.state)
         self.restarts = {"control-plane": 0, "agent": 0}
         self._config = tuple(config)
-        self._mesh_config = mesh_config
+        self._mesh_config = self._written(mesh_config)
         self._trust_domain = trust_domain
         self._children: dict[str, Child] = {}
         self._addresses: dict[str, str] = {"xds": options.listen, "join": options.join_listen}
         self._token: str | None = None
 
+    def _written(self, mesh_config: str | None) -> Path | None:
+        """The mesh file's MeshConfig as a file that the control plane reads."""
+        if mesh_config is None:
+            return None
+        path = self.state / "mesh-config.json"
+        write_private(path, mesh_config.encode())
+        return path
+
     @contextlib.asynccontextmanager
-    async def running(self) -> Any:
+    async def running(self) -> AsyncIterator[LocalMesh]:
         """Start both, keep them running while the context lasts, then stop the agent and after it the control plane."""
         with lock(self.state, "mesh"):
-            async with asyncio.TaskGroup() as group:
-                keepers: list[asyncio.Task[None]] = []
-                try:
-                    await self._start_plane()
-                    keepers.append(group.create_task(self._keep("control-plane", self._start_plane)))
-                    self._token = await self._new_token()
-                    await self._start_agent()
-                    keepers.append(group.create_task(self._keep("agent", self._start_agent)))
-                    yield self
-                finally:
-                    for keeper in keepers:
-                        keeper.cancel()
-                    for name in ("agent", "control-plane"):
-                        if (child := self._children.get(name)) is not None:
-                            await child.stop(_STOP_S)
+            keepers: list[asyncio.Task[None]] = []
+            try:
+                await self._start_plane()
+                keepers.append(asyncio.create_task(self._keep("control-plane", self._start_plane)))
+                self._token = await self._new_token()
+                await self._start_agent()
+                keepers.append(asyncio.create_task(self._keep("agent", self._start_agent)))
+                yield self
+            finally:
+                for keeper in keepers:
+                    keeper.cancel()
+                await asyncio.gather(*keepers, return_exceptions=True)
+                for name in ("agent", "control-plane"):
+                    if (child := self._children.get(name)) is not None:
+                        await child.stop(_STOP_S)
 
     def pid(self, what: str) -> int:
         """Process id of `control-plane`, `agent`, `envoy NAMESPACE/NAME` or `app NAMESPACE/NAME`."""
@@ -153,7 +162,7 @@ class LocalMesh:
         ended = asyncio.create_task(child.wait())
         try:
             async with asyncio.timeout(_START_S):
-                while not (self.runtime / socket).exists():
+                while not _answers(self.runtime / socket):
                     if ended.done():
                         raise GossamerError(
                             f"the {name} ended with exit code {ended.result()}: {_last_words(child.log)}"
@@ -165,7 +174,7 @@ class LocalMesh:
         finally:
             ended.cancel()
 
-    async def _keep(self, name: str, start: Any) -> None:
+    async def _keep(self, name: str, start: Callable[[], Awaitable[None]]) -> None:
         """Start a child again whenever it ends."""
         delay = _AGAIN_S[0]
         while True:
@@ -193,6 +202,16 @@ def _unready(status: dict[str, Any]) -> list[str]:
         for row in status["workloads"]
         if row["envoy"] != "ready" or row["application"] not in ("", "healthy")
     ]
+
+
+def _answers(path: Path) -> bool:
+    """Whether somebody listens on a UNIX socket."""
+    with socketlib.socket(socketlib.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def _last_words(log: Path) -> str:
