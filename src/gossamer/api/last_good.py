@@ -31,11 +31,11 @@ class Held:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastGood:
     """By file, what it last gave; `mesh_config` is the text of the last valid MeshConfig, None when there was none.
-    Of the files `never_whole` some document was never readable, so what is held of them is not all they were to say."""
+    `whole`: there was a time when every document could be read, so nothing that ever was in force is missing here."""
 
     files: FrozenMap[str, tuple[Held, ...]] = field(default_factory=FrozenMap)
     mesh_config: str | None = None
-    never_whole: frozenset[str] = frozenset()
+    whole: bool = False
 
     def by_id(self) -> Mapping[ResourceId, Held]:
         """Every resource that is held."""
@@ -54,7 +54,7 @@ class LastGood:
         content = {
             "version": VERSION,
             "meshConfig": self.mesh_config,
-            "neverWhole": sorted(self.never_whole),
+            "whole": self.whole,
             "files": files,
             "texts": list(texts),
         }
@@ -75,7 +75,6 @@ class LastGood:
                 )
                 for name, records in raw["files"].items()
             }
-            whole = frozenset(raw["neverWhole"])
-            return cls(files=FrozenMap(files), mesh_config=raw["meshConfig"], never_whole=whole)
+            return cls(files=FrozenMap(files), mesh_config=raw["meshConfig"], whole=bool(raw["whole"]))
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise StateError(f"the last good configuration is damaged: {error}") from error

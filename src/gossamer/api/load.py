@@ -40,18 +40,18 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """`unheld` names the files with a document that cannot be read and of which nothing is remembered: whatever they
-    were to say is missing from `config`, so a control plane that sees any is not ready."""
+    """`unread` names the files with a document that cannot be read. As long as there was never a load without any
+    (`ready` is false), what they were to say, a policy perhaps, may be missing from `config`: a control plane waits."""
 
     config: Config
     last_good: LastGood
     diagnostics: Diagnostics
     index: SourceIndex
-    unheld: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
     @property
     def ready(self) -> bool:
-        return not self.unheld
+        return self.last_good.whole
 
     @property
     def has_errors(self) -> bool:
@@ -85,7 +85,7 @@ def load(
         last_good=gathering.remembered(mesh_text),
         diagnostics=tuple(gathering.diagnostics),
         index=SourceIndex(gathering.written),
-        unheld=tuple(gathering.unheld),
+        unread=tuple(gathering.unread),
     )
 
 
@@ -158,8 +158,7 @@ class _Gathering:
         self.diagnostics: list[Diagnostic] = []
         self.written: dict[ResourceId, Written] = {}
         self.held: dict[str, tuple[Held, ...]] = {}
-        self.frozen: list[str] = []
-        self.unheld: list[str] = []
+        self.unread: list[str] = []
         self._by_id: Mapping[ResourceId, Held] | None = None
 
     def add(self, file: SourceFile) -> None:
@@ -167,7 +166,7 @@ class _Gathering:
         reading = self.memo.keep(file.name, _read_file, file, self.memo)
         self.diagnostics.extend(reading.diagnostics)
         if reading.unreadable:
-            self.frozen.append(file.name)
+            self.unread.append(file.name)
         if reading.plain and self.written.keys().isdisjoint(reading.written):
             self.written.update(reading.written)
             for attribute, found in reading.resources:
@@ -198,10 +197,8 @@ class _Gathering:
 
     def restore(self) -> None:
         """Give back to files with an unreadable document what they last gave, after all files have had their say."""
-        for name in self.frozen:
+        for name in self.unread:
             records = self.last_good.files.get(name, ())
-            if name not in self.last_good.files or name in self.last_good.never_whole:
-                self.unheld.append(name)
             kept = tuple(held for held in records if held.id not in self.written and self._put_held(held))
             if kept:
                 self.written.update({held.id: Written(file=name, line=0) for held in kept})
@@ -222,13 +219,13 @@ class _Gathering:
         text = self.last_good.mesh_config
         earlier = self.memo(read_mesh_config, text).mesh if text is not None else None
         if earlier is None:
-            self.unheld.append(file.name)
+            self.unread.append(file.name)
             return MeshConfig(), None
         return earlier, text
 
     def remembered(self, mesh_text: str | None) -> LastGood:
-        never_whole = frozenset(name for name in self.frozen if name in self.unheld)
-        return LastGood(files=FrozenMap(self.held), mesh_config=mesh_text, never_whole=never_whole)
+        whole = self.last_good.whole or not self.unread
+        return LastGood(files=FrozenMap(self.held), mesh_config=mesh_text, whole=whole)
 
     def _put(self, attribute: str, resource: Resource[Any]) -> None:
         self.resources[attribute].append(_placed(resource))

@@ -1,0 +1,85 @@
+"""What is not acted on yet is never passed over in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from gossamer.api.findings import At
+from gossamer.api.positions import path_text
+from gossamer.api.unsupported import UNSUPPORTED, check_support
+from tests.api.documents import errors, errors_of, load_one, resource
+
+
+def _written_as(pattern: str) -> Any:
+    """A spec in which a pattern's field is set."""
+    path, _, values = pattern.partition("=")
+    value: Any = values.split("|")[0].replace("*", "x") if values else {"x": 1}
+    for step in reversed(path.replace("[]", ".[]").replace("{}", ".{}").split(".")):
+        value = [value] if step == "[]" else {"k": value} if step == "{}" else {step: value}
+    return value
+
+
+PATTERNS = [(kind, pattern) for kind, patterns in UNSUPPORTED.items() for pattern in patterns if pattern[0] != "!"]
+
+
+@pytest.mark.parametrize(("kind", "pattern"), PATTERNS)
+def test_every_pattern_finds_its_field(kind: str, pattern: str) -> None:
+    at = At()
+    check_support(kind, _written_as(pattern), at)
+    path = pattern.partition("=")[0].replace("[]", "[0]").replace("{}", ".k")
+    assert (path, "unsupported-field") in [(path_text(found.path), found.code) for found in at.findings]
+
+
+def _snake(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            "".join(f"_{c.lower()}" if c.isupper() else c for c in key): _snake(item) for key, item in value.items()
+        }
+    return [_snake(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize(
+    "pattern", ["trafficPolicy.loadBalancer.localityLbSetting", "subsets[].trafficPolicy.retryBudget"]
+)
+def test_in_snake_case_too(pattern: str) -> None:
+    at = At()
+    check_support("DestinationRule", _snake(_written_as(pattern)), at)
+    assert len(at.findings) == 1
+
+
+@pytest.mark.parametrize("nothing", [None, False, 0, "", []])
+def test_what_says_nothing_is_let_pass(nothing: Any) -> None:
+    at = At()
+    check_support("Gateway", {"servers": [{"bind": nothing, "tls": {"mode": "SIMPLE"}}]}, at)
+    assert at.findings == []
+
+
+ROUTE = {"route": [{"destination": {"host": "a"}}]}
+
+
+def _cases() -> Iterator[tuple[str, dict[str, Any], str]]:
+    yield "VirtualService", {"http": [ROUTE]}, "spec.hosts"
+    yield "VirtualService", {"hosts": ["a"], "http": [{"delegate": {"name": "b"}}]}, "spec.http[0].delegate"
+    yield (
+        "DestinationRule",
+        {"host": "a", "trafficPolicy": {"tunnel": {"targetHost": "a", "targetPort": 1}}},
+        ("spec.trafficPolicy.tunnel"),
+    )
+    yield "ServiceEntry", {"hosts": ["*.a"], "resolution": "DYNAMIC_DNS"}, "spec.resolution"
+    yield "AuthorizationPolicy", {"action": "AUDIT", "rules": [{}]}, "spec.action"
+
+
+@pytest.mark.parametrize(("kind", "spec", "path"), list(_cases()))
+def test_the_resource_is_refused_with_the_place(kind: str, spec: dict[str, Any], path: str) -> None:
+    assert errors(kind, spec) == [("unsupported-field", path)]
+    (error,) = errors_of(load_one(resource(kind, spec)))
+    assert error.position.line > 1
+
+
+def test_defaults_are_not_complained_of() -> None:
+    tls = {"mode": "SIMPLE", "credentialName": "c", "insecureSkipVerify": False, "subjectAltNames": []}
+    server = {"port": {"number": 443, "name": "h", "protocol": "HTTPS"}, "hosts": ["*"], "tls": tls}
+    assert errors("Gateway", {"servers": [server]}) == []
