@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
@@ -18,7 +19,7 @@ from rich.text import Text
 from gossamer.cli.tour.report import Bar, Bars, Block, Check, Excerpt, Finished, Rows
 
 WIDEST = 100
-BAR_CELLS = 34
+BAR_CELLS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +73,12 @@ def step_panel(finished: Finished, console: Console) -> RenderableType:
 def summary(finished: Sequence[Finished], console: Console, *, elapsed_s: float) -> RenderableType:
     """All steps in a table, and the verdict in a line."""
     signs = glyphs_for(console)
-    table = Table(title="The tour", title_style="bold", title_justify="left", expand=True, border_style="dim")
+    table = Table(title="The tour", title_style="bold", title_justify="left", expand=True, box=SIMPLE_HEAD)
     table.add_column("", justify="right", no_wrap=True)
-    table.add_column("Step", ratio=4)
+    table.add_column("Step", ratio=3)
     table.add_column("", no_wrap=True)
     table.add_column("Time", justify="right", no_wrap=True)
-    table.add_column("Figures", ratio=6)
+    table.add_column("Figures", ratio=7)
     for one in finished:
         passed = one.report.passed
         mark = Text(signs.good if passed else signs.bad, style="green" if passed else "bold red")
@@ -119,7 +120,7 @@ def _bars(block: Bars, signs: Glyphs) -> RenderableType:
     grid.add_column(justify="right", no_wrap=True)
     grid.add_column(style="dim")
     for bar in block.bars:
-        allowed = f"chance allows {bar.low} to {bar.high}" if bar.high else ""
+        allowed = f"{bar.low} to {bar.high} is chance" if bar.high else ""
         share = f"{100 * bar.count / bar.total:.1f} %" if bar.total else ""
         grid.add_row(Text(bar.label), _bar(bar, signs), str(bar.count), share, allowed)
     return Padding(Group(Text(block.caption, style="bold"), grid), (0, 0, 0, 2))

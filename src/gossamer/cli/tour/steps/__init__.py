@@ -12,12 +12,12 @@ from gossamer.cli.tour.report import Step
 from gossamer.cli.tour.steps import canary, control_plane, deny, edits, fault, instance, mtls, routing
 
 STEPS: Final = (
-    Step(title="Mutual TLS everywhere", run=mtls.tour_mtls),
-    Step(title="A canary, measured", run=canary.tour_canary),
+    Step(title="Mutual TLS", run=mtls.tour_mtls),
+    Step(title="Canary by weight", run=canary.tour_canary),
     Step(title="Routing by header", run=routing.tour_routing),
-    Step(title="A fault and a timeout", run=fault.tour_fault),
-    Step(title="A denial that names its policy", run=deny.tour_deny),
-    Step(title="An instance is killed", run=instance.tour_instance),
-    Step(title="The control plane is killed", run=control_plane.tour_control_plane),
-    Step(title="Configuration edited live", run=edits.tour_edits),
+    Step(title="Fault and timeout", run=fault.tour_fault),
+    Step(title="Denial by policy", run=deny.tour_deny),
+    Step(title="Instance killed", run=instance.tour_instance),
+    Step(title="Control plane killed", run=control_plane.tour_control_plane),
+    Step(title="Live edits", run=edits.tour_edits),
 )

@@ -57,7 +57,7 @@ def report(counts: Mapping[str, Counter[str]], logs: tuple[Path, ...]) -> StepRe
         canary = bars[1]
         checks.append(
             Check(
-                claim=f"v2 gets {100 * shares['v2']:.0f} % of {total}, give or take, and v1 the rest",
+                claim=f"v2 gets {100 * shares['v2']:.0f} % of {total}, give or take",
                 seen=f"{canary.count} ({canary.low} to {canary.high} is chance)"
                 + "".join(f"; {count} {label}" for label, count in others.items()),
                 passed=total > 0 and not others and canary.low <= canary.count <= canary.high,

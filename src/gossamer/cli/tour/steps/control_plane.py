@@ -168,7 +168,7 @@ def report(measured: Measured, logs: tuple[Path, ...]) -> StepReport:
         ),
     )
     return StepReport(
-        about="kill -9 the control plane, keep it away, kill -9 an Envoy meanwhile; let all return.",
+        about="kill -9 the control plane, and an Envoy while it is away; then all return.",
         figure=f"{len(quiet.failed)} of {len(quiet)} failed; Envoy's restart: {len(restarted.failed)} in {gap:.2f} s",
         blocks=(Rows(columns=("load", "requests", "failed", "median"), rows=rows, right=(1, 2, 3)),),
         checks=checks,

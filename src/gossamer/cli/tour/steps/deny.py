@@ -85,7 +85,7 @@ def report(measured: Measured, logs: tuple[Path, ...]) -> StepReport:
     found = POLICY.search(measured.log_line)
     policy = f"{found[1]}/{found[2]} rule {found[3]}" if found else "no policy"
     rows = (
-        ("before", measured.before, ""),
+        ("before the edit", measured.before, ""),
         ("DENY written to config/deny.yaml", measured.denied, f"{measured.denied_after_s:.2f} s"),
         ("  the page meanwhile", measured.page_meanwhile, ""),
         ("DENY removed", "200", f"{measured.allowed_after_s:.2f} s"),
@@ -109,10 +109,10 @@ def report(measured: Measured, logs: tuple[Path, ...]) -> StepReport:
         ),
     )
     return StepReport(
-        about="A DENY closes productpage's API to everybody, at once, in the middle of a connection.",
+        about="A DENY closes productpage's API, at once, in the middle of a connection.",
         figure=f"403 after {measured.denied_after_s:.2f} s by {policy}",
         blocks=(
-            Rows(columns=("", "the API answers", "after"), rows=rows, right=(2,)),
+            Rows(columns=("moment", "the API answers", "after"), rows=rows, right=(2,)),
             Excerpt(caption="In the access log of productpage's sidecar:", text=_cut(measured.log_line)),
         ),
         checks=checks,

@@ -7,27 +7,30 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 from statistics import median
 
+from gossamer.cli.render import print_diagnostics
 from gossamer.cli.tour.load import Record, constant_load, open_client
 from gossamer.cli.tour.report import Block, Check, Excerpt, Rows, StepReport
 from gossamer.cli.tour.running import DiagnosticJson
 from gossamer.cli.tour.scene import REVIEWS, Question, Scene, UnmetError, ask_until, last_is, settle, version_of
+from gossamer.core.diagnostics import Diagnostic, Position, Severity
 
 EDITS = 10
 PAUSE_S = 0.15
 RATE = 40.0
 REFUSED_S = 5.0
-BROKEN = ("reviews/broken", "reviews/unreadable")
+BROKEN = {"reviews/broken": "A weight that is no number", "reviews/unreadable": "A bracket that is missing"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A broken edit: what was said of it, after how many seconds, and the place with a caret under it."""
+    """A broken edit: the line that is blamed, after how many seconds, and what a person is shown."""
 
     edit: str
-    diagnostic: DiagnosticJson
+    line: int
     after_s: float
     excerpt: str
 
@@ -80,10 +83,10 @@ async def _broken(scene: Scene, edit: str) -> Refusal:
         for diagnostic in (await scene.mesh.status()).diagnostics:
             new = _place(diagnostic) not in before
             if new and diagnostic["severity"] == "error" and str(diagnostic["file"]).endswith("reviews.yaml"):
-                text = Path(str(diagnostic["file"])).read_text(encoding="utf-8")
                 after = time.monotonic() - edited
-                excerpt = excerpt_of(text, int(diagnostic["line"]), int(diagnostic["column"]))
-                return Refusal(edit=edit, diagnostic=diagnostic, after_s=after, excerpt=excerpt)
+                text = Path(str(diagnostic["file"])).read_text(encoding="utf-8")
+                excerpt = spell(diagnostic, text, scene.mesh.folder)
+                return Refusal(edit=edit, line=int(diagnostic["line"]), after_s=after, excerpt=excerpt)
         await asyncio.sleep(0.02)
     raise UnmetError(f"{edit} refused within {REFUSED_S:g} s", "no diagnostic", scene.logs_of("control-plane"))
 
@@ -100,14 +103,16 @@ def _place(diagnostic: DiagnosticJson) -> tuple[object, ...]:
     return diagnostic["file"], diagnostic["line"], diagnostic["message"]
 
 
-def excerpt_of(text: str, line: int, column: int) -> str:
-    """The line of `text` with its number, and a caret under `column`; both count from 1, 0 means unknown."""
-    lines = text.splitlines()
-    if not 1 <= line <= len(lines):
-        return ""
-    margin = f"{line:>4} | "
-    shown = margin + lines[line - 1]
-    return f"{shown}\n{' ' * (len(margin) + column - 1)}^" if column else shown
+def spell(diagnostic: DiagnosticJson, text: str, folder: Path) -> str:
+    """A diagnostic as every command shows it, with its line of `text` and a caret; its file as seen from `folder`."""
+    file = Path(str(diagnostic["file"]))
+    name = str(file.relative_to(folder) if file.is_relative_to(folder) else file)
+    words = {key: str(diagnostic[key]) for key in ("code", "message", "kind", "namespace", "name", "path", "hint")}
+    place = Position(file=name, line=int(diagnostic["line"]), column=int(diagnostic["column"]))
+    shown = StringIO()
+    said = Diagnostic(severity=Severity(str(diagnostic["severity"])), position=place, **words)
+    print_diagnostics([said], {name: text}, file=shown)
+    return shown.getvalue().strip()
 
 
 def report(measured: Measured, logs: tuple[Path, ...]) -> StepReport:
@@ -116,11 +121,10 @@ def report(measured: Measured, logs: tuple[Path, ...]) -> StepReport:
     blocks: list[Block] = [
         Rows(columns=("edits", "fastest", "median", "slowest"), rows=(_times(effects),), right=(0, 1, 2, 3))
     ]
-    for refusal in measured.refusals:
-        said = refusal.diagnostic
-        path = f"{said['path']}: " if said["path"] else ""
-        caption = f"config/{Path(str(said['file'])).name}:{said['line']}: {path}{said['message']}"
-        blocks.append(Excerpt(caption=caption, text=refusal.excerpt, alarming=True))
+    blocks += [
+        Excerpt(caption=f"{BROKEN[refusal.edit]}:", text=refusal.excerpt, alarming=True)
+        for refusal in measured.refusals
+    ]
     failed, versions = measured.load.failed, measured.load.labels()
     checks = (
         Check(
@@ -130,8 +134,8 @@ def report(measured: Measured, logs: tuple[Path, ...]) -> StepReport:
         ),
         Check(
             claim="a broken edit is refused with its file and line",
-            seen=", ".join(f"line {r.diagnostic['line']} after {r.after_s:.2f} s" for r in measured.refusals),
-            passed=len(measured.refusals) == len(BROKEN) and all(r.diagnostic["line"] for r in measured.refusals),
+            seen=", ".join(f"line {r.line} after {r.after_s:.2f} s" for r in measured.refusals),
+            passed=len(measured.refusals) == len(BROKEN) and all(r.line for r in measured.refusals),
         ),
         Check(
             claim="traffic goes on by the last good file",
@@ -140,7 +144,7 @@ def report(measured: Measured, logs: tuple[Path, ...]) -> StepReport:
         ),
     )
     return StepReport(
-        about="Files are edited under way: each good edit is timed until the first request that feels it.",
+        about="Files are edited; each edit is timed until the first request that feels it.",
         figure=f"live in {_spell(effects)}; {len(measured.refusals)} broken edits refused",
         blocks=tuple(blocks),
         checks=checks,

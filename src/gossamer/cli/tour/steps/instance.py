@@ -99,7 +99,7 @@ def report(measured: Measured, logs: tuple[Path, ...]) -> StepReport:
     )
     checks = (
         Check(
-            claim="traffic goes on: no request fails",
+            claim="no request fails, traffic goes on",
             seen=f"{failed.total()} of {measured.total} failed" + (f": {tally(failed)}" if failed else ""),
             passed=not failed and measured.total > 0,
         ),

@@ -143,30 +143,34 @@ def report(measured: Measured, logs: tuple[Path, ...]) -> StepReport:
     """What the measurements say."""
     attested = sum(count for hop, count in measured.hops.items() if hop.caller)
     rows = [
-        (hop.called, (hop.caller or _by_policy(hop)).removeprefix("spiffe://cluster.local/"), str(count))
+        (hop.called, _account(hop.caller) or _by_policy(hop), str(count))
         for hop, count in sorted(measured.hops.items(), key=lambda item: item[0].called)
     ]
     ends = measured.certificates_end
-    left = f", the first ends in {_hours(ends)}" if ends else ""
     checks = (
         Check(
             claim=f"{PAGES} pages are whole",
             seen=tally(measured.pages),
             passed=measured.pages == Counter({"200": PAGES}),
         ),
+        Check(
+            claim="every proxy has a certificate of its own, renewed in time",
+            seen=f"{measured.proxies} proxies, the first ends in {_hours(ends) if ends else 'no time that is known'}",
+            passed=ends is not None and ends > datetime.now(UTC),
+        ),
         _callers(measured),
         _refusals("plaintext is refused by every sidecar", measured.plaintext),
         _refusals("TLS without a certificate is refused by every sidecar", measured.anonymous),
         Check(
-            claim="productpage may not ask ratings, who it is counts",
+            claim="productpage may not ask ratings itself",
             seen=measured.trespass,
             passed=measured.trespass.startswith("403"),
         ),
     )
     return StepReport(
-        about=f"Every caller shows a certificate{left}. The called sidecar says whom it saw.",
+        about="Every caller shows a certificate, and the called sidecar says whom it saw.",
         figure=f"{attested} calls attested, {len(measured.plaintext)} sidecars refuse plaintext",
-        blocks=(Rows(columns=("called", "by the certificate of", "calls"), rows=tuple(rows), right=(2,)),),
+        blocks=(Rows(columns=("called", "by (namespace/account)", "calls"), rows=tuple(rows), right=(2,)),),
         checks=checks,
         logs=logs,
     )
@@ -177,10 +181,14 @@ def _hours(end: datetime) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def _account(identity: str) -> str:
+    """`NAMESPACE/ACCOUNT` of a SPIFFE identity."""
+    parts = identity.split("/")
+    return f"{parts[-3]}/{parts[-1]}" if len(parts) > 4 else identity
+
+
 def _by_policy(hop: Hop) -> str:
-    return (
-        "ns/default/sa/bookinfo-reviews (its policy admits no other)" if hop.called.startswith("ratings") else "nobody"
-    )
+    return "default/bookinfo-reviews, no other may" if hop.called.startswith("ratings") else "nobody"
 
 
 def _callers(measured: Measured) -> Check:

@@ -46,7 +46,7 @@ def report(counts: Mapping[str, Counter[str]], logs: tuple[Path, ...]) -> StepRe
         claim = f"{reader} sees reviews {wanted} alone"
         checks.append(Check(claim=claim, seen=told, passed=seen == Counter({wanted: EACH})))
     return StepReport(
-        about="productpage sends who is signed in as the header end-user; a route matches it.",
+        about="productpage says in the header end-user who is signed in; a route matches.",
         figure=f"{EACH} of {EACH} for jason, {2 * EACH} of {2 * EACH} for others"
         if all(check.passed for check in checks)
         else "some were routed wrongly",
