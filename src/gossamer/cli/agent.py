@@ -76,7 +76,7 @@ def command(
         state=folder,
         runtime=runtime_folder(folder),
         control_plane=control_plane,
-        join=join or _next_port(control_plane),
+        join=join or next_port(control_plane),
         envoy=find_envoy(envoy),
         token=token,
         address=address or address_towards(control_plane),
@@ -85,7 +85,8 @@ def command(
     raise typer.Exit(agent(settings, opened.specs if opened else ()))
 
 
-def _next_port(address: str) -> str:
+def next_port(address: str) -> str:
+    """The join port that belongs to a control plane's `HOST:PORT`, unless it says otherwise."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise UsageError(f"{address!r} is not HOST:PORT")

@@ -37,11 +37,21 @@ def state_folder(override: Path | None = None) -> Path:
 
 def runtime_folder(state: Path) -> Path:
     """The folder of this mesh's sockets, made if missing; its name follows from the state folder's."""
+    mesh = hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:8]
+    return private_folder(_runtime_base() / mesh)
+
+
+def runtime_folders() -> list[Path]:
+    """The runtime folders of all meshes that this user has had on this host since it started."""
+    base = _runtime_base()
+    return sorted(path for path in base.iterdir() if path.is_dir()) if base.is_dir() else []
+
+
+def _runtime_base() -> Path:
     base = os.environ.get("XDG_RUNTIME_DIR")
     if base is None or not os.access(base, os.W_OK):
         base = "/run" if os.geteuid() == 0 and os.access("/run", os.W_OK) else tempfile.gettempdir()
-    mesh = hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:8]
-    return private_folder(Path(base) / f"gossamer-{os.geteuid()}" / mesh)
+    return Path(base) / f"gossamer-{os.geteuid()}"
 
 
 def private_folder(path: Path) -> Path:

@@ -1,0 +1,218 @@
+"""`gossamer proxy`: what the proxies of the meshes on this host are told, do and say.
+
+The control plane knows what it has sent and what was accepted, the agent how its Envoys are: both are asked, over their
+sockets on this host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from gossamer.cli.render import Output, print_data, print_table
+from gossamer.core.errors import GossamerError, UnavailableError, UsageError
+from gossamer.rpc.local import call
+from gossamer.sources.state import runtime_folder, runtime_folders
+
+app = typer.Typer(no_args_is_help=True)
+PLANE: Final = "control-plane.sock"
+AGENT: Final = "agent.sock"
+StateOption = Annotated[Path | None, typer.Option(help="The mesh's state folder, where several run on this host.")]
+NameArgument = Annotated[str, typer.Argument(help="NAMESPACE/NAME, or the name alone.")]
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="table, json or yaml.")]
+
+
+class Kind(StrEnum):
+    """Parts of an Envoy's configuration."""
+
+    ALL = "all"
+    LISTENERS = "listeners"
+    CLUSTERS = "clusters"
+    ROUTES = "routes"
+    ENDPOINTS = "endpoints"
+    SECRETS = "secrets"
+    BOOTSTRAP = "bootstrap"
+
+
+_DUMPS: Final = {
+    Kind.LISTENERS: "Listeners",
+    Kind.CLUSTERS: "Clusters",
+    Kind.ROUTES: "Routes",
+    Kind.ENDPOINTS: "Endpoints",
+    Kind.SECRETS: "Secrets",
+    Kind.BOOTSTRAP: "Bootstrap",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One workload of this host, and the agent that runs it."""
+
+    agent: Path
+    namespace: str
+    name: str
+
+
+@app.command("list")
+def list_command(state: StateOption = None, output: OutputOption = Output.TABLE) -> None:
+    """List the proxies: what they were told, how they are, and whether an application could get round them."""
+    rows = _proxies(_folders(state))
+    if output is not Output.TABLE:
+        print_data(rows, output)
+        return
+    columns = ("PROXY", "TYPE", "CONFIGURATION", "ENVOY", "APPLICATION", "HOST", "CAPTURE", "CERTIFICATE ENDS")
+    print_table(columns, [_cells(row) for row in rows])
+    for row in rows:
+        for rejection in row["rejections"]:
+            origins = f" (from {', '.join(rejection['origins'])})" if rejection["origins"] else ""
+            typer.secho(f"{row['name']} refused {rejection['name']}{origins}: {rejection['message']}", fg="red")
+
+
+@app.command()
+def config(
+    name: NameArgument,
+    kind: Annotated[Kind, typer.Argument(help="Which part.")] = Kind.ALL,
+    state: StateOption = None,
+    output: OutputOption = Output.JSON,
+) -> None:
+    """Print the configuration that an Envoy has now, as it says itself."""
+    found = _find(name, state)
+    dump = _ask(found, "config?resource=" if kind is Kind.ALL else "config").json()
+    if kind is not Kind.ALL:
+        wanted = f"{_DUMPS[kind]}ConfigDump"
+        dump = [part for part in dump.get("configs", ()) if part["@type"].endswith(wanted)]
+    print_data(dump, Output.JSON if output is Output.TABLE else output)
+
+
+@app.command()
+def stats(
+    name: NameArgument,
+    pattern: Annotated[str, typer.Argument(help="A regular expression that the counter's name contains.")] = "",
+    state: StateOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print an Envoy's counters and gauges."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise UsageError(f"{pattern!r} is no regular expression: {error}") from error
+    values = {key: value for key, value in _ask(_find(name, state), "stats").json().items() if re.search(pattern, key)}
+    if output is Output.TABLE:
+        print_table(("NAME", "VALUE"), [(key, str(value)) for key, value in values.items() if value])
+    else:
+        print_data(values, output)
+
+
+@app.command()
+def log(
+    name: NameArgument,
+    application: Annotated[bool, typer.Option("--application", "-a", help="The application's log instead.")] = False,
+    size: Annotated[int, typer.Option("--bytes", help="How much of its end.")] = 16_384,
+    state: StateOption = None,
+) -> None:
+    """Print the end of an Envoy's log: what it says, and its access log."""
+    of = "application" if application else "envoy"
+    sys.stdout.write(_ask(_find(name, state), f"log?of={of}&bytes={size}").text)
+
+
+def _folders(state: Path | None) -> list[Path]:
+    return [runtime_folder(state)] if state else runtime_folders()
+
+
+def _answers(folders: Iterable[Path], socket: str, path: str) -> list[tuple[Path, Any]]:
+    found = []
+    for folder in folders:
+        if (folder / socket).exists():
+            with contextlib.suppress(UnavailableError):
+                found.append((folder, call(folder / socket, "GET", path).json()))
+    return found
+
+
+def _find(name: str, state: Path | None) -> Found:
+    """The workload of this name; GossamerError when there is none, or more than one."""
+    all_found = [
+        Found(agent=folder / AGENT, namespace=row["namespace"], name=row["name"])
+        for folder, status in _answers(_folders(state), AGENT, "/v1/status")
+        for row in status["workloads"]
+    ]
+    chosen = [one for one in all_found if name in (one.name, f"{one.namespace}/{one.name}")]
+    if len(chosen) == 1:
+        return chosen[0]
+    if not all_found:
+        raise UnavailableError("no agent runs on this host; start one with `gossamer up` or `gossamer agent`")
+    names = ", ".join(sorted(f"{one.namespace}/{one.name}" for one in (chosen or all_found)))
+    what = "is more than one proxy; name a namespace, or a mesh by --state" if chosen else "is no proxy of this host"
+    raise GossamerError(f"{name} {what}: {names}")
+
+
+def _ask(found: Found, what: str) -> Any:
+    return call(found.agent, "GET", f"/v1/workloads/{found.namespace}/{found.name}/{what}", timeout_s=30.0)
+
+
+def _proxies(folders: list[Path]) -> list[dict[str, Any]]:
+    """One row for each proxy that a control plane or an agent on this host knows."""
+    planes = _answers(folders, PLANE, "/v1/status")
+    agents = _answers(folders, AGENT, "/v1/status")
+    if not planes and not agents:
+        raise UnavailableError("no mesh runs on this host; start one with `gossamer up` or `gossamer demo`")
+    rows: dict[tuple[Path | None, str], dict[str, Any]] = {}
+    for folder, status in planes:
+        states = {proxy["name"]: proxy for proxy in status["proxies"]}
+        for workload in status["workloads"]:
+            name = f"{workload['namespace']}/{workload['name']}"
+            rows[folder, name] = _row(name, workload["type"]) | {
+                "host": workload["host"],
+                "health": workload["health"],
+                "capture": workload["capture"],
+                "bypassable": workload["bypassable"] and workload["type"] == "sidecar",
+                "configuration": states.get(name, {}).get("state", "NOT CONNECTED"),
+                "rejections": _rejections(states.get(name, {})),
+            }
+        for name, proxy in states.items():
+            known = {"configuration": proxy["state"], "rejections": _rejections(proxy)}
+            rows.setdefault((folder, name), _row(name, "sidecar") | known)
+    for folder, status in agents:
+        for workload in status["workloads"]:
+            name = f"{workload['namespace']}/{workload['name']}"
+            row = rows.setdefault((folder, name), _row(name, workload["type"]))
+            row["host"] = row["host"] or status["host"]
+            row["bypassable"] = status["bypassable"] and workload["type"] == "sidecar"
+            row |= {key: workload[key] for key in ("envoy", "application", "problem", "certificate_ends")}
+    return [rows[key] for key in sorted(rows, key=lambda key: (str(key[0]), key[1]))]
+
+
+def _row(name: str, type_: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": type_,
+        "configuration": "",
+        "envoy": "",
+        "application": "",
+        "problem": "",
+        "host": "",
+        "health": "",
+        "capture": "",
+        "bypassable": False,
+        "certificate_ends": "",
+        "rejections": [],
+    }
+
+
+def _rejections(proxy: dict[str, Any]) -> list[dict[str, Any]]:
+    return [rejection for part in proxy.get("types", ()) for rejection in part["rejections"]]
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    capture = f"{row['capture']} (bypassable)" if row["bypassable"] else row["capture"]
+    if row["type"] == "router":
+        capture = "-"
+    keys = ("name", "type", "configuration", "envoy", "application", "host")
+    return (*(row[key] or "-" for key in keys), capture or "-", row["certificate_ends"] or "-")

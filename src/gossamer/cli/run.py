@@ -1,0 +1,141 @@
+"""`gossamer run -- COMMAND`: one process with a sidecar, in front, with the terminal and the exit code of the command.
+
+It is a host of its own in the mesh: it joins with a token (which it makes itself where the control plane runs on this
+machine and is this user's), and when the command ends nothing of it stays behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gossamer.cli.agent import address_towards, next_port
+from gossamer.cli.lifecycle import run_until_stopped
+from gossamer.cli.logs import log_events
+from gossamer.core.errors import GossamerError, UnavailableError, UsageError
+from gossamer.core.frozen import FrozenMap
+from gossamer.node.agent import open_agent
+from gossamer.node.application import RestartPolicy
+from gossamer.node.binary import find_envoy
+from gossamer.node.capture.choose import Way
+from gossamer.node.host import AgentSettings
+from gossamer.node.local_api import local_routes
+from gossamer.node.sandbox import Lifeline
+from gossamer.node.workload import ServedPort, WorkloadSpec
+from gossamer.rpc.local import call, serving
+from gossamer.sources.state import lock, private_folder, runtime_folder, runtime_folders, state_folder
+
+PLANE_SOCKET = "control-plane.sock"
+AGENT_SOCKET = "agent.sock"
+DEFAULT_NAMESPACE = "default"
+
+
+def command(
+    command_line: Annotated[list[str], typer.Argument(metavar="-- COMMAND [ARG]...", help="What to run.")],
+    name: Annotated[str, typer.Option(help="The workload's name; by default the command's.")] = "",
+    namespace: Annotated[str, typer.Option(help="Its namespace.")] = DEFAULT_NAMESPACE,
+    service_account: Annotated[str, typer.Option(help="Its service account: who it is to others.")] = "default",
+    label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, by which services select it.")] = None,
+    port: Annotated[list[str] | None, typer.Option(help="PORT or PORT/PROTOCOL that it serves.")] = None,
+    control_plane: Annotated[str, typer.Option(help="HOST:PORT; by default the one that runs on this host.")] = "",
+    join: Annotated[str, typer.Option(help="HOST:PORT where hosts join; by default the port after.")] = "",
+    token: Annotated[str | None, typer.Option(envvar="GOSSAMER_TOKEN", help="A join token.")] = None,
+    address: Annotated[str, typer.Option(help="The address at which other hosts dial this one.")] = "",
+    capture: Annotated[Way, typer.Option(help="How traffic reaches the sidecar.")] = Way.AUTO,
+    state: Annotated[Path | None, typer.Option(help="Where its keys are kept.")] = None,
+) -> None:
+    """Run one command with a sidecar: it starts when the sidecar is ready, and stops before it."""
+    spec = WorkloadSpec(
+        name=name or _name_of(command_line[0]),
+        namespace=namespace,
+        service_account=service_account,
+        labels=FrozenMap(_pair(text) for text in label or ()),
+        ports=tuple(_port(text) for text in port or ()),
+        command=tuple(command_line),
+        env=FrozenMap({"HOSTNAME": name or _name_of(command_line[0])}),
+        cwd=str(Path.cwd()),
+        restart=RestartPolicy.NEVER,
+        terminal=True,
+    )
+    folder = private_folder(state or state_folder() / "run" / spec.slug)
+    if not control_plane:
+        control_plane, join, token = _local_plane(spec)
+    settings = AgentSettings(
+        state=folder,
+        runtime=runtime_folder(folder),
+        control_plane=control_plane,
+        join=join or next_port(control_plane),
+        envoy=find_envoy(),
+        token=token,
+        address=address or address_towards(control_plane),
+        way=capture,
+        lifeline=Lifeline.DIE,
+    )
+    log_events(logging.WARNING)
+    with lock(folder, "run"):
+        raise typer.Exit(run_until_stopped(lambda stop: _serve(settings, spec, stop)))
+
+
+async def _serve(settings: AgentSettings, spec: WorkloadSpec, stop: asyncio.Event) -> int:
+    async with (
+        open_agent(settings, [spec]) as agent,
+        serving(settings.runtime / AGENT_SOCKET, local_routes(agent)),
+    ):
+        sidecar = agent.sidecars[spec.key]
+        if agent.host.choice.mode.value == "explicit":
+            sys.stderr.write(f"gossamer: capture is {agent.host.choice}\n")
+        ended = asyncio.create_task(agent.finish(spec.key))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([ended, stopping], return_when=asyncio.FIRST_COMPLETED)
+        for task in (ended, stopping):
+            task.cancel()
+        if sidecar.problem and not stop.is_set():
+            raise GossamerError(sidecar.problem)
+    return sidecar.exit_code
+
+
+def _local_plane(spec: WorkloadSpec) -> tuple[str, str, str]:
+    """Addresses and a fresh token of the one control plane that runs on this host for this user."""
+    found = []
+    for folder in runtime_folders():
+        if (folder / PLANE_SOCKET).exists():
+            try:
+                found.append((folder, call(folder / PLANE_SOCKET, "GET", "/v1/status").json()))
+            except UnavailableError:
+                continue
+    if not found:
+        raise UsageError("no control plane of yours runs on this host: name one by --control-plane, with --token")
+    if len(found) > 1:
+        addresses = ", ".join(status["xds"] for _, status in found)
+        raise UsageError(
+            f"several control planes run on this host ({addresses}): choose by --control-plane, with --token"
+        )
+    folder, status = found[0]
+    grant = f"{spec.namespace}/{spec.service_account}"
+    body = {"host": f"run-{spec.slug}"[:63].replace(".", "-"), "grants": [grant]}
+    token = call(folder / PLANE_SOCKET, "POST", "/v1/tokens", body=body).json()["token"]
+    return status["xds"], status["join"], token
+
+
+def _name_of(program: str) -> str:
+    name = "".join(letter if letter.isalnum() else "-" for letter in Path(program).name.lower()).strip("-")
+    return name or "workload"
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--label {text}: write KEY=VALUE")
+    return key, value
+
+
+def _port(text: str) -> ServedPort:
+    number, _, protocol = text.partition("/")
+    if not number.isdigit() or not 0 < int(number) < 65536:
+        raise UsageError(f"--port {text}: write a port, such as 8080 or 8080/http")
+    return ServedPort(number=int(number), name=protocol, protocol=protocol)
