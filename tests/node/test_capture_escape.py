@@ -155,11 +155,13 @@ def test_the_same_user_can_do_outside_what_is_refused_inside(isolation: Isolatio
     async def scenario() -> None:
         async with sandboxed(tmp_path / "run", isolation, hidden=(state,)) as sandbox:
             log = tmp_path / "said"
-            code = f"print(open({str(state / 'key.pem')!r}).read()); import os; os.kill({sandbox.pid}, 0)"
-            command = Command(argv=(sys.executable, "-c", code), env=ENVIRONMENT, log=log)
-            child = await sandbox.spawn("free", command)
-            await child.wait()
-            assert log.read_text().startswith("secret")
+            code = (
+                "import socket, sys; print(open(sys.argv[1]).read()); "
+                "socket.socket(socket.AF_UNIX).connect(sys.argv[2])"
+            )
+            argv = (sys.executable, "-c", code, str(state / "key.pem"), str(tmp_path / "run/warden.sock"))
+            child = await sandbox.spawn("free", Command(argv=argv, env=ENVIRONMENT, log=log))
+            assert (await child.wait(), log.read_text()) == (0, "secret\n")
 
     asyncio.run(scenario())
 

@@ -151,7 +151,7 @@ class Sandbox:
         self._writer = writer
         self._calls: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._next = 0
-        self._failure = ""
+        self._failure = "the warden has gone; start the mesh again"
         self._listener = asyncio.create_task(self._listen())
 
     async def add_network(self, network: Network) -> Path:
@@ -214,7 +214,7 @@ class Sandbox:
     async def call(self, op: str, **fields: object) -> dict[str, Any]:
         """One request to the warden and its answer. CaptureError if refused, UnavailableError if it has gone."""
         if self.gone.is_set():
-            raise UnavailableError("the warden has gone; start the mesh again")
+            raise UnavailableError(self._failure)
         self._next += 1
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._calls[self._next] = future
@@ -279,7 +279,7 @@ class Sandbox:
             child._ended.set()
         for future in self._calls.values():
             if not future.done():
-                future.set_exception(UnavailableError(self._failure or "the warden has gone; start the mesh again"))
+                future.set_exception(UnavailableError(self._failure))
         self._calls.clear()
 
     async def greet(self) -> None:

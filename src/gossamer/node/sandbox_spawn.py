@@ -194,7 +194,9 @@ def _leave_privileges(confinement: Confinement) -> None:
     me = host_pid()
 
     def write_maps() -> None:
-        os.read(waiting, 1)
+        os.close(ready)
+        if not os.read(waiting, 1):  # it never got there
+            os._exit(1)
         for name, text in _identity_maps(confinement):
             Path(f"/proc/{me}/{name}").write_text(text)
         os._exit(0)

@@ -71,7 +71,7 @@ async def choose_capture(way: Way, settings: SandboxSettings) -> tuple[Sandbox, 
             attempts.append(Attempt(isolation=isolation, reason=str(error)))
             continue
         if sandbox.adopted:
-            _check_adopted(way, sandbox)
+            await _check_adopted(way, sandbox)
             return sandbox, Choice(isolation=sandbox.isolation)
         try:
             if isolation is not Isolation.NONE:
@@ -96,9 +96,10 @@ def _candidates(way: Way) -> tuple[Isolation, ...]:
             return (*transparent, Isolation.NONE)
 
 
-def _check_adopted(way: Way, sandbox: Sandbox) -> None:
+async def _check_adopted(way: Way, sandbox: Sandbox) -> None:
     if way is not Way.AUTO and (sandbox.isolation is Isolation.NONE) != (way is Way.EXPLICIT):
         running = _NAMES[sandbox.isolation]
+        await sandbox.detach()
         raise CaptureError(f"sidecars run already with {running} capture; stop them before asking for {way.value}")
 
 

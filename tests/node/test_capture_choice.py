@@ -1,0 +1,312 @@
+"""Which way is taken, what a caller gets for it, and that ports and addresses stay."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gossamer
+from gossamer.core.errors import CaptureError, StateError
+from gossamer.model.proxy import CaptureMode
+from gossamer.node.capture.choose import Way, choose_capture
+from gossamer.node.capture.environment import explicit_environment, short_name
+from gossamer.node.capture.ports import LOOPBACK, Ports
+from gossamer.node.capture.workloads import Captured, Capturer, CaptureRequest
+from gossamer.node.sandbox import Isolation, Lifeline, SandboxSettings, open_sandbox
+from tests.conftest import need
+
+REQUEST = CaptureRequest(
+    namespace="shop",
+    name="reviews-v1",
+    ports=(9080, 9090),
+    services=("ratings.shop.svc.cluster.local:9080", "api.example.com:443", "db.data.svc.cluster.local:5432"),
+)
+
+# Chooses in a user namespace that allows no further one, as a host may be set up.
+CONFINED_CHOICE = """
+import asyncio, os, sys
+from pathlib import Path
+from gossamer.node import sandbox_linux as linux
+from gossamer.node.capture.choose import Way, choose_capture
+from gossamer.node.sandbox import SandboxSettings
+uid, gid = os.getuid(), os.getgid()
+linux.unshare(linux.CLONE_NEWUSER)
+Path("/proc/self/setgroups").write_text("deny")
+Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
+Path("/proc/sys/user/max_user_namespaces").write_text("0")
+
+async def main():
+    sandbox, choice = await choose_capture(Way(sys.argv[2]), SandboxSettings(runtime=Path(sys.argv[1])))
+    print(choice)
+    await sandbox.close()
+
+try:
+    asyncio.run(main())
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def _choose_where_nothing_is_allowed(runtime: Path, way: Way) -> str:
+    source = str(Path(gossamer.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(
+        [sys.executable, "-c", CONFINED_CHOICE, str(runtime), way],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    need("Operation not permitted" not in done.stderr, "user namespaces are not allowed here")
+    return done.stdout.strip()
+
+
+def test_auto_takes_the_first_way_that_works(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        sandbox, choice = await choose_capture(Way.AUTO, SandboxSettings(runtime=tmp_path / "run"))
+        try:
+            need(choice.isolation is not Isolation.NONE, f"no namespaces here: {choice}")
+            assert choice.isolation is (Isolation.ROOT if os.geteuid() == 0 else Isolation.USER)
+            assert choice.mode is CaptureMode.TRANSPARENT
+            assert str(choice).startswith("transparent (")
+            assert sandbox.networks == frozenset(), "the probe leaves nothing"
+        finally:
+            await sandbox.close()
+
+    asyncio.run(scenario())
+
+
+def test_auto_falls_back_and_says_why(tmp_path: Path) -> None:
+    said = _choose_where_nothing_is_allowed(tmp_path / "run", Way.AUTO)
+    assert said.startswith("explicit (an application could bypass its sidecar); not transparent (")
+    assert "No space left on device" in said, "what the kernel says of too many user namespaces"
+
+
+def test_a_way_that_was_asked_for_and_does_not_work_is_an_error(tmp_path: Path) -> None:
+    said = _choose_where_nothing_is_allowed(tmp_path / "run", Way.TRANSPARENT)
+    assert said.startswith("CaptureError this host does not allow transparent capture: transparent (")
+    assert "transparent (user namespace): [Errno 28] unshare: No space left on device" in said
+
+
+def test_a_running_warden_keeps_its_way(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        settings = SandboxSettings(runtime=tmp_path / "run", lifeline=Lifeline.OUTLIVE)
+        sandbox, _ = await choose_capture(Way.EXPLICIT, settings)
+        await sandbox.detach()
+        with pytest.raises(CaptureError, match="run already with explicit capture"):
+            await choose_capture(Way.TRANSPARENT, settings)
+        again, choice = await choose_capture(Way.AUTO, settings)
+        assert again.adopted
+        assert choice.isolation is Isolation.NONE
+        await again.close()
+
+    asyncio.run(scenario())
+
+
+def _capture(folder: Path, isolation: Isolation) -> Captured:
+    async def scenario() -> Captured:
+        sandbox = await open_sandbox(SandboxSettings(runtime=folder / "run", isolation=isolation))
+        try:
+            mode = CaptureMode.EXPLICIT if isolation is Isolation.NONE else CaptureMode.TRANSPARENT
+            capturer = Capturer(sandbox, mode, Ports(folder / "ports.json"))
+            captured = await capturer.add(REQUEST)
+            if isolation is not Isolation.NONE:
+                assert sandbox.networks == {"shop.reviews-v1"}
+                await capturer.remove_all_but([])
+                assert sandbox.networks == frozenset()
+            return captured
+        finally:
+            await sandbox.close()
+
+    try:
+        return asyncio.run(scenario())
+    except CaptureError as error:
+        need(False, str(error))
+        raise
+
+
+def test_explicit_capture(tmp_path: Path) -> None:
+    captured = _capture(tmp_path, Isolation.NONE)
+    capture = captured.capture
+    assert captured.network == ""
+    assert captured.addresses == (capture.address,)
+    assert capture.mode is CaptureMode.EXPLICIT
+    assert capture.application_address == capture.address
+    assert capture.address.startswith("127.")
+    assert set(capture.mesh_ports) == {9080, 9090}
+    assert set(capture.outbound_ports) == set(REQUEST.services)
+    ports = [*capture.mesh_ports.values(), *capture.outbound_ports.values(), capture.http_proxy_port]
+    assert len(set(ports)) == len(ports)
+    assert captured.environment["HOST"] == capture.address
+    assert captured.environment["RATINGS_SERVICE_PORT"] == str(capture.outbound_ports[REQUEST.services[0]])
+    assert "DB_SERVICE_HOST" not in captured.environment, "another namespace's"
+    assert _capture(tmp_path, Isolation.NONE) == captured, "the same after a restart"
+
+
+def test_transparent_capture(tmp_path: Path) -> None:
+    captured = _capture(tmp_path, Isolation.USER)
+    assert captured.capture.network_namespace == str(tmp_path / "run/netns/shop.reviews-v1")
+    assert captured.capture.dns
+    assert captured.capture.outbound_ports == {}
+    assert captured.network == "shop.reviews-v1"
+    assert captured.environment == {}
+    assert [":" in address for address in captured.addresses] == [False, True]
+
+
+def test_a_service_without_a_port_is_refused(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        sandbox = await open_sandbox(SandboxSettings(runtime=tmp_path / "run"))
+        capturer = Capturer(sandbox, CaptureMode.EXPLICIT, Ports(None))
+        with pytest.raises(CaptureError, match="'reviews' is no service port"):
+            await capturer.add(CaptureRequest(namespace="a", name="b", services=("reviews",)))
+        await sandbox.close()
+
+    asyncio.run(scenario())
+
+
+def test_ports_stay_unless_they_are_taken(tmp_path: Path) -> None:
+    file = tmp_path / "ports.json"
+    ports = Ports(file)
+    first, other = ports.allocate("a", "127.0.0.1"), ports.allocate("b", "127.0.0.1")
+    assert first != other
+    assert Ports(file).allocate("a", "127.0.0.1") == first
+    with socket.create_server(("127.0.0.1", first), reuse_port=True):
+        assert Ports(file).allocate("a", "127.0.0.1") == first, "an Envoy of ours that went on running"
+    with socket.create_server(("127.0.0.1", first)):
+        moved = Ports(file).allocate("a", "127.0.0.1")
+        assert moved not in (first, other)
+    assert Ports(file).allocate("a", "127.0.0.1") == moved
+    ports = Ports(file)
+    ports.release("a")
+    assert "a" not in json.loads(file.read_text())["ports"]
+
+
+def test_a_preferred_port_is_taken_if_it_is_free() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        busy = taken.getsockname()[1]
+        assert Ports(None).allocate("a", "127.0.0.1", preferred=busy) != busy
+    assert Ports(None).allocate("a", "127.0.0.1", preferred=busy) == busy
+
+
+def test_there_may_be_no_port() -> None:
+    ports = Ports(None, first=20000, last=20001)
+    for purpose in ("a", "b"):
+        ports.allocate(purpose, "127.77.0.1")
+    with pytest.raises(CaptureError, match=r"no free port between 20000 and 20001 at 127.77.0.1 for c"):
+        ports.allocate("c", "127.77.0.1")
+
+
+def test_addresses_are_nobody_elses() -> None:
+    ports = Ports(None)
+    addresses = [ports.address(f"workload-{number}", LOOPBACK) for number in range(300)]
+    assert len(set(addresses)) == 300
+    assert ports.address("workload-7", LOOPBACK) == addresses[7]
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"schema": 1}', '{"schema": 9, "ports": {}, "addresses": {}}'])
+def test_a_damaged_file_is_reported(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "ports.json"
+    file.write_text(text)
+    with pytest.raises(StateError, match=r"ports.json is (damaged|of schema 9)"):
+        Ports(file)
+
+
+def test_environment_of_an_explicit_workload() -> None:
+    found = explicit_environment("127.1.2.3", (8080, 9090), 15080, {"my-service": ("127.1.2.3", 20001)})
+    assert found == {
+        "HOST": "127.1.2.3",
+        "PORT": "8080",
+        "HTTP_PROXY": "http://127.1.2.3:15080",
+        "http_proxy": "http://127.1.2.3:15080",
+        "NO_PROXY": "localhost,127.0.0.0/8,::1,127.1.2.3",
+        "no_proxy": "localhost,127.0.0.0/8,::1,127.1.2.3",
+        "MY_SERVICE_SERVICE_HOST": "127.1.2.3",
+        "MY_SERVICE_SERVICE_PORT": "20001",
+    }
+    assert "PORT" not in explicit_environment("127.1.2.3", (), 15080, {})
+
+
+@pytest.mark.parametrize(
+    ("hostname", "name"),
+    [
+        ("reviews.shop.svc.cluster.local", "reviews"),
+        ("reviews.other.svc.cluster.local", ""),
+        ("api.shop.example.com", ""),
+        ("reviews", ""),
+    ],
+)
+def test_short_names(hostname: str, name: str) -> None:
+    assert short_name(hostname, "shop") == name
+
+
+def test_all_of_this_works_for_an_ordinary_user(tmp_path: Path) -> None:
+    """As root: the tests of this package's capture once more, as nobody."""
+    if os.geteuid() != 0:
+        pytest.skip("this is an ordinary user already: the other tests say it all")
+    python = _python_for_everybody()
+    need(python is not None, "no Python that everybody may run (its files are root's alone)")
+    home = Path("/tmp") / f"gossamer-nobody-{os.getpid()}"
+    home.mkdir(mode=0o755)
+    os.chown(home, 65534, 65534)
+    root = Path(__file__).parents[2]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "TMPDIR": str(home),
+        "PYTHONPATH": os.pathsep.join([str(root / "src"), *(path for path in sys.path if "site-packages" in path)]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "GOSSAMER_REQUIRE": "all",
+    }
+    files = [str(path) for path in sorted(Path(__file__).parent.glob("test_capture_*.py"))]
+    keywords = "(user and not root and (redirected or every_escape or leaves_nothing)) or first_way"
+    command = [
+        str(python),
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--basetemp",
+        str(home / "t"),
+        "-k",
+        keywords,
+    ]
+    try:
+        done = subprocess.run(
+            [*command, *files],
+            cwd=root,
+            env=environment,
+            user=65534,
+            group=65534,
+            extra_groups=[],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.splitlines()[0].startswith("...."), done.stdout
+    finally:
+        shutil.rmtree(home)
+
+
+def _python_for_everybody() -> str | None:
+    version = f"python3.{sys.version_info.minor}"
+    for candidate in (str(Path(sys.executable).resolve()), f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
+        try:
+            done = subprocess.run([candidate, "-c", ""], user=65534, group=65534, extra_groups=[], cwd="/", check=False)
+        except OSError:
+            continue
+        if done.returncode == 0:
+            return candidate
+    return None
