@@ -5,7 +5,7 @@ Invariant: what proxies share they share as one table. A proxy's own table of a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from gossamer.compile.clusters import by_dns, compile_clusters, passthrough_clusters
 from gossamer.compile.draft import Draft
@@ -18,7 +18,7 @@ from gossamer.compile.secrets import compile_secrets
 from gossamer.compile.serialise import one, resource_of
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
-from gossamer.core.resources import CLUSTER, ENDPOINT, ROUTE, TYPES, Resource, Resources, Table
+from gossamer.core.resources import CLUSTER, ENDPOINT, ROUTE, Resource, Resources, Table
 from gossamer.model.policy import WorkloadPolicies
 from gossamer.model.proxy import CaptureMode, Proxy, ProxyType
 from gossamer.model.routing import Client
@@ -35,25 +35,49 @@ def compile_proxy(view: ProxyView, memo: Memo) -> Resources:
 
 
 def _compile(view: ProxyView, memo: Memo) -> Resources:
-    tables = [*_shared(view, memo)]
-    tables += memo.keep(view.proxy, _inbound_tables, view.proxy, view.settings, view.inbound, view.policies, memo)
-    if view.proxy.type is ProxyType.ROUTER:
-        tables += memo.keep(view.proxy, _gateway_tables, view.proxy, view.settings, view.servers, view.tables, memo)
-        tables += [compile_secrets(view.secrets, memo)]
-    by_type = {type_url: tuple(table for table in tables if table.type_url == type_url and table) for type_url in TYPES}
-    return Resources(tables=FrozenMap(by_type))
+    proxy, settings = view.proxy, view.settings
+    captured = proxy.type is ProxyType.SIDECAR and proxy.capture.mode is CaptureMode.TRANSPARENT
+    parts = [
+        memo.keep(
+            (view.outbound.client, captured),
+            _shared,
+            view.outbound,
+            view.endpoints,
+            wildcards_of(proxy) if captured else (),
+            settings,
+            memo,
+        ),
+        memo.keep(proxy, _inbound_tables, proxy, settings, view.inbound, view.policies, memo),
+    ]
+    if proxy.type is ProxyType.ROUTER:
+        parts.append(memo.keep(proxy, _gateway_tables, proxy, settings, view.servers, view.tables, memo))
+        parts.append(compile_secrets(view.secrets, memo))
+    joined: dict[str, tuple[Table, ...]] = {}
+    for part in parts:
+        for table in part:
+            joined[table.type_url] = (*joined.get(table.type_url, ()), table)
+    return Resources(tables=FrozenMap(joined))
 
 
-def _shared(view: ProxyView, memo: Memo) -> Iterator[Table]:
-    """What every proxy that sees the same has too."""
-    outbound, settings = view.outbound, view.settings
-    original = view.proxy.type is ProxyType.SIDECAR and view.proxy.capture.mode is CaptureMode.TRANSPARENT
-    looked_up = memo.keep("", _looked_up, outbound.services, view.endpoints)
-    yield memo.keep("", _cluster_table, outbound.services, looked_up, settings, original, memo)
-    yield memo.keep("", _endpoint_table, outbound.services, view.endpoints, memo)
-    yield memo.keep(outbound.client, _route_tables, outbound.tables, outbound.client, settings, memo)
-    if view.proxy.type is ProxyType.SIDECAR and view.proxy.capture.mode is CaptureMode.TRANSPARENT:
-        yield memo.keep("", compile_binds, outbound.binds, wildcards_of(view.proxy), settings, memo)
+def _shared(
+    outbound: Outbound,
+    endpoints: tuple[ServiceEndpoints, ...],
+    wildcards: tuple[str, ...],
+    settings: MeshSettings,
+    memo: Memo,
+) -> tuple[Table, ...]:
+    """What every proxy that sees the same has too. Without any address that stands for all, nothing is captured, and
+    nobody knows where a caller meant to go."""
+    looked_up = memo.keep("", _looked_up, outbound.services, endpoints)
+    tables = [
+        memo.keep("", _cluster_table, outbound.services, looked_up, settings, bool(wildcards), memo),
+        memo.keep("", _endpoint_table, outbound.services, endpoints, memo),
+    ]
+    if outbound.tables:
+        tables.append(memo.keep("", _route_table, outbound.tables, settings, memo))
+    if wildcards:
+        tables.append(memo.keep("", compile_binds, outbound.binds, wildcards, settings, memo))
+    return tuple(tables)
 
 
 def _looked_up(services: tuple[OutboundService, ...], endpoints: tuple[ServiceEndpoints, ...]) -> LookedUp:
@@ -76,7 +100,7 @@ def _cluster_table(
         )
         for service in services
     )
-    return _table(CLUSTER, compiled, memo)
+    return _table(CLUSTER, compiled)
 
 
 def _endpoint_table(
@@ -84,15 +108,15 @@ def _endpoint_table(
 ) -> Table:
     pairs = zip(services, endpoints, strict=True)
     compiled = (memo.keep(found.key, compile_endpoints, service, found) for service, found in pairs)
-    return _table(ENDPOINT, compiled, memo)
+    return _table(ENDPOINT, compiled)
 
 
-def _route_tables(tables: tuple[RouteTable, ...], client: Client, settings: MeshSettings, memo: Memo) -> Table:
-    compiled = (memo.keep((client, table.name), compile_table, table, settings, memo) for table in tables)
+def _route_table(tables: tuple[RouteTable, ...], settings: MeshSettings, memo: Memo) -> Table:
+    compiled = (memo.keep(table.name, compile_table, table, settings, memo) for table in tables)
     return Table(ROUTE, [memo(one, resource) for resource in compiled])
 
 
-def _table(type_url: str, groups: Iterable[Iterable[Resource]], memo: Memo) -> Table:
+def _table(type_url: str, groups: Iterable[Iterable[Resource]]) -> Table:
     return Table(type_url, [resource for group in groups for resource in group])
 
 

@@ -6,8 +6,6 @@ destination, so that these are the same for every workload that sees the same se
 
 from __future__ import annotations
 
-import ipaddress
-
 from envoy.config.core.v3.base_pb2 import OUTBOUND
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain, FilterChainMatch
 from envoy.config.listener.v3.listener_pb2 import AdditionalAddress, Listener
@@ -42,8 +40,8 @@ def compile_binds(binds: tuple[Bind, ...], wildcards: tuple[str, ...], settings:
 
 def wildcards_of(proxy: Proxy) -> tuple[str, ...]:
     """The any-address of each family that the workload has an address of."""
-    versions = {ipaddress.ip_address(address).version for address in proxy.addresses} or {4}
-    return tuple({4: "0.0.0.0", 6: "::"}[version] for version in sorted(versions))  # noqa: S104 - nothing is opened
+    families = {":" in address for address in proxy.addresses} or {False}
+    return tuple("::" if six else "0.0.0.0" for six in sorted(families))  # noqa: S104 - most are opened nowhere
 
 
 def _bind(bind: Bind, wildcards: tuple[str, ...], settings: MeshSettings) -> Resource:

@@ -20,10 +20,11 @@ from gossamer.core.memo import Memo
 from gossamer.core.resources import SECRET, Resource, Table
 
 
-def compile_secrets(secrets: tuple[Document[Secret], ...], memo: Memo) -> Table:
+def compile_secrets(secrets: tuple[Document[Secret], ...], memo: Memo) -> tuple[Table, ...]:
     """`kubernetes://NAME` for a certificate and its key, `kubernetes://NAME-cacert` for the clients' CA beside it; of a
     Secret that holds a CA alone, `kubernetes://NAME` is that."""
-    return Table(SECRET, [resource for secret in secrets for resource in memo(_resources, secret)])
+    found = [resource for secret in secrets for resource in memo(_resources, secret)]
+    return (Table(SECRET, found),) if found else ()
 
 
 def _resources(secret: Document[Secret]) -> tuple[Resource, ...]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from typing import Any, TypeVar, overload
 
 K = TypeVar("K")
 V_co = TypeVar("V_co", covariant=True)
+D = TypeVar("D")
 
 
 class FrozenMap(Mapping[K, V_co]):
@@ -34,6 +35,23 @@ class FrozenMap(Mapping[K, V_co]):
 
     def __contains__(self, key: object) -> bool:
         return key in self._data
+
+    # what Mapping would do in Python, a dict does faster
+    def items(self) -> ItemsView[K, V_co]:
+        return self._data.items()
+
+    def keys(self) -> KeysView[K]:
+        return self._data.keys()
+
+    def values(self) -> ValuesView[V_co]:
+        return self._data.values()
+
+    @overload
+    def get(self, key: K, default: None = None, /) -> V_co | None: ...
+    @overload
+    def get(self, key: K, default: V_co | D, /) -> V_co | D: ...
+    def get(self, key: K, default: Any = None, /) -> Any:
+        return self._data.get(key, default)
 
     def __hash__(self) -> int:
         if self._hash is None:

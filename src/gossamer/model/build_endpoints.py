@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from gossamer.api.common import EMPTY
 from gossamer.api.config import Config
@@ -26,6 +26,7 @@ SLICE_OF: Final = "kubernetes.io/service-name"
 _DNS: Final = frozenset({Resolution.DNS, Resolution.DNS_ROUND_ROBIN})
 
 Key = tuple[str, str]
+K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +51,34 @@ class Endpoints:
 
 def build_endpoints(config: Config, registrations: tuple[Workload, ...], mesh: Mesh, memo: Memo) -> Endpoints:
     """Endpoints of every service of `mesh`. `registrations` are the workloads that agents vouch for."""
+    return memo.keep(
+        "",
+        _build,
+        config.service_entries,
+        config.endpoint_slices,
+        config.workload_entries,
+        registrations,
+        mesh.services.all,
+        memo,
+    )
+
+
+def _build(
+    service_entries: tuple[Resource[ServiceEntry], ...],
+    endpoint_slices: tuple[Resource[EndpointSlice], ...],
+    workload_entries: tuple[Resource[WorkloadEntry], ...],
+    registrations: tuple[Workload, ...],
+    services: tuple[Service, ...],
+    memo: Memo,
+) -> Endpoints:
     entries: dict[Key, list[Resource[ServiceEntry]]] = {}
-    for entry in config.service_entries:
+    for entry in service_entries:
         for host in dict.fromkeys(entry.spec.hosts):
             entries.setdefault((host.lower(), entry.namespace), []).append(entry)
     slices: dict[Key, list[Resource[EndpointSlice]]] = {}
-    for part in config.endpoint_slices:
+    for part in endpoint_slices:
         slices.setdefault((part.labels.get(SLICE_OF, ""), part.namespace), []).append(part)
-    declared = tuple(memo(_workload_of, entry) for entry in config.workload_entries)
+    declared = tuple(memo(_workload_of, entry) for entry in workload_entries)
     workloads = memo.keep("", _index, (*registrations, *declared))
     built = tuple(
         memo.keep(
@@ -68,9 +89,9 @@ def build_endpoints(config: Config, registrations: tuple[Workload, ...], mesh: M
             tuple(slices.get((service.name, service.namespace), ())),
             _candidates(service, workloads) if service.selector else (),
         )
-        for service in mesh.services.all
+        for service in services
     )
-    return memo.keep("", _snapshot, built, mesh.services.all, memo)
+    return memo.keep("", _snapshot, built, services, memo)
 
 
 def _index(workloads: tuple[Workload, ...]) -> FrozenMap[tuple[str, str, str], tuple[Workload, ...]]:
@@ -216,20 +237,26 @@ def _health(endpoint: SliceEndpoint) -> Health | None:
 
 
 def _snapshot(built: tuple[ServiceEndpoints, ...], services: tuple[Service, ...], memo: Memo) -> Endpoints:
-    by_workload: dict[Key, list[Instance]] = {}
-    by_address: dict[str, list[Instance]] = {}
+    by_workload: dict[Key, tuple[Instance, ...]] = {}
+    by_address: dict[str, tuple[Instance, ...]] = {}
     for service, endpoints in zip(services, built, strict=True):
         workloads, addresses = memo.keep(service.key, _instances, service, endpoints)
-        for key, instance in workloads:
-            by_workload.setdefault(key, []).append(instance)
-        for address, instance in addresses:
-            by_address.setdefault(address, []).append(instance)
+        _join(by_workload, workloads)
+        _join(by_address, addresses)
     return Endpoints(
         by_service=FrozenMap({endpoints.key: endpoints for endpoints in built}),
         accounts=memo.keep("", _accounts, tuple(endpoints.accounts for endpoints in built), services),
-        by_workload=FrozenMap({key: tuple(found) for key, found in by_workload.items()}),
-        by_address=FrozenMap({address: tuple(found) for address, found in by_address.items()}),
+        by_workload=FrozenMap(by_workload),
+        by_address=FrozenMap(by_address),
     )
+
+
+def _join(index: dict[K, tuple[Instance, ...]], part: dict[K, tuple[Instance, ...]]) -> None:
+    if index.keys().isdisjoint(part):  # the common case, and a tenth of the other's cost
+        index |= part
+        return
+    for key, found in part.items():
+        index[key] = index.get(key, ()) + found
 
 
 def _accounts(accounts: tuple[tuple[str, ...], ...], services: tuple[Service, ...]) -> FrozenMap[Key, tuple[str, ...]]:
@@ -238,15 +265,16 @@ def _accounts(accounts: tuple[tuple[str, ...], ...], services: tuple[Service, ..
 
 def _instances(
     service: Service, endpoints: ServiceEndpoints
-) -> tuple[list[tuple[Key, Instance]], list[tuple[str, Instance]]]:
+) -> tuple[dict[Key, tuple[Instance, ...]], dict[str, tuple[Instance, ...]]]:
     """The instances of one service, by registered workload and by declared address."""
-    workloads: dict[tuple[Key, int], Instance] = {}
-    addresses: dict[tuple[str, int], Instance] = {}
+    workloads: dict[Key, tuple[Instance, ...]] = {}
+    addresses: dict[str, tuple[Instance, ...]] = {}
     for port in service.ports:
         for endpoint in endpoints.by_port.get(port.number, ()):
-            instance = Instance(service=service, port=port, workload_port=endpoint.workload_port)
+            instance = (Instance(service=service, port=port, workload_port=endpoint.workload_port),)
             if endpoint.origin is None:
-                workloads[((endpoint.namespace, endpoint.workload), port.number)] = instance
+                key = (endpoint.namespace, endpoint.workload)
+                workloads[key] = workloads.get(key, ()) + instance
             else:
-                addresses[(endpoint.address, port.number)] = instance
-    return ([(key, it) for (key, _), it in workloads.items()], [(key, it) for (key, _), it in addresses.items()])
+                addresses[endpoint.address] = addresses.get(endpoint.address, ()) + instance
+    return workloads, addresses

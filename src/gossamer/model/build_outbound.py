@@ -13,7 +13,7 @@ from gossamer.core.memo import Memo
 from gossamer.model.binds import build_binds
 from gossamer.model.destinations import Destinations, destination_for
 from gossamer.model.mesh import Mesh
-from gossamer.model.names import exported
+from gossamer.model.names import exported, split_service
 from gossamer.model.route_tables import build_route_tables
 from gossamer.model.routing import MESH, Client, Routing, loaded
 from gossamer.model.service import Service
@@ -35,8 +35,10 @@ def build_outbound(
     tables: tuple[RouteTable, ...] = ()
     binds: tuple[Bind, ...] = ()
     if MESH in client.gateways:
-        tables = memo.keep(client, build_route_tables, services, routings, client.namespace, mesh.settings, memo)
-        binds = shared(memo.keep(client, build_binds, services, routings, allocated=client.allocated), memo)
+        named = memo.keep("", _has_short_names, services, mesh.settings.domain)
+        asking = client.namespace if named else ""
+        tables = memo.keep(asking, build_route_tables, services, routings, asking, mesh.settings, memo)
+        binds = memo.keep("", build_binds, services, routings, allocated=client.allocated)
     return memo.keep(client, Outbound, client=client, services=services, routings=routings, tables=tables, binds=binds)
 
 
@@ -47,6 +49,11 @@ def shared(value: T, memo: Memo) -> T:
 
 def _same(value: T) -> T:
     return value
+
+
+def _has_short_names(services: Iterable[OutboundService], domain: str) -> bool:
+    """Whether the client's namespace decides what any of these services may be called."""
+    return any(split_service(outbound.service.hostname, domain) for outbound in services)
 
 
 def _visible(services: Iterable[Service], namespace: str) -> tuple[Service, ...]:

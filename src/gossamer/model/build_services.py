@@ -42,14 +42,14 @@ def build_services(
     memo: Memo,
 ) -> Services:
     """Every service of the mesh; those that share a hostname and a namespace are one."""
-    found: dict[tuple[str, str], Service] = {}
     resources = [memo(_from_kubernetes, resource, settings) for resource in declared]
-    resources += [memo(_from_entry, resource, settings) for resource in sorted(entries, key=lambda r: r.age_key)]
+    resources += [memo(_from_entry, resource, settings) for resource in entries]
+    found: dict[tuple[str, str], list[Service]] = {}
     for services in resources:
         for service in services:
-            known = found.get(service.key)
-            found[service.key] = service if known is None else _merged(known, service)
-    return memo.keep("", _index, tuple(found[key] for key in sorted(found)), memo)
+            found.setdefault(service.key, []).append(service)
+    one_each = tuple(group[0] if len(group) == 1 else _merged(group) for _, group in sorted(found.items()))
+    return memo.keep("", _index, one_each, memo)
 
 
 def _index(services: tuple[Service, ...], memo: Memo) -> Services:
@@ -137,15 +137,17 @@ def _canonical(address: str) -> str:
     return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
 
 
-def _merged(first: Service, second: Service) -> Service:
-    """Two declarations of one hostname in one namespace: the older one decides, the other adds ports and addresses."""
-    ports = {port.number: port for port in (*second.ports, *first.ports)}
+def _merged(declared: list[Service]) -> Service:
+    """Declarations of one hostname in one namespace: the oldest decides (Kubernetes' own before all), the others add
+    ports, addresses and names."""
+    ordered = sorted(declared, key=lambda service: (not service.kubernetes, service.created, service.name))
+    ports = {port.number: port for service in reversed(ordered) for port in service.ports}
     return replace(
-        first,
+        ordered[0],
         ports=tuple(ports[number] for number in sorted(ports)),
-        addresses=tuple(dict.fromkeys((*first.addresses, *second.addresses))),
-        subject_alt_names=tuple(dict.fromkeys((*first.subject_alt_names, *second.subject_alt_names))),
-        export_to=first.export_to | second.export_to,
+        addresses=tuple(dict.fromkeys(address for service in ordered for address in service.addresses)),
+        subject_alt_names=tuple(dict.fromkeys(name for service in ordered for name in service.subject_alt_names)),
+        export_to=frozenset[str]().union(*(service.export_to for service in ordered)),
     )
 
 

@@ -11,8 +11,10 @@ from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.build_endpoints import Endpoints
 from gossamer.model.build_outbound import build_outbound
-from gossamer.model.inbound import inbound_ports, instances_of
+from gossamer.model.build_policies import PolicyIndex
+from gossamer.model.inbound import inbound_ports, instances_of, oldest_first
 from gossamer.model.mesh import Mesh
+from gossamer.model.policy import WorkloadPolicies
 from gossamer.model.proxy import Proxy, ProxyType
 from gossamer.model.routing import MESH, Client
 from gossamer.model.server_chains import with_chains
@@ -23,9 +25,13 @@ from gossamer.model.view import InboundPort, OutboundService, ProxyView, RouteTa
 
 def view_for(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyView:
     """What `proxy` sees. Equal views are the same object as before."""
-    client = memo(client_of, proxy, mesh.asked_labels)
+    return memo.keep(proxy, _view, mesh, endpoints, proxy, memo)
+
+
+def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyView:
+    client = memo(client_of, proxy, mesh.asked_labels, memo)
     outbound = memo.keep(client, build_outbound, mesh, endpoints.accounts, client, memo)
-    instances = instances_of(proxy, endpoints)
+    instances = memo.keep(proxy, oldest_first, instances_of(proxy, endpoints))
     inbound: tuple[InboundPort, ...] = ()
     servers: tuple[Server, ...] = ()
     tables: tuple[RouteTable, ...] = ()
@@ -37,13 +43,11 @@ def view_for(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> Prox
         servers = memo.keep(proxy, with_chains, servers, outbound.services, mesh.routings, client, memo)
         tables = memo.keep(proxy, build_gateway_tables, servers, outbound.services, mesh.routings, client, memo)
         secrets = memo.keep(proxy, _secrets_of, mesh.secrets, credentials_of(servers), proxy.namespace)
-    return memo.keep(
-        proxy,
-        ProxyView,
+    return ProxyView(
         proxy=proxy,
         settings=mesh.settings,
         inbound=inbound,
-        policies=mesh.policies.for_workload(proxy.namespace, proxy.labels, memo),
+        policies=memo.keep(proxy, _policies_of, mesh.policies, proxy, memo),
         outbound=outbound,
         endpoints=memo.keep("", _endpoints_of, outbound.services, endpoints.by_service),
         servers=servers,
@@ -52,7 +56,11 @@ def view_for(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> Prox
     )
 
 
-def client_of(proxy: Proxy, asked_labels: frozenset[tuple[str, str]]) -> Client:
+def _policies_of(policies: PolicyIndex, proxy: Proxy, memo: Memo) -> WorkloadPolicies:
+    return policies.for_workload(proxy.namespace, proxy.labels, memo)
+
+
+def client_of(proxy: Proxy, asked_labels: frozenset[tuple[str, str]], memo: Memo) -> Client:
     """What the mesh's rules can tell of this proxy as a client: a sidecar's gateway is `mesh`, a gateway has none."""
     labels = {name: value for name, value in sorted(proxy.labels.items()) if (name, value) in asked_labels}
     gateways = frozenset({MESH}) if proxy.type is ProxyType.SIDECAR else frozenset[str]()

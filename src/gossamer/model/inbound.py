@@ -12,11 +12,17 @@ from gossamer.model.view import InboundPort
 
 
 def instances_of(proxy: Proxy, endpoints: Endpoints) -> tuple[Instance, ...]:
-    """The service ports that this proxy's workload answers for, oldest service first."""
-    found = dict.fromkeys(endpoints.by_workload.get((proxy.namespace, proxy.name), ()))
+    """The service ports that this proxy's workload answers for."""
+    found = endpoints.by_workload.get((proxy.namespace, proxy.name), ())
     for address in proxy.addresses:
-        found |= dict.fromkeys(endpoints.by_address.get(address, ()))
-    return tuple(sorted(found, key=lambda it: (it.service.created, it.service.key, it.port.number)))
+        found += endpoints.by_address.get(address, ())
+    return found
+
+
+def oldest_first(instances: tuple[Instance, ...]) -> tuple[Instance, ...]:
+    """Each instance once, in the order in which their services speak for a port."""
+    unique = dict.fromkeys(instances)
+    return tuple(sorted(unique, key=lambda it: (it.service.created, it.service.key, it.port.number)))
 
 
 def inbound_ports(instances: tuple[Instance, ...]) -> tuple[InboundPort, ...]:

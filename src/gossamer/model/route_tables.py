@@ -37,12 +37,13 @@ def build_route_tables(
     for outbound in services:
         hostname = outbound.service.hostname
         real = behind(outbound, by_host)
+        routing = speaking.for_host(hostname)
+        names = short_names(hostname, namespace, settings.domain)
         for port in real.service.ports if real else ():
             if real is None or not (port.protocol.is_http or port.protocol is Protocol.AUTO):
                 continue
-            rules = rules_on(speaking.for_host(hostname), port.number)
+            rules = rules_on(routing, port.number)
             targets = targets_of(rules, by_host, port.number)
-            names = short_names(hostname, namespace, settings.domain)
             host = memo(_host_of, outbound, real, port, names, rules, targets)
             ports.setdefault(port.number, []).append(host)
             if has_own_table(real.service, port):

@@ -1,0 +1,1 @@
+"""How fast and how large the control plane is: `python -m benchmarks`."""
