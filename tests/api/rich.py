@@ -12,7 +12,7 @@ _POLICY: Final = {
         "tcp": {"maxConnections": 1, "connectTimeout": "1s", "tcpKeepalive": {"probes": 1, "time": "1s"}},
         "http": {"http2MaxRequests": 1, "idleTimeout": "1s", "h2UpgradePolicy": "UPGRADE"},
     },
-    "outlierDetection": {"consecutive5xxErrors": 1, "interval": "1s", "outlierDetectionHttpErrorCodes": [503]},
+    "outlierDetection": {"consecutive5xxErrors": 1, "interval": "1s", "maxEjectionPercent": 50},
     "tls": _TLS,
 }
 

@@ -42,7 +42,7 @@ def _snake(value: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["trafficPolicy.loadBalancer.localityLbSetting", "subsets[].trafficPolicy.retryBudget"]
+    "pattern", ["trafficPolicy.loadBalancer.localityLbSetting", "subsets[].trafficPolicy.retryBudget.budgetInterval"]
 )
 def test_in_snake_case_too(pattern: str) -> None:
     at = At()
@@ -53,7 +53,7 @@ def test_in_snake_case_too(pattern: str) -> None:
 @pytest.mark.parametrize("nothing", [None, False, 0, "", []])
 def test_what_says_nothing_is_let_pass(nothing: Any) -> None:
     at = At()
-    check_support("Gateway", {"servers": [{"bind": nothing, "tls": {"mode": "SIMPLE"}}]}, at)
+    check_support("Gateway", {"servers": [{"defaultEndpoint": nothing, "tls": {"mode": "SIMPLE"}}]}, at)
     assert at.findings == []
 
 

@@ -24,14 +24,12 @@ from gossamer.api.structure import describe
 _TRAFFIC_POLICY: Final = (
     "tunnel",
     "proxyProtocol",
-    "retryBudget",
+    "retryBudget.budgetInterval",
     "loadBalancer.localityLbSetting",
     "loadBalancer.zoneAwareLbSetting",
-    "loadBalancer.warmup",
-    "loadBalancer.warmupDurationSecs",
     "loadBalancer.backendUtilization",
-    "outlierDetection.consecutiveErrors",
-    "tls.caCrl",
+    "outlierDetection.outlierDetectionHttpErrorCodes",
+    "tls.credentialName",
 )
 
 
@@ -44,9 +42,14 @@ def _all_but(supported: frozenset[str], message: type[MeshConfig | ProxyConfig],
     return tuple(prefix + name for name in names if name not in supported)
 
 
-_POLICIES: Final = ("trafficPolicy", "subsets[].trafficPolicy")
+_POLICIES: Final = (
+    "trafficPolicy",
+    "trafficPolicy.portLevelSettings[]",
+    "subsets[].trafficPolicy",
+    "subsets[].trafficPolicy.portLevelSettings[]",
+)
 _SUPPORTED_MESH: Final = frozenset((
-    "connectTimeout", "protocolDetectionTimeout", "tcpKeepalive", "dnsRefreshRate", "h2UpgradePolicy",
+    "connectTimeout", "protocolDetectionTimeout", "tcpKeepalive", "h2UpgradePolicy",
     "accessLogFile", "accessLogFormat", "accessLogEncoding",
     "outboundTrafficPolicy", "enableAutoMtls", "trustDomain", "trustDomainAliases", "rootNamespace",
     "defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",
@@ -58,8 +61,7 @@ _SUPPORTED_MESH: Final = frozenset((
 _HARMLESS_PROXY: Final = frozenset((
     "configPath", "binaryPath", "serviceCluster", "discoveryAddress", "discoveryRefreshDelay", "proxyAdminPort",
     "controlPlaneAuthPolicy", "statNameLength", "statusPort", "meshId", "availabilityZone", "tracingServiceName",
-    "holdApplicationUntilProxyStarts", "image", "proxyMetadata", "drainDuration", "terminationDrainDuration",
-    "concurrency", "interceptionMode",
+    "holdApplicationUntilProxyStarts", "image",
 ))  # fmt: skip
 """Of a proxy's settings, those that say how Istio starts a proxy; here the agent does."""
 
@@ -70,30 +72,21 @@ UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
         "http[].match[].statPrefix",
         "http[].fault.delay.exponentialDelay",
         "http[].fault.abort.http2Error",
-        "tls[].match[].destinationSubnets",
-        "tcp[].match[].destinationSubnets",
         "tcp[].match[].sourceSubnet",
     ),
     "DestinationRule": ("workloadSelector", *_under(_POLICIES, _TRAFFIC_POLICY)),
     "Gateway": (
-        "servers[].bind",
+        "servers[].bind=unix://*",
         "servers[].defaultEndpoint",
         "servers[].port.targetPort",
-        "servers[].tls.mode=AUTO_PASSTHROUGH|ISTIO_MUTUAL|OPTIONAL_MUTUAL",
-        "servers[].tls.caCrl",
+        "servers[].tls.mode=AUTO_PASSTHROUGH",
         "servers[].tls.serverCertificate",
         "servers[].tls.privateKey",
         "servers[].tls.caCertificates",
         "servers[].tls.tlsCertificates",
-        "servers[].tls.credentialNames",
-        "servers[].tls.caCertCredentialName",
-        "servers[].tls.subjectAltNames",
-        "servers[].tls.verifyCertificateSpki",
-        "servers[].tls.verifyCertificateHash",
         "servers[].tls.insecureSkipVerify",
-        "servers[].tls.ecdhCurves",
     ),
-    "ServiceEntry": ("resolution=DNS_ROUND_ROBIN|DYNAMIC_DNS",),
+    "ServiceEntry": ("resolution=DYNAMIC_DNS",),
     "AuthorizationPolicy": (
         "action=AUDIT|CUSTOM",
         "provider",
@@ -108,11 +101,8 @@ UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
         "meshMTLS",
         "outboundTrafficPolicy.mode=ALLOW_ANY_DYNAMIC_DNS",
         "outboundTrafficPolicy.tls",
-        *(
-            f"defaultConfig.{name}"
-            for item in fields(ProxyConfig)
-            if (name := json_name(item.name)) not in _HARMLESS_PROXY
-        ),
+        "defaultTrafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes",
+        *_all_but(_HARMLESS_PROXY, ProxyConfig, "defaultConfig."),
     ),
 }
 
