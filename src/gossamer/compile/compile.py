@@ -8,23 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gossamer.compile.clusters import by_dns, compile_clusters, passthrough_clusters
+from gossamer.compile.dns import dns_filter, dns_listener, services_of
 from gossamer.compile.draft import Draft
 from gossamer.compile.endpoints import compile_endpoints
+from gossamer.compile.explicit import http_proxy
 from gossamer.compile.gateway import compile_gateway
 from gossamer.compile.inbound import compile_inbound
 from gossamer.compile.listeners import capture_listener, compile_binds, wildcards_of
 from gossamer.compile.routes import compile_table
 from gossamer.compile.secrets import compile_secrets
-from gossamer.compile.serialise import one, resource_of
+from gossamer.compile.serialise import finished, one, resource_of
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
-from gossamer.core.resources import CLUSTER, ENDPOINT, ROUTE, Resource, Resources, Table
+from gossamer.core.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources, Table
 from gossamer.model.policy import WorkloadPolicies
 from gossamer.model.proxy import CaptureMode, Proxy, ProxyType
 from gossamer.model.routing import Client
-from gossamer.model.service import ServiceEndpoints
+from gossamer.model.service import Service, ServiceEndpoints
 from gossamer.model.settings import MeshSettings
-from gossamer.model.view import InboundPort, Outbound, OutboundService, ProxyView, RouteTable, Server
+from gossamer.model.view import Bind, InboundPort, Outbound, OutboundService, ProxyView, RouteTable, Server
 
 LookedUp = FrozenMap[tuple[str, str], ServiceEndpoints]
 
@@ -49,6 +51,11 @@ def _compile(view: ProxyView, memo: Memo) -> Resources:
         ),
         memo.keep(proxy, _inbound_tables, proxy, settings, view.inbound, view.policies, memo),
     ]
+    if proxy.capture.dns and captured:
+        services = memo.keep("", services_of, view.outbound.services)
+        parts.append((memo.keep(proxy, _dns_table, proxy, services, settings.domain, memo),))
+    if proxy.capture.mode is CaptureMode.EXPLICIT:
+        parts.append(memo.keep(proxy, _explicit_tables, proxy, settings, view.binds, view.tables, memo))
     if proxy.type is ProxyType.ROUTER:
         parts.append(memo.keep(proxy, _gateway_tables, proxy, settings, view.servers, view.tables, memo))
         parts.append(compile_secrets(view.secrets, memo))
@@ -73,9 +80,8 @@ def _shared(
         memo.keep("", _cluster_table, outbound.services, looked_up, settings, bool(wildcards), memo),
         memo.keep("", _endpoint_table, outbound.services, endpoints, memo),
     ]
-    if outbound.tables:
-        tables.append(memo.keep("", _route_table, outbound.tables, settings, memo))
     if wildcards:
+        tables.append(memo.keep("", _route_table, outbound.tables, settings, memo))
         tables.append(memo.keep("", compile_binds, outbound.binds, wildcards, settings, memo))
     return tuple(tables)
 
@@ -134,6 +140,24 @@ def _inbound_tables(
     if proxy.type is ProxyType.SIDECAR and proxy.capture.mode is CaptureMode.TRANSPARENT:
         drafts.append(capture_listener(proxy, settings))
     return _tables(drafts, memo)
+
+
+def _explicit_tables(
+    proxy: Proxy, settings: MeshSettings, binds: tuple[Bind, ...], tables: tuple[RouteTable, ...], memo: Memo
+) -> tuple[Table, ...]:
+    """What is opened for a workload whose traffic nobody redirects."""
+    opened = (
+        compile_binds(binds, (), settings, memo),
+        Table(ROUTE, [memo.keep((proxy, table.name), compile_table, table, settings, memo) for table in tables]),
+    )
+    if not proxy.capture.http_proxy_port:
+        return opened
+    return (*opened, *_tables(memo(http_proxy, proxy.capture, settings), memo))
+
+
+def _dns_table(proxy: Proxy, services: tuple[Service, ...], domain: str, memo: Memo) -> Table:
+    lookup = memo.keep(proxy.namespace, dns_filter, services, proxy.namespace, domain)
+    return Table(LISTENER, [finished(dns_listener(proxy, lookup))])
 
 
 def _gateway_tables(

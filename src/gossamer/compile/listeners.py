@@ -53,9 +53,11 @@ def _bind(bind: Bind, wildcards: tuple[str, ...], settings: MeshSettings) -> Res
         address=socket(addresses[0], bind.port),
         additional_addresses=[AdditionalAddress(address=socket(one, bind.port)) for one in addresses[1:]],
         traffic_direction=OUTBOUND,
-        bind_to_port=BoolValue(value=False),
+        bind_to_port=BoolValue(value=bind.opened),
         filter_chains=[tcp_chain(chain, settings) for chain in bind.chains],
-        default_filter_chain=tcp_chain(bind.rest, settings) if bind.rest else unknown_chain(settings),
+        default_filter_chain=tcp_chain(bind.rest, settings)
+        if bind.rest
+        else unknown_chain(_unknown(bind, settings), settings),
         metadata=metadata_of(origins),
     )
     if bind.table:
@@ -78,8 +80,13 @@ def _named(bind: Bind, settings: MeshSettings) -> frozenset[Reference]:
     chains = (*bind.chains, *((bind.rest,) if bind.rest else ()))
     clusters = [target_name(target) for chain in chains for target, _ in chain.targets if target.known]
     if bind.rest is None:
-        clusters.append(unknown_cluster(settings))
+        clusters.append(_unknown(bind, settings))
     return references(CLUSTER, clusters) | references(ROUTE, [bind.table] if bind.table else [])
+
+
+def _unknown(bind: Bind, settings: MeshSettings) -> str:
+    """Where what fits no chain goes. A connection to an open port was dialled there: it cannot go on to itself."""
+    return BLACK_HOLE if bind.opened else unknown_cluster(settings)
 
 
 def capture_listener(proxy: Proxy, settings: MeshSettings) -> Draft:

@@ -8,6 +8,7 @@ from gossamer.model.view import Target
 
 PASSTHROUGH: Final = "PassthroughCluster"
 BLACK_HOLE: Final = "BlackHoleCluster"
+FORWARD_PROXY: Final = "DynamicForwardProxyCluster"
 VIRTUAL_OUTBOUND: Final = "virtualOutbound"
 OUTBOUND_PORT: Final = 15001
 DNS_PORT: Final = 15053

@@ -23,7 +23,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from gossamer.api.virtual_service import HTTPMatchRequest
 from gossamer.compile.draft import references
-from gossamer.compile.names import PASSTHROUGH, target_name
+from gossamer.compile.names import FORWARD_PROXY, PASSTHROUGH, target_name
 from gossamer.compile.origins import metadata_of, service_origins
 from gossamer.compile.route_action import change_headers, forward, forward_default, per_target
 from gossamer.compile.route_filters import direct_response, per_route, redirect
@@ -57,10 +57,12 @@ def compile_table(table: RouteTable, settings: MeshSettings, memo: Memo) -> Reso
     named = frozenset[Reference]().union(*(host.references for host in hosts))
     if rest is not None and not any(host.everything or host.host == "*" for host in table.hosts):
         contents.append(wire(rest))
-    if table.rest is Rest.ALLOW:
-        named |= references(CLUSTER, [PASSTHROUGH])
+    if table.rest in _UNKNOWN:
+        named |= references(CLUSTER, [_UNKNOWN[table.rest]])
     before = RouteConfiguration(name=table.name)
-    after = RouteConfiguration(validate_clusters=BoolValue(value=False), ignore_port_in_host_matching=True)
+    after = RouteConfiguration(
+        validate_clusters=BoolValue(value=False), ignore_port_in_host_matching=not table.with_ports
+    )
     content = wire(before) + repeated(_VIRTUAL_HOSTS, contents) + wire(after)
     origins = tuple(dict.fromkeys(origin for host in hosts for origin in host.origins))
     return resource_from_bytes(ROUTE, table.name, content, named, origins)
@@ -142,9 +144,9 @@ def _of_only_destination(route: Route, rule: HttpRule, targets: Targets) -> None
 
 def _rest(table: RouteTable) -> VirtualHost | None:
     """What is done with hosts that nobody declared; a gateway without any route still says so by a name."""
-    if table.rest is Rest.ALLOW:
-        action = RouteAction(cluster=PASSTHROUGH, timeout=Duration())
-        route = Route(name=Rest.ALLOW, match=RouteMatch(prefix="/"), route=action)
+    if table.rest in _UNKNOWN:
+        action = RouteAction(cluster=_UNKNOWN[table.rest], timeout=Duration())
+        route = Route(name=table.rest, match=RouteMatch(prefix="/"), route=action)
     elif table.rest is Rest.BLOCK:
         answer = DirectResponseAction(status=502, body=DataSource(inline_string=_BLOCKED))
         route = Route(name=Rest.BLOCK, match=RouteMatch(prefix="/"), direct_response=answer)
@@ -153,6 +155,7 @@ def _rest(table: RouteTable) -> VirtualHost | None:
     return VirtualHost(name=table.rest, domains=["*"], routes=[route], include_request_attempt_count=True)
 
 
+_UNKNOWN = {Rest.ALLOW: PASSTHROUGH, Rest.FORWARD: FORWARD_PROXY}
 _BLOCKED = (
     "no service of the mesh has this host, and the mesh allows no others (outboundTrafficPolicy: REGISTRY_ONLY)\n"
 )

@@ -47,11 +47,9 @@ def tcp_chain(chain: Chain, settings: MeshSettings) -> FilterChain:
     )
 
 
-def unknown_chain(settings: MeshSettings) -> FilterChain:
+def unknown_chain(cluster: str, settings: MeshSettings) -> FilterChain:
     """The filter chain of connections to what nobody declared."""
-    return FilterChain(
-        name=f"{unknown_cluster(settings)}-chain", filters=[pass_to(unknown_cluster(settings), settings)]
-    )
+    return FilterChain(name=f"{cluster}-chain", filters=[pass_to(cluster, settings)])
 
 
 def unknown_cluster(settings: MeshSettings) -> str:

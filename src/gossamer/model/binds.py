@@ -32,7 +32,7 @@ def build_binds(
             if port.protocol.is_http:
                 _at(drafts, port, "").table = str(port.number)
             elif port.protocol is not Protocol.UDP:
-                chains = tuple(_chains(outbound, port, speaking.for_host(service.hostname), by_host))
+                chains = tuple(chains_of(outbound, port, speaking.for_host(service.hostname), by_host))
                 _claim(drafts, service, port, chains, allocated=allocated)
     if any(rule for routing in routings for rule in routing.http if not set(routing.hosts) <= by_host.keys()):
         _at(drafts, Port(number=80), "").table = "80"
@@ -72,7 +72,7 @@ def _by_name(chain: Chain, service: Service) -> Chain:
     return chain if chain.server_names else chain.named((service.hostname,))
 
 
-def _chains(outbound: OutboundService, port: Port, routing: Routing | None, by_host: ByHost) -> Iterator[Chain]:
+def chains_of(outbound: OutboundService, port: Port, routing: Routing | None, by_host: ByHost) -> Iterator[Chain]:
     """The chains of a port: VirtualServices' TLS or TCP routes, and the service itself where they leave something."""
     service = outbound.service
     own = Chain(

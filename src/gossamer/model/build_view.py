@@ -12,15 +12,16 @@ from gossamer.core.memo import Memo
 from gossamer.model.build_endpoints import Endpoints
 from gossamer.model.build_outbound import build_outbound
 from gossamer.model.build_policies import PolicyIndex
+from gossamer.model.explicit import explicit_binds, explicit_tables
 from gossamer.model.inbound import inbound_ports, instances_of, oldest_first
 from gossamer.model.mesh import Mesh
 from gossamer.model.policy import WorkloadPolicies
-from gossamer.model.proxy import Proxy, ProxyType
+from gossamer.model.proxy import CaptureMode, Proxy, ProxyType
 from gossamer.model.routing import MESH, Client
 from gossamer.model.server_chains import with_chains
 from gossamer.model.servers import build_gateway_tables, credentials_of, servers_for
 from gossamer.model.service import ServiceEndpoints
-from gossamer.model.view import InboundPort, OutboundService, ProxyView, RouteTable, Server
+from gossamer.model.view import Bind, InboundPort, OutboundService, ProxyView, RouteTable, Server
 
 
 def view_for(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyView:
@@ -36,8 +37,12 @@ def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyVi
     servers: tuple[Server, ...] = ()
     tables: tuple[RouteTable, ...] = ()
     secrets: tuple[Resource[Secret], ...] = ()
+    binds: tuple[Bind, ...] = ()
     if proxy.type is ProxyType.SIDECAR:
         inbound = memo.keep(proxy, inbound_ports, instances)
+        if proxy.capture.mode is CaptureMode.EXPLICIT:
+            binds = memo.keep(proxy, explicit_binds, outbound.services, outbound.routings, proxy.capture)
+            tables = memo.keep(proxy, explicit_tables, outbound, proxy.capture, mesh.settings, memo)
     else:
         servers = memo.keep(proxy, servers_for, mesh.gateways, proxy, instances)
         servers = memo.keep(proxy, with_chains, servers, outbound.services, mesh.routings, client, memo)
@@ -52,6 +57,7 @@ def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyVi
         endpoints=memo.keep("", _endpoints_of, outbound.services, endpoints.by_service),
         servers=servers,
         tables=tables,
+        binds=binds,
         secrets=secrets,
     )
 

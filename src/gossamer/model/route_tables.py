@@ -6,7 +6,7 @@ decides which VirtualService speaks for a service, and of equals the oldest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from gossamer.core.memo import Memo
@@ -70,11 +70,19 @@ def has_own_table(service: Service, port: Port) -> bool:
 
 def behind(outbound: OutboundService, by_host: ByHost) -> OutboundService | None:
     """The service itself, or the one that an alias (ExternalName) leads to, if the mesh has it."""
-    found: OutboundService | None = outbound
+    if outbound.service.resolution is not Resolution.ALIAS:
+        return outbound
+    real = unaliased(outbound.service, lambda host: by_host[host].service if host in by_host else None)
+    return by_host[real.hostname] if real else None
+
+
+def unaliased(service: Service, find: Callable[[str], Service | None]) -> Service | None:
+    """The service itself, or the one that an alias leads to, if there is one."""
+    found: Service | None = service
     for _ in range(8):  # an alias of an alias; a ring of them leads nowhere
-        if found is None or found.service.resolution is not Resolution.ALIAS:
+        if found is None or found.resolution is not Resolution.ALIAS:
             return found
-        found = by_host.get(found.service.alias_of)
+        found = find(found.alias_of)
     return None
 
 

@@ -86,17 +86,21 @@ class Rest(StrEnum):
 
     ALLOW = "allow_any"
     BLOCK = "block_all"
+    FORWARD = "forward_any"
+    """As ALLOW, where nobody knows the address that was dialled: the host is looked up."""
     NOT_FOUND = "not_found"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteTable:
-    """Virtual hosts that are served together on a port. `rest` is what becomes of other hosts."""
+    """Virtual hosts that are served together on a port. `rest` is what becomes of other hosts. `with_ports` says that
+    hosts are told apart by their ports too, as on an HTTP proxy, which serves all ports at once."""
 
     name: str
     port: int
     hosts: tuple[HostRoutes, ...]
     rest: Rest
+    with_ports: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -126,6 +130,8 @@ class Bind(Value):
     table: str = ""
     chains: tuple[Chain, ...] = ()
     rest: Chain | None = None
+    opened: bool = False
+    """Really bound, for one service (explicit capture); otherwise the capture listener hands connections on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -165,5 +171,7 @@ class ProxyView:
     endpoints: tuple[ServiceEndpoints, ...] = ()
     servers: tuple[Server, ...] = ()
     tables: tuple[RouteTable, ...] = ()
-    """A gateway's route tables."""
+    """The route tables of a gateway, or of a sidecar with explicit capture."""
+    binds: tuple[Bind, ...] = ()
+    """What a sidecar with explicit capture opens for its workload."""
     secrets: tuple[Resource[Secret], ...] = ()

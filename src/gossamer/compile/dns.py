@@ -1,0 +1,97 @@
+"""The DNS listener of a workload: mesh names answered by Envoy, all others asked of the host's resolvers.
+
+Invariant: every name under which a route table knows a service is answered, with the address that its listeners know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from envoy.config.core.v3.address_pb2 import Address, SocketAddress
+from envoy.config.listener.v3.listener_components_pb2 import ListenerFilter
+from envoy.config.listener.v3.listener_pb2 import AdditionalAddress, Listener
+from envoy.config.listener.v3.udp_listener_config_pb2 import UdpListenerConfig
+from envoy.data.dns.v3.dns_table_pb2 import DnsTable
+from envoy.extensions.filters.udp.dns_filter.v3.dns_filter_pb2 import DnsFilterConfig
+from google.protobuf.duration_pb2 import Duration
+
+from gossamer.compile.draft import Draft, pack
+from gossamer.compile.listeners import wildcards_of
+from gossamer.compile.names import DNS_PORT
+from gossamer.core.resources import LISTENER
+from gossamer.model.names import short_names
+from gossamer.model.proxy import Proxy
+from gossamer.model.route_tables import unaliased
+from gossamer.model.service import Service
+from gossamer.model.view import OutboundService
+
+LISTENER_NAME: Final = "dns"
+_TTL: Final = 30
+"""Seconds that an answer may be kept. Addresses of services stay; what changes is which services there are."""
+_TIMEOUT: Final = 5
+_PENDING: Final = 1024
+
+
+def dns_filter(services: tuple[Service, ...], namespace: str, domain: str) -> ListenerFilter:
+    """The filter that answers for the services that a namespace sees."""
+    config = DnsFilterConfig(
+        stat_prefix="mesh",
+        server_config=DnsFilterConfig.ServerContextConfig(
+            inline_dns_table=DnsTable(virtual_domains=_domains(services, namespace, domain))
+        ),
+        client_config=DnsFilterConfig.ClientContextConfig(
+            resolver_timeout=Duration(seconds=_TIMEOUT), max_pending_lookups=_PENDING
+        ),
+    )
+    return ListenerFilter(name="envoy.filters.udp.dns_filter", typed_config=pack(config))
+
+
+def dns_listener(proxy: Proxy, lookup: ListenerFilter) -> Draft:
+    """The listener at which the workload's name lookups arrive."""
+    addresses = [_udp(address, proxy) for address in wildcards_of(proxy)]
+    listener = Listener(
+        name=LISTENER_NAME,
+        address=addresses[0],
+        additional_addresses=[AdditionalAddress(address=address) for address in addresses[1:]],
+        udp_listener_config=UdpListenerConfig(),
+        listener_filters=[lookup],
+    )
+    return Draft(type_url=LISTENER, name=LISTENER_NAME, message=listener, references=frozenset())
+
+
+def services_of(services: tuple[OutboundService, ...]) -> tuple[Service, ...]:
+    """The services alone, which change less often than how they are called."""
+    return tuple(outbound.service for outbound in services)
+
+
+def _udp(address: str, proxy: Proxy) -> Address:
+    return Address(
+        socket_address=SocketAddress(
+            protocol=SocketAddress.UDP,
+            address=address,
+            port_value=DNS_PORT,
+            network_namespace_filepath=proxy.capture.network_namespace,
+        )
+    )
+
+
+def _domains(services: tuple[Service, ...], namespace: str, domain: str) -> Iterator[DnsTable.DnsVirtualDomain]:
+    by_host = {service.hostname: service for service in services}
+    taken = set(by_host)
+    for hostname, service in by_host.items():
+        real = unaliased(service, by_host.get)
+        addresses = addresses_of(real) if real else []
+        free = [name for name in short_names(hostname, namespace, domain) if name not in taken]
+        taken.update(free)
+        for name in (hostname, *free) if addresses else ():
+            yield DnsTable.DnsVirtualDomain(name=name, endpoint=_answer(addresses), answer_ttl=Duration(seconds=_TTL))
+
+
+def addresses_of(service: Service) -> list[str]:
+    """The addresses by which a service is dialled; a network is none."""
+    return [address for address in (*service.addresses, service.allocated) if address and "/" not in address]
+
+
+def _answer(addresses: Iterable[str]) -> DnsTable.DnsEndpoint:
+    return DnsTable.DnsEndpoint(address_list=DnsTable.AddressList(address=addresses))

@@ -1,0 +1,86 @@
+"""What a sidecar opens for a workload whose traffic nobody redirects: a loopback port for each service port, and an
+HTTP proxy for all services that speak HTTP.
+
+Invariant: only what the agent chose a port for is opened. Which address was dialled is not known here, so a call leads
+to a service that is named, or nowhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from gossamer.core.memo import Memo
+from gossamer.model.binds import chains_of
+from gossamer.model.proxy import Capture
+from gossamer.model.route_tables import Speaking, behind
+from gossamer.model.routing import Routing
+from gossamer.model.service import Protocol
+from gossamer.model.settings import MeshSettings
+from gossamer.model.view import Bind, HostRoutes, Outbound, OutboundService, Rest, RouteTable
+
+PROXY_TABLE: Final = "http_proxy"
+
+
+def explicit_binds(
+    services: tuple[OutboundService, ...], routings: tuple[Routing, ...], capture: Capture
+) -> tuple[Bind, ...]:
+    """A bind for each service port that the agent chose a local port for, if the workload sees the service."""
+    by_host = {outbound.service.hostname: outbound for outbound in services}
+    speaking = Speaking(routings)
+    binds = []
+    for name, local in sorted(capture.outbound_ports.items()):
+        hostname, _, number = name.rpartition(":")
+        outbound = behind(by_host[hostname], by_host) if hostname in by_host else None
+        port = outbound.service.port(int(number)) if outbound else None
+        if outbound is None or port is None or port.protocol is Protocol.UDP:
+            continue
+        draft = Bind(address=capture.address, port=local, opened=True)
+        if port.protocol.is_http or port.protocol is Protocol.AUTO:
+            draft = replace(draft, table=_table_name(hostname, port.number))
+        if not port.protocol.is_http:
+            chains = tuple(chains_of(outbound, port, speaking.for_host(outbound.service.hostname), by_host))
+            draft = replace(
+                draft,
+                chains=tuple(chain for chain in chains if chain.server_names or chain.subnets),
+                rest=next((chain for chain in chains if not chain.server_names and not chain.subnets), None),
+            )
+        binds.append(draft)
+    return tuple(binds)
+
+
+def explicit_tables(outbound: Outbound, capture: Capture, settings: MeshSettings, memo: Memo) -> tuple[RouteTable, ...]:
+    """The route tables of those binds, and of the HTTP proxy."""
+    hosts = [host for table in outbound.tables if table.name == str(table.port) for host in table.hosts]
+    tables = [
+        RouteTable(
+            name=_table_name(host.host, host.port),
+            port=host.port,
+            hosts=(memo(_everything, host),),
+            rest=Rest.BLOCK,
+        )
+        for host in hosts
+        if f"{host.host}:{host.port}" in capture.outbound_ports
+    ]
+    if capture.http_proxy_port:
+        proxied = tuple(memo(_with_port, host) for host in hosts)
+        rest = Rest.BLOCK if settings.registry_only else Rest.FORWARD
+        tables.append(
+            RouteTable(name=PROXY_TABLE, port=capture.http_proxy_port, hosts=proxied, rest=rest, with_ports=True)
+        )
+    return tuple(tables)
+
+
+def _table_name(hostname: str, port: int) -> str:
+    return f"{hostname}:{port}"
+
+
+def _everything(host: HostRoutes) -> HostRoutes:
+    return replace(host, everything=True)
+
+
+def _with_port(host: HostRoutes) -> HostRoutes:
+    """The host as an HTTP proxy is asked for it: with its port, which may be left out where it is 80."""
+    names = (host.host, *host.aliases)
+    aliases = [f"{name}:{host.port}" for name in names[1:]] + ([*names] if host.port == 80 else [])
+    return replace(host, host=f"{host.host}:{host.port}", aliases=tuple(aliases))
