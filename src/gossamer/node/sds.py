@@ -24,10 +24,11 @@ from envoy.service.discovery.v3 import discovery_pb2 as discovery
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from gossamer.ca.files import private_folder
-from gossamer.core.errors import StateError
+from gossamer.core.errors import IdentityError, StateError
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.latest import Latest
 from gossamer.core.resources import SECRET, Resource, version_of
+from gossamer.node.file_secrets import is_file_secret, load_file_secret
 from gossamer.node.identity import KeyedCertificate
 from gossamer.rpc.calls import Context
 
@@ -68,6 +69,24 @@ class SecretSet:
         self.latest: Latest[_Set] = Latest(FrozenMap())
         self._identity: tuple[Resource, ...] = ()
         self._named: tuple[Resource, ...] = ()
+        self._files: dict[str, Resource] = {}
+
+    def want(self, names: Iterable[str]) -> None:
+        """Somebody asks for these: those that are files of this host are read, at first and when they changed."""
+        before = dict(self._files)
+        for name in names:
+            if not is_file_secret(name):
+                continue
+            try:
+                self._files[name] = _resource(load_file_secret(name))
+            except IdentityError as error:
+                _LOG.warning("secret-not-read", extra={"secret": name, "reason": str(error)})
+        if self._files != before:
+            self._publish()
+
+    def refresh_files(self) -> None:
+        """Look at the files again."""
+        self.want(tuple(self._files))
 
     def set_identity(self, identity: KeyedCertificate) -> None:
         """Offer this identity as `default` and `ROOTCA`; a renewed one replaces it."""
@@ -81,7 +100,9 @@ class SecretSet:
 
     def _publish(self) -> None:
         # The identity comes last: whatever the control plane names, it cannot replace what this host made.
-        self.latest.publish(FrozenMap({secret.name: secret for secret in (*self._named, *self._identity)}))
+        self.latest.publish(
+            FrozenMap({secret.name: secret for secret in (*self._named, *self._files.values(), *self._identity)})
+        )
 
 
 class _Delta:
@@ -173,7 +194,7 @@ class _Wake(Enum):
 
 
 async def _exchange(
-    stream: _Stream[Q, R_co], requests: AsyncIterable[Q], secrets: Latest[_Set]
+    stream: _Stream[Q, R_co], requests: AsyncIterable[Q], secrets: SecretSet
 ) -> AsyncGenerator[R_co, None]:
     """What one client is sent, until it ends the stream."""
     inbox: asyncio.Queue[Q | _Wake] = asyncio.Queue()
@@ -185,7 +206,7 @@ async def _exchange(
         finally:
             inbox.put_nowait(_Wake.ENDED)
 
-    unsubscribe = secrets.subscribe(lambda _: inbox.put_nowait(_Wake.CHANGED))
+    unsubscribe = secrets.latest.subscribe(lambda _: inbox.put_nowait(_Wake.CHANGED))
     reader = asyncio.create_task(read())
     try:
         while (item := await inbox.get()) is not _Wake.ENDED:
@@ -193,7 +214,8 @@ async def _exchange(
                 if item.HasField("error_detail"):
                     _LOG.warning("secret-refused", extra={"reason": item.error_detail.message})
                 stream.receive(item)
-            response = stream.offer(secrets.value)
+                secrets.want(_asked(item))
+            response = stream.offer(secrets.latest.value)
             if response is not None:
                 yield response
     finally:
@@ -202,26 +224,33 @@ async def _exchange(
         await asyncio.gather(reader, return_exceptions=True)
 
 
+def _asked(request: discovery.DeltaDiscoveryRequest | discovery.DiscoveryRequest) -> Iterable[str]:
+    if isinstance(request, discovery.DeltaDiscoveryRequest):
+        return tuple(request.resource_names_subscribe)
+    return tuple(request.resource_names)
+
+
 def secrets_handler(secrets: SecretSet) -> grpc.GenericRpcHandler:
     """Envoy's secret discovery service over this set, for a server on the sidecar's own UNIX socket."""
 
     async def delta(
         requests: AsyncIterable[discovery.DeltaDiscoveryRequest], _: Context
     ) -> AsyncIterator[discovery.DeltaDiscoveryResponse]:
-        async with aclosing(_exchange(_Delta(), requests, secrets.latest)) as responses:
+        async with aclosing(_exchange(_Delta(), requests, secrets)) as responses:
             async for response in responses:
                 yield response
 
     async def whole(
         requests: AsyncIterable[discovery.DiscoveryRequest], _: Context
     ) -> AsyncIterator[discovery.DiscoveryResponse]:
-        async with aclosing(_exchange(_Whole(), requests, secrets.latest)) as responses:
+        async with aclosing(_exchange(_Whole(), requests, secrets)) as responses:
             async for response in responses:
                 yield response
 
     async def fetch(request: discovery.DiscoveryRequest, _: Context) -> discovery.DiscoveryResponse:
         once = _Whole()
         once.receive(request)
+        secrets.want(_asked(request))
         return once.offer(secrets.latest.value) or discovery.DiscoveryResponse(type_url=SECRET)
 
     return grpc.method_handlers_generic_handler(
