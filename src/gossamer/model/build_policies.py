@@ -82,11 +82,11 @@ class PolicyIndex(Value):
     ) -> tuple[
         Resource[PeerAuthentication] | None, Resource[PeerAuthentication] | None, Resource[PeerAuthentication] | None
     ]:
-        """The one that counts at each level: mesh, namespace, workload. The oldest wins within a level."""
+        """The one that counts at each level: mesh, namespace, workload. See `_ruling` for several at one level."""
         root, own = self.peers.get(self.root_namespace), self.peers.get(namespace)
         selecting = [r for part in _distinct(root, own) for r in part.selecting(labels)]
-        of_namespace = _oldest(own.whole) if own is not None and own is not root else None
-        return _oldest(root.whole) if root else None, of_namespace, _oldest(selecting)
+        of_namespace = _ruling(own.whole) if own is not None and own is not root else None
+        return _ruling(root.whole) if root else None, of_namespace, _ruling(selecting)
 
     def _authorization_of(
         self, namespace: str, labels: Mapping[str, str]
@@ -209,5 +209,6 @@ def _distinct(*parts: _Namespace[S] | None) -> list[_Namespace[S]]:
     return found
 
 
-def _oldest(resources: Iterable[Resource[S]]) -> Resource[S] | None:
-    return min(resources, key=lambda resource: resource.age_key, default=None)
+def _ruling(resources: Iterable[Resource[PeerAuthentication]]) -> Resource[PeerAuthentication] | None:
+    """The one that counts where several stand at one level: the oldest, but before all one that fails closed."""
+    return min(resources, key=lambda resource: (not resource.fail_closed, resource.age_key), default=None)

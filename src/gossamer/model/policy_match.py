@@ -23,7 +23,7 @@ _KEYED: Final = re.compile(r"([^\[]+)((?:\[[^\]]*\])+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpCall:
-    """One HTTP request; `path` without its query, header names in lower case."""
+    """One HTTP request; `path` without its query, header names in lower case; no `host` is an empty one."""
 
     method: str = "GET"
     host: str = ""
@@ -97,12 +97,29 @@ def matches(policy: SelectedPolicy, call: Call, trust_domains: tuple[str, ...] =
 
 
 def _rule(rule: Rule, asked: _Asked) -> bool:
+    if asked.call.http is None and not asked.denies and _asks_http(rule):
+        return False
     sources = [item.source for item in rule.from_ if item.source is not None]
     operations = [item.operation for item in rule.to if item.operation is not None]
     return (
         (not rule.from_ or any(_source(source, asked) for source in sources))
         and (not rule.to or any(_operation(operation, asked) for operation in operations))
         and all(_condition(condition, asked) for condition in rule.when)
+    )
+
+
+def _asks_http(rule: Rule) -> bool:
+    """Whether any part of the rule, even one of several alternatives, asks for what only HTTP has."""
+    sources = [item.source for item in rule.from_ if item.source is not None]
+    operations = [item.operation for item in rule.to if item.operation is not None]
+    return (
+        any(source.request_principals or source.not_request_principals for source in sources)
+        or any(
+            getattr(operation, name)
+            for operation in operations
+            for name in ("hosts", "not_hosts", "methods", "not_methods", "paths", "not_paths")
+        )
+        or any(condition.key.startswith(("request.", "experimental.envoy.filters.http.")) for condition in rule.when)
     )
 
 
@@ -141,7 +158,7 @@ def _source(source: Source, asked: _Asked) -> bool:
 
 def _operation(operation: Operation, asked: _Asked) -> bool:
     return (
-        _http_among(asked, operation.hosts, operation.not_hosts, lambda h, v: _text(v.lower(), h.host.lower()))
+        _http_among(asked, operation.hosts, operation.not_hosts, lambda h, v: _text(v.lower(), h.host.lower() or None))
         and _http_among(asked, operation.methods, operation.not_methods, lambda h, v: _text(v, h.method))
         and _http_among(asked, operation.paths, operation.not_paths, lambda h, v: _path(v, h.path))
         and _among(operation.ports, operation.not_ports, lambda v: int(v) == asked.call.destination_port)
