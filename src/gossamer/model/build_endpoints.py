@@ -5,25 +5,25 @@ Invariant: a snapshot of its own. It is made anew when instances come and go, an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from gossamer.api.common import EMPTY
 from gossamer.api.config import Config
-from gossamer.api.kubernetes import EndpointSlice, SliceEndpoint
+from gossamer.api.kubernetes import EndpointSlice
+from gossamer.api.peer_authentication import MutualTLSMode, PeerAuthentication
 from gossamer.api.resource import Resource
-from gossamer.api.service_entry import ServiceEntry, WorkloadEntry
+from gossamer.api.service_entry import ServiceEntry
 from gossamer.core.frozen import FrozenMap
-from gossamer.core.ids import Origin
 from gossamer.core.memo import Memo
+from gossamer.model.build_policies import PolicyIndex
+from gossamer.model.endpoint_sources import inline, of_slice, of_workload, workload_of
 from gossamer.model.mesh import Mesh
-from gossamer.model.service import Endpoint, Health, Port, Resolution, Service, ServiceEndpoints, Workload
+from gossamer.model.policy import MutualTls
+from gossamer.model.service import Endpoint, Port, Service, ServiceEndpoints, Workload
 
-TLS_MODE: Final = "security.istio.io/tlsMode"
-LOCALITY: Final = "istio-locality"
 SLICE_OF: Final = "kubernetes.io/service-name"
-_DNS: Final = frozenset({Resolution.DNS, Resolution.DNS_ROUND_ROBIN})
 
 Key = tuple[str, str]
 K = TypeVar("K")
@@ -51,35 +51,39 @@ class Endpoints:
 
 def build_endpoints(config: Config, registrations: tuple[Workload, ...], mesh: Mesh, memo: Memo) -> Endpoints:
     """Endpoints of every service of `mesh`. `registrations` are the workloads that agents vouch for."""
-    return memo.keep(
-        "",
-        _build,
-        config.service_entries,
-        config.endpoint_slices,
-        config.workload_entries,
-        registrations,
-        mesh.services.all,
-        memo,
+    sources = _Sources(
+        entries=config.service_entries,
+        slices=config.endpoint_slices,
+        workloads=(*registrations, *(memo(workload_of, entry) for entry in config.workload_entries)),
     )
+    policies = mesh.policies if memo.keep("", _some_disable, config.peer_authentications) else None
+    return memo.keep("", _build, sources, mesh.services.all, policies, memo)
 
 
-def _build(
-    service_entries: tuple[Resource[ServiceEntry], ...],
-    endpoint_slices: tuple[Resource[EndpointSlice], ...],
-    workload_entries: tuple[Resource[WorkloadEntry], ...],
-    registrations: tuple[Workload, ...],
-    services: tuple[Service, ...],
-    memo: Memo,
-) -> Endpoints:
+def _some_disable(policies: tuple[Resource[PeerAuthentication], ...]) -> bool:
+    """Whether any workload may have to be called in plaintext though it has a sidecar."""
+    modes = (mtls.mode for r in policies for mtls in (r.spec.mtls, *r.spec.port_level_mtls.values()) if mtls)
+    return MutualTLSMode.DISABLE in modes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sources:
+    """All that endpoints come from."""
+
+    entries: tuple[Resource[ServiceEntry], ...]
+    slices: tuple[Resource[EndpointSlice], ...]
+    workloads: tuple[Workload, ...]
+
+
+def _build(sources: _Sources, services: tuple[Service, ...], policies: PolicyIndex | None, memo: Memo) -> Endpoints:
     entries: dict[Key, list[Resource[ServiceEntry]]] = {}
-    for entry in service_entries:
+    for entry in sources.entries:
         for host in dict.fromkeys(entry.spec.hosts):
             entries.setdefault((host.lower(), entry.namespace), []).append(entry)
     slices: dict[Key, list[Resource[EndpointSlice]]] = {}
-    for part in endpoint_slices:
+    for part in sources.slices:
         slices.setdefault((part.labels.get(SLICE_OF, ""), part.namespace), []).append(part)
-    declared = tuple(memo(_workload_of, entry) for entry in workload_entries)
-    workloads = memo.keep("", _index, (*registrations, *declared))
+    workloads = memo.keep("", _index, sources.workloads)
     built = tuple(
         memo.keep(
             service.key,
@@ -88,6 +92,8 @@ def _build(
             tuple(entries.get(service.key, ())),
             tuple(slices.get((service.name, service.namespace), ())),
             _candidates(service, workloads) if service.selector else (),
+            policies,
+            memo,
         )
         for service in services
     )
@@ -116,14 +122,17 @@ def _endpoints(
     entries: tuple[Resource[ServiceEntry], ...],
     slices: tuple[Resource[EndpointSlice], ...],
     candidates: tuple[Workload, ...],
+    policies: PolicyIndex | None,
+    memo: Memo,
 ) -> ServiceEndpoints:
     selected = [w for w in candidates if service.selector.items() <= w.labels.items()]
     by_port = {}
     for port in service.ports:
-        found = [*(_of_workload(w, port) for w in selected), *_inline(service, port, entries)]
-        found += [endpoint for part in slices for endpoint in _of_slice(part, port)]
+        found = [*(of_workload(w, port) for w in selected), *inline(service, port, entries)]
+        found += [endpoint for part in slices for endpoint in of_slice(part, port)]
         unique = {(endpoint.address, endpoint.port): endpoint for endpoint in reversed(found) if endpoint is not None}
-        by_port[port.number] = tuple(unique[place] for place in sorted(unique))
+        members = [unique[place] for place in sorted(unique)]
+        by_port[port.number] = tuple(_as_accepted(e, policies, memo) for e in members) if policies else tuple(members)
     accounts = {
         f"ns/{endpoint.namespace}/sa/{endpoint.service_account}"
         for endpoints in by_port.values()
@@ -138,102 +147,12 @@ def _endpoints(
     )
 
 
-def _of_workload(workload: Workload, port: Port) -> Endpoint | None:
-    """Where `workload` answers for a service's port; None if it has no port of that name."""
-    if port.name in workload.service_ports:
-        number = dialled = workload.service_ports[port.name]
-    else:
-        target = port.target or port.number
-        found = target if isinstance(target, int) else workload.named_ports.get(target)
-        if found is None:
-            return None
-        number, dialled = found, workload.ports.get(found, found)
-    return Endpoint(
-        address=workload.address,
-        port=dialled,
-        workload_port=number,
-        labels=workload.labels,
-        namespace=workload.namespace,
-        workload=workload.name,
-        service_account=workload.service_account,
-        network=workload.network,
-        locality=workload.locality,
-        weight=workload.weight,
-        tls=workload.tls,
-        health=workload.health,
-        origin=workload.origin,
-    )
-
-
-def _workload_of(resource: Resource[WorkloadEntry]) -> Workload:
-    return _declared(resource.spec, resource.namespace, resource.name, Origin(resource=resource.id), resource.labels)
-
-
-def _declared(
-    entry: WorkloadEntry, namespace: str, name: str, origin: Origin, labels: Mapping[str, str] = EMPTY
-) -> Workload:
-    """A WorkloadEntry, inline or by itself. It takes mutual TLS as its label says, else if it has an account."""
-    merged = FrozenMap({**labels, **entry.labels})
-    mode = merged.get(TLS_MODE)
-    return Workload(
-        name=name,
-        namespace=namespace,
-        service_account=entry.service_account,
-        labels=merged,
-        address=entry.address.removeprefix("unix://"),
-        service_ports=entry.ports,
-        network=entry.network,
-        locality=entry.locality or merged.get(LOCALITY, "").replace(".", "/"),
-        weight=entry.weight,
-        tls=mode == "istio" if mode else bool(entry.service_account),
-        origin=origin,
-    )
-
-
-def _inline(service: Service, port: Port, entries: Iterable[Resource[ServiceEntry]]) -> Iterator[Endpoint | None]:
-    for resource in entries:
-        if all(declared.number != port.number for declared in resource.spec.ports):
-            continue
-        for place, entry in enumerate(resource.spec.endpoints):
-            origin = Origin(resource=resource.id, rule=f"spec.endpoints[{place}]")
-            if entry.address.startswith("unix://"):
-                yield Endpoint(
-                    address=entry.address.removeprefix("unix://"), port=0, labels=entry.labels, origin=origin
-                )
-            else:
-                yield _of_workload(_declared(entry, resource.namespace, "", origin), port)
-        if service.resolution in _DNS and not resource.spec.endpoints and not service.wildcard:
-            number = port.target if isinstance(port.target, int) and port.target else port.number
-            yield Endpoint(address=service.hostname, port=number, workload_port=number, origin=service.origin)
-
-
-def _of_slice(resource: Resource[EndpointSlice], port: Port) -> Iterator[Endpoint]:
-    """The ready endpoints of a slice; Kubernetes matches its ports to the Service's by name."""
-    numbers = [p.port for p in resource.spec.ports if p.name == port.name and p.port]
-    for number in numbers:
-        for endpoint in resource.spec.endpoints:
-            health = _health(endpoint)
-            if health is None:
-                continue
-            for address in endpoint.addresses:
-                yield Endpoint(
-                    address=address,
-                    port=number,
-                    workload_port=number,
-                    namespace=resource.namespace,
-                    workload=endpoint.target_ref.name if endpoint.target_ref else "",
-                    locality=f"/{endpoint.zone}" if endpoint.zone else "",
-                    health=health,
-                    origin=Origin(resource=resource.id),
-                )
-
-
-def _health(endpoint: SliceEndpoint) -> Health | None:
-    """None for what takes no traffic. An unknown `ready` counts as true; serving while terminating is draining."""
-    conditions = endpoint.conditions
-    if conditions is None or conditions.ready in (None, True):
-        return Health.HEALTHY
-    return Health.DRAINING if conditions.terminating and conditions.serving else None
+def _as_accepted(endpoint: Endpoint, policies: PolicyIndex, memo: Memo) -> Endpoint:
+    """The endpoint, without mutual TLS where its own PeerAuthentication takes none (Istio's auto mTLS)."""
+    if not endpoint.tls:
+        return endpoint
+    accepted = policies.peer_policy(endpoint.namespace, endpoint.labels, memo).on(endpoint.workload_port)
+    return replace(endpoint, tls=False) if accepted is MutualTls.DISABLE else endpoint
 
 
 def _snapshot(built: tuple[ServiceEndpoints, ...], services: tuple[Service, ...], memo: Memo) -> Endpoints:
