@@ -14,7 +14,7 @@ import os
 import platform
 import socket as socketlib
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -58,6 +58,7 @@ class LocalMesh:
         self._mesh_config = self._written(mesh_config)
         self._trust_domain = trust_domain
         self._children: dict[str, Child] = {}
+        self._held: dict[str, asyncio.Event] = {}
         self._addresses: dict[str, str] = {"xds": options.listen, "join": options.join_listen}
         self._token: str | None = None
 
@@ -96,6 +97,16 @@ class LocalMesh:
         kind, _, name = what.partition(" ")
         row = self._workload(name)
         return int(row["envoy_pid" if kind == "envoy" else "application_pid"])
+
+    @contextlib.contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        """Within it `control-plane` or `agent` is not started again when it ends; afterwards it is."""
+        let_go = self._held[name] = asyncio.Event()
+        try:
+            yield
+        finally:
+            del self._held[name]
+            let_go.set()
 
     async def plane(self) -> dict[str, Any]:
         """What the control plane says of itself. UnavailableError while it is away."""
@@ -182,6 +193,8 @@ class LocalMesh:
             self._children[name].release()
             self.restarts[name] += 1
             _LOG.warning("child-ended", extra={"child": name, "exit_code": code})
+            while (let_go := self._held.get(name)) is not None:
+                await let_go.wait()
             while True:
                 await asyncio.sleep(delay)
                 try:

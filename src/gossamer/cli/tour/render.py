@@ -5,6 +5,8 @@ Invariant: what is shown reads without colour and in 80 columns, and in ASCII wh
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gossamer.cli.tour.report import Bar, Bars, Block, Check, Excerpt, Finished, Rows
+from gossamer.cli.tour.running import RunningMesh
 
 WIDEST = 100
 BAR_CELLS = 30
@@ -164,3 +167,48 @@ def _look_in(logs: Sequence[Path]) -> RenderableType:
     for number, log in enumerate(logs):
         grid.add_row("look in" if number == 0 else "", Text(str(log)))
     return Padding(grid, (0, 0, 0, 2))
+
+
+def welcome(mesh: RunningMesh, console: Console, *, page_s: float, ready_s: float) -> RenderableType:
+    """What runs, since when, and how its traffic is captured."""
+    signs = glyphs_for(console)
+    text = Text.assemble(
+        (f"{signs.good} ", "green"),
+        (f"Bookinfo runs at {mesh.ingress}/productpage", "bold"),
+        f"\n  first page after {page_s:.1f} s, all ready after {ready_s:.1f} s",
+        f"\n  capture: {mesh.capture}",
+    )
+    return Padding(text, (1, 0))
+
+
+def hints(ingress: str, folder: Path, state: Path, console: Console) -> RenderableType:
+    """What a person can look at, edit and try while the example runs."""
+    gossamer = "gossamer" if shutil.which("gossamer") else sys.argv[0]
+    page, reviews = f"{ingress}/productpage", f"{ingress}/api/v1/products/0/reviews"
+    text = Text.assemble(
+        ("Open ", ""),
+        (page, "bold cyan"),
+        (" in a browser and reload it.\n", ""),
+        ("\nEdit and save; the next request follows, and mistakes show up below:\n", ""),
+        *_lines(
+            (f"{folder}/config/reviews.yaml", "which version of reviews readers get"),
+            (f"{folder}/config/ratings.yaml", "how ratings is reached: delay it, fail it"),
+            (f"{folder}/config/access.yaml", "who may ask whom"),
+        ),
+        ("\nTry in another terminal:\n", ""),
+        *_lines(
+            (f"curl -s {reviews}", "the answer of one version of reviews"),
+            (f"curl -s -H 'end-user: jason' {reviews}", "the same, signed in as jason"),
+            (f"{gossamer} proxy list --state {state}", "every Envoy, and whether it is in sync"),
+            (f"{gossamer} validate -f {folder}/config", "what is wrong with the files, if anything"),
+            (f"{gossamer} demo --check", "all of this as a tour that checks itself"),
+        ),
+    )
+    return Padding(text, (1, 0))
+
+
+def _lines(*pairs: tuple[str, str]) -> list[tuple[str, str]]:
+    found = []
+    for what, why in pairs:
+        found += [(f"  {what}\n", "cyan"), (f"      {why}\n", "dim")]
+    return found
