@@ -14,15 +14,13 @@ import typer
 
 from gossamer.cli.lifecycle import run_until_stopped
 from gossamer.cli.logs import log_events
-from gossamer.cli.mesh_file import open_mesh
-from gossamer.cli.render import print_diagnostics
 from gossamer.core.errors import UsageError
 from gossamer.node.agent import open_agent
 from gossamer.node.binary import find_envoy
 from gossamer.node.capture.choose import Way
 from gossamer.node.host import AgentSettings
 from gossamer.node.local_api import local_routes
-from gossamer.node.workload import WorkloadSpec
+from gossamer.node.workload import WorkloadSpec, load_specs
 from gossamer.rpc.local import serving
 from gossamer.sources.state import lock, private_folder, runtime_folder, state_folder
 
@@ -55,6 +53,7 @@ def command(
     file: Annotated[
         Path | None, typer.Option("--file", "-f", help="A gossamer.yaml: its workloads and gateways run here.")
     ] = None,
+    workloads: Annotated[Path | None, typer.Option(hidden=True, help="Workloads as `up` writes them.")] = None,
     token: Annotated[
         str | None, typer.Option(envvar="GOSSAMER_TOKEN", help="The join token (better in the environment).")
     ] = None,
@@ -68,10 +67,9 @@ def command(
 ) -> None:
     """Run this host's workloads in a mesh: one Envoy beside each, their keys, their certificates."""
     folder = state_folder(state)
-    opened, diagnostics = open_mesh(file) if file else (None, ())
-    if file and opened is None:
-        print_diagnostics(diagnostics, {str(file): file.read_text(encoding="utf-8")}, file=sys.stderr)
-        raise typer.Exit(1)
+    specs = load_specs(workloads.read_text(encoding="utf-8")) if workloads else ()
+    if file:
+        specs += _specs_of(file)
     settings = AgentSettings(
         state=folder,
         runtime=runtime_folder(folder),
@@ -82,7 +80,19 @@ def command(
         address=address or address_towards(control_plane),
         way=capture,
     )
-    raise typer.Exit(agent(settings, opened.specs if opened else ()))
+    raise typer.Exit(agent(settings, specs))
+
+
+def _specs_of(file: Path) -> tuple[WorkloadSpec, ...]:
+    """The workloads of a mesh file; its mistakes are shown, and end the command."""
+    from gossamer.cli.mesh_file import open_mesh  # noqa: PLC0415 - an agent that is told its workloads reads no YAML
+    from gossamer.cli.render import print_diagnostics  # noqa: PLC0415
+
+    opened, diagnostics = open_mesh(file)
+    if opened is None:
+        print_diagnostics(diagnostics, {str(file): file.read_text(encoding="utf-8")}, file=sys.stderr)
+        raise typer.Exit(1)
+    return opened.specs
 
 
 def next_port(address: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import platform
@@ -16,11 +15,17 @@ import socket as socketlib
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from gossamer.ca.folder import open_authority
+from gossamer.ca.issue import create_token
+from gossamer.ca.ledger import Ledger
 from gossamer.cli.lifecycle import Child
+from gossamer.cli.mesh_file import OpenedMesh
 from gossamer.core.errors import GossamerError, UnavailableError
+from gossamer.node.workload import dump_specs
 from gossamer.rpc.local import call
 from gossamer.sources.state import lock, private_folder, runtime_folder, write_private
 
@@ -47,16 +52,15 @@ class MeshOptions:
 class LocalMesh:
     """Control plane and agent of one mesh file. Use `running`."""
 
-    def __init__(
-        self, options: MeshOptions, config: Sequence[Path], mesh_config: str | None, trust_domain: str
-    ) -> None:
+    def __init__(self, options: MeshOptions, opened: OpenedMesh) -> None:
         self.options = options
         self.state = private_folder(options.state)
         self.runtime = runtime_folder(self.state)
         self.restarts = {"control-plane": 0, "agent": 0}
-        self._config = tuple(config)
-        self._mesh_config = self._written(mesh_config)
-        self._trust_domain = trust_domain
+        self._config = opened.config
+        self._specs = opened.specs
+        self._mesh_config = self._written(opened.mesh_config)
+        self._trust_domain = opened.trust_domain
         self._children: dict[str, Child] = {}
         self._held: dict[str, asyncio.Event] = {}
         self._addresses: dict[str, str] = {"xds": options.listen, "join": options.join_listen}
@@ -76,10 +80,10 @@ class LocalMesh:
         with lock(self.state, "mesh"):
             keepers: list[asyncio.Task[None]] = []
             try:
-                await self._start_plane()
+                self._addresses = {name: _chosen(address) for name, address in self._addresses.items()}
+                self._token = self._new_token()
+                await asyncio.gather(self._start_plane(), self._start_agent())
                 keepers.append(asyncio.create_task(self._keep("control-plane", self._start_plane)))
-                self._token = await self._new_token()
-                await self._start_agent()
                 keepers.append(asyncio.create_task(self._keep("agent", self._start_agent)))
                 yield self
             finally:
@@ -145,10 +149,11 @@ class LocalMesh:
         response = await asyncio.to_thread(call, self.runtime / socket, "GET", path)
         return dict(response.json())
 
-    async def _new_token(self) -> str:
-        body = {"host": _host_name(), "grants": ["*/*"]}
-        response = await asyncio.to_thread(call, self.runtime / PLANE_SOCKET, "POST", "/v1/tokens", body=body)
-        return str(response.json()["token"])
+    def _new_token(self) -> str:
+        """A token for this host; made in the state folder, before the control plane that will honour it."""
+        now = datetime.now(UTC)
+        authority = open_authority(self.state / "ca", self._trust_domain, now)
+        return create_token(authority, Ledger(self.state / "joined"), host=_host_name(), grants=["*/*"], now=now)
 
     async def _start_plane(self) -> None:
         argv = ["control-plane", *(f"--config={path}" for path in self._config), f"--state={self.state}"]
@@ -156,11 +161,11 @@ class LocalMesh:
         argv += [f"--trust-domain={self._trust_domain}", f"--lifetime={self.options.lifetime}"]
         argv += [f"--mesh-config={self._mesh_config}"] if self._mesh_config else []
         await self._start("control-plane", argv, PLANE_SOCKET)
-        # a port that the system chose is kept over a restart: agents dial it
-        self._addresses = json.loads((self.runtime / "control-plane.json").read_text(encoding="utf-8"))
 
     async def _start_agent(self) -> None:
-        argv = ["agent", f"--file={self.options.file}", f"--state={self.state}", f"--capture={self.options.capture}"]
+        workloads = self.state / "workloads.json"
+        write_private(workloads, dump_specs(self._specs).encode())
+        argv = ["agent", f"--workloads={workloads}", f"--state={self.state}", f"--capture={self.options.capture}"]
         argv += [f"--control-plane={self._addresses['xds']}", f"--join={self._addresses['join']}"]
         await self._start("agent", argv, AGENT_SOCKET)
 
@@ -215,6 +220,16 @@ def _unready(status: dict[str, Any]) -> list[str]:
         for row in status["workloads"]
         if row["envoy"] != "ready" or row["application"] not in ("", "healthy")
     ]
+
+
+def _chosen(address: str) -> str:
+    """HOST:PORT with a free port for 0. It is chosen once, since agents go on dialling it over every restart."""
+    host, _, port = address.rpartition(":")
+    if port != "0":
+        return address
+    with socketlib.socket(socketlib.AF_INET6 if ":" in host else socketlib.AF_INET) as probe:
+        probe.bind((host.strip("[]"), 0))
+        return f"{host}:{probe.getsockname()[1]}"
 
 
 def _answers(path: Path) -> bool:

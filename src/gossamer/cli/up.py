@@ -67,7 +67,7 @@ def local_mesh(opened: OpenedMesh, options: MeshOptions) -> LocalMesh:
     """The mesh of an opened file, not started yet. UsageError when the capture asked for is none."""
     if options.capture not in ("auto", "transparent", "explicit"):
         raise UsageError(f"--capture {options.capture} is none of auto, transparent, explicit")
-    return LocalMesh(options, opened.config, opened.mesh_config, opened.trust_domain)
+    return LocalMesh(options, opened)
 
 
 def default_state(file: Path) -> Path:

@@ -15,11 +15,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from gossamer.core.errors import GossamerError
+from gossamer.core.errors import GossamerError, UnavailableError
 from gossamer.node.capture.choose import choose_capture
 from gossamer.node.capture.ports import Ports
 from gossamer.node.capture.workloads import Capturer
 from gossamer.node.host import AgentSettings, Host
+from gossamer.node.identity import HostIdentity
 from gossamer.node.identity_client import open_channel
 from gossamer.node.identity_files import IdentityFiles
 from gossamer.node.identity_renewal import Identities, open_host
@@ -76,7 +77,7 @@ class Agent:
 async def open_agent(settings: AgentSettings, specs: Sequence[WorkloadSpec]) -> AsyncIterator[Agent]:
     """Join (or come back), and run while the context lasts. `specs` are started at once."""
     files = IdentityFiles(settings.state / "identity")
-    identity = await open_host(settings.join, files, settings.token, datetime.now(UTC))
+    identity = await _join(settings, files)
     sandbox, choice = await choose_capture(
         settings.way,
         SandboxSettings(runtime=settings.runtime / "sandbox", lifeline=settings.lifeline, hidden=(settings.state,)),
@@ -110,6 +111,19 @@ async def open_agent(settings: AgentSettings, specs: Sequence[WorkloadSpec]) -> 
             for task in serving:
                 task.cancel()
     await sandbox.close()
+
+
+async def _join(settings: AgentSettings, files: IdentityFiles) -> HostIdentity:
+    """This host's identity; waits for a control plane that is not there yet."""
+    tries = 0
+    while True:
+        try:
+            return await open_host(settings.join, files, settings.token, datetime.now(UTC))
+        except UnavailableError as error:
+            if tries % 20 == 5:
+                _LOG.warning("join-awaited", extra={"reason": str(error)})
+            tries += 1
+            await asyncio.sleep(min(0.05 * 1.3**tries, 2.0))
 
 
 def _rejected(key: Key, reason: str) -> None:

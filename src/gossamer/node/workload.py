@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.proxy import Capture, CaptureMode, ProxyType
@@ -49,6 +53,35 @@ class WorkloadSpec:
     def slug(self) -> str:
         """Names its folders and processes."""
         return f"{self.namespace}.{self.name}"
+
+
+def dump_specs(specs: Iterable[WorkloadSpec]) -> str:
+    """The specs as JSON text, for `load_specs` of another process of the same version."""
+    return json.dumps([dataclasses.asdict(spec, dict_factory=_plain) for spec in specs])
+
+
+def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: dict(value) if isinstance(value, FrozenMap) else value for name, value in items}
+
+
+def load_specs(text: str) -> tuple[WorkloadSpec, ...]:
+    """What `dump_specs` wrote."""
+    return tuple(_spec(document) for document in json.loads(text))
+
+
+def _spec(document: dict[str, Any]) -> WorkloadSpec:
+    health = document["health"]
+    read: dict[str, Any] = {
+        "labels": FrozenMap(document["labels"]),
+        "type": ProxyType(document["type"]),
+        "ports": tuple(ServedPort(**port) for port in document["ports"]),
+        "command": tuple(document["command"]),
+        "env": FrozenMap(document["env"]),
+        "health": Check(**health | {"headers": tuple(tuple(pair) for pair in health["headers"])}) if health else None,
+        "restart": RestartPolicy(document["restart"]),
+        "gateway_ports": FrozenMap((int(port), bound) for port, bound in document["gateway_ports"].items()),
+    }
+    return WorkloadSpec(**document | read)
 
 
 def registration_message(

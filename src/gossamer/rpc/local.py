@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpcore
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -40,14 +42,29 @@ async def serving(socket: Path, routes: Sequence[Route]) -> AsyncIterator[None]:
         socket.unlink(missing_ok=True)
 
 
-def call(socket: Path, method: str, path: str, *, body: Any = None, timeout_s: float = 10.0) -> httpx.Response:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the API said."""
+
+    text: str
+
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+def call(socket: Path, method: str, path: str, *, body: Any = None, timeout_s: float = 10.0) -> Answer:
     """One request to the API behind the socket. UnavailableError if nobody answers, GossamerError if it refuses."""
-    transport = httpx.HTTPTransport(uds=str(socket))
+    timeouts = dict.fromkeys(("connect", "read", "write", "pool"), timeout_s)
+    content = b"" if body is None else json.dumps(body).encode()
+    headers = [("content-type", "application/json"), ("content-length", str(len(content)))]
     try:
-        with httpx.Client(transport=transport, base_url="http://local", timeout=timeout_s, trust_env=False) as client:
-            response = client.request(method, path, json=body)
-    except httpx.TransportError as error:
-        raise UnavailableError(f"nobody answers at {socket}: {error}; is it running?") from error
-    if response.is_error:
-        raise GossamerError(response.text.strip() or f"{path}: {response.status_code}")
-    return response
+        with httpcore.ConnectionPool(uds=str(socket)) as pool:
+            response = pool.request(
+                method, f"http://local{path}", headers=headers, content=content, extensions={"timeout": timeouts}
+            )
+    except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
+        raise UnavailableError(f"nobody answers at {socket}: {error or 'in time'}; is it running?") from error
+    text = response.content.decode()
+    if response.status >= 400:
+        raise GossamerError(text.strip() or f"{path}: {response.status}")
+    return Answer(text=text)
