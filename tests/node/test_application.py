@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from gossamer.core.errors import CaptureError
+from gossamer.core.frozen import FrozenMap
 from gossamer.node.application import Application, ApplicationSettings, ApplicationState, RestartPolicy
 from gossamer.node.backoff import Backoff
 from gossamer.node.log_file import read_tail, rotate_log
@@ -174,6 +175,15 @@ def test_its_patience_ends(isolation: Isolation, tmp_path: Path) -> None:
             assert await running == 128 + signal.SIGKILL
 
     asyncio.run(scenario())
+
+
+def test_what_it_merely_inherits_does_not_tell_applications_apart() -> None:
+    def settings(**variables: str) -> ApplicationSettings:
+        command = Command(argv=("true",), env=FrozenMap(variables))
+        return ApplicationSettings(name="app", command=command, incidental=frozenset({"INVOCATION_ID"}))
+
+    assert settings(INVOCATION_ID="1", LEVEL="x").digest == settings(INVOCATION_ID="2", LEVEL="x").digest
+    assert settings(INVOCATION_ID="1", LEVEL="x").digest != settings(INVOCATION_ID="1", LEVEL="y").digest
 
 
 @pytest.mark.parametrize("changed", [False, True])

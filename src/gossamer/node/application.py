@@ -57,12 +57,15 @@ class ApplicationSettings:
     check_interval: float = 2.0
     failures: int = 3
     """Checks that must fail in a row before a healthy application counts as unhealthy."""
+    incidental: frozenset[str] = frozenset()
+    """Variables that it merely inherits: an agent whose own differ (a new shell, systemd) still adopts it."""
 
     @property
     def digest(self) -> str:
         """Equal for two applications that are started alike."""
         command = self.command
-        parts = [command.argv, sorted(command.env.items()), command.cwd, command.network, command.user]
+        chosen = sorted((name, value) for name, value in command.env.items() if name not in self.incidental)
+        parts = [command.argv, chosen, command.cwd, command.network, command.user]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

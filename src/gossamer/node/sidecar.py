@@ -28,6 +28,7 @@ from gossamer.node.envoy import Envoy, EnvoySettings, EnvoyState
 from gossamer.node.host import Host
 from gossamer.node.identity import WorkloadIdentity
 from gossamer.node.proxy_socket import serving_envoy
+from gossamer.node.relay import Relay
 from gossamer.node.sandbox import Command
 from gossamer.node.sds import SecretSet
 from gossamer.node.workload import WorkloadSpec, registration_message
@@ -58,6 +59,7 @@ class SidecarStatus:
     log: str
     application_log: str
     certificate_ends: str
+    control_plane: str
     mesh_address: str
     mesh_ports: dict[int, int]
 
@@ -77,6 +79,7 @@ class Sidecar:
         self._identity: Latest[WorkloadIdentity] | None = None
         self._stopping = asyncio.Event()
         self._message: rpc.Workload | None = None
+        self._relay: Relay | None = None
 
     @property
     def log(self) -> Path:
@@ -122,6 +125,7 @@ class Sidecar:
             log=str(self.log),
             application_log=str(self.application_log),
             certificate_ends=self._identity.value.not_after.isoformat() if self._identity else "",
+            control_plane=self._relay.status.problem or "connected" if self._relay else "",
             mesh_address=capture.mesh_address if capture else "",
             mesh_ports=dict(capture.mesh_ports) if capture else {},
         )
@@ -148,7 +152,7 @@ class Sidecar:
         secrets.set_identity(self._identity.value)
         unsubscribe = self._identity.subscribe(secrets.set_identity)
         try:
-            async with serving_envoy(self._host, self.spec, self._identity, secrets) as socket:
+            async with serving_envoy(self._host, self.spec, self._identity, secrets) as (socket, self._relay):
                 await self._run_envoy(captured, socket)
         finally:
             unsubscribe()
@@ -287,7 +291,12 @@ class Sidecar:
 
     def _application_settings(self, captured: Captured) -> ApplicationSettings:
         spec = self.spec
-        inherited = {name: value for name, value in os.environ.items() if name not in ("HOST", "PORT", "HOSTNAME")}
+        # our own settings, a join token among them, are not the application's
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("HOST", "PORT", "HOSTNAME") and not name.startswith("GOSSAMER_")
+        }
         command = Command(
             argv=spec.command,
             env=FrozenMap(inherited | {"HOSTNAME": spec.name} | dict(spec.env) | dict(captured.environment)),
@@ -299,7 +308,13 @@ class Sidecar:
         health = spec.health
         if health is not None and captured.capture.application_address:
             health = replace(health, address=captured.capture.application_address)
-        return ApplicationSettings(name=f"app {spec.slug}", command=command, health=health, restart=spec.restart)
+        return ApplicationSettings(
+            name=f"app {spec.slug}",
+            command=command,
+            health=health,
+            restart=spec.restart,
+            incidental=frozenset(inherited) - set(spec.env),
+        )
 
 
 async def stop_all(sidecars: list[Sidecar], tasks: list[asyncio.Task[None]]) -> None:
