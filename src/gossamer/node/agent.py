@@ -27,6 +27,7 @@ from gossamer.node.identity_renewal import Identities, open_host
 from gossamer.node.registration import Key, Registration
 from gossamer.node.sandbox import SandboxSettings
 from gossamer.node.sidecar import Sidecar
+from gossamer.node.store import Store
 from gossamer.node.workload import WorkloadSpec
 
 _LOG = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ async def open_agent(settings: AgentSettings, specs: Sequence[WorkloadSpec]) -> 
         registration=Registration(
             lambda: open_channel(settings.control_plane, identities.host.value), _rejected, random.random
         ),
+        store=Store(settings.state / "proxies"),
         chance=random.random,
     )
     agent = Agent(host)

@@ -12,6 +12,7 @@ from gossamer.node.envoy import DRAIN_SECONDS
 from gossamer.node.identity_renewal import Identities
 from gossamer.node.registration import Registration
 from gossamer.node.sandbox import Lifeline, Sandbox
+from gossamer.node.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,7 @@ class Host:
     capturer: Capturer
     identities: Identities
     registration: Registration
+    store: Store
     chance: Callable[[], float]
 
     @property

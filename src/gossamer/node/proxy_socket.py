@@ -3,49 +3,60 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Final
 
-import grpc
 import grpc.aio
 
 from gossamer.core.latest import Latest
+from gossamer.model.proxy import ProxyType
 from gossamer.node.host import Host
 from gossamer.node.identity import WorkloadIdentity
 from gossamer.node.identity_client import open_channel
+from gossamer.node.relay import UPSTREAM_OPTIONS, Relay, RelaySettings
 from gossamer.node.sds import SecretSet, secrets_handler, serve_private
 from gossamer.node.workload import WorkloadSpec
 
-METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+_FILES_S: Final = 10.0
+"""How often certificates that configuration names as files are looked at."""
 
 
 @asynccontextmanager
 async def serving_envoy(
     host: Host, spec: WorkloadSpec, identity: Latest[WorkloadIdentity], secrets: SecretSet
-) -> AsyncIterator[Path]:
-    """Serve one Envoy while the context lasts; yields the socket's path."""
+) -> AsyncIterator[tuple[Path, Relay]]:
+    """Serve one Envoy while the context lasts; yields the socket's path, and what stands between."""
     socket = host.settings.runtime / "proxies" / spec.slug / "agent.sock"
 
-    async def pipe(_: Any, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
-        async with open_channel(host.settings.control_plane, identity.value) as channel:
-            call = channel.stream_stream(METHOD)()
+    def connect() -> grpc.aio.Channel:
+        return open_channel(host.settings.control_plane, identity.value, UPSTREAM_OPTIONS)
 
-            async def up() -> None:
-                while isinstance(data := await context.read(), bytes):
-                    await call.write(data)
-
-            pump = asyncio.create_task(up())
-            with contextlib.suppress(grpc.aio.AioRpcError):
-                while (data := await call.read()) is not grpc.aio.EOF:
-                    await context.write(cast(bytes, data))
-            pump.cancel()
-
-    service, _, method = METHOD.lstrip("/").partition("/")
-    handler = grpc.method_handlers_generic_handler(
-        service, {method: grpc.stream_stream_rpc_method_handler(cast(Any, pipe))}
+    relay = Relay(
+        RelaySettings(name=spec.slug, drain_s=host.settings.drain_seconds, node_id=spec.slug),
+        host.store,
+        connect,
+        host.chance,
+        secrets.set_named if spec.type is ProxyType.ROUTER else None,
     )
-    async with serve_private(socket, [handler, secrets_handler(secrets)]):
-        yield socket
+    unsubscribe = identity.subscribe(lambda _: relay.refresh())
+    try:
+        async with (
+            serve_private(socket, [relay.handler(), secrets_handler(secrets)]),
+            asyncio.TaskGroup() as group,
+        ):
+            tasks = [group.create_task(relay.run()), group.create_task(_refresh_files(secrets))]
+            try:
+                yield socket, relay
+            finally:
+                for task in tasks:
+                    task.cancel()
+    finally:
+        unsubscribe()
+
+
+async def _refresh_files(secrets: SecretSet) -> None:
+    while True:
+        await asyncio.sleep(_FILES_S)
+        secrets.refresh_files()
