@@ -78,6 +78,8 @@ class ModelEnvoy:
     faults: list[str] = field(default_factory=list)
     streaming: set[str] = field(default_factory=set)
     """Types asked for on this stream."""
+    has_clusters: bool = False
+    """Whether a first answer about clusters has come: listeners are asked for from then on."""
 
     def connect(self) -> list[Request]:
         """First requests of a new stream, in Envoy's order; what was withheld is forgotten with the old one."""
@@ -86,7 +88,7 @@ class ModelEnvoy:
         self.asked = {url: self._needed(url) for url in CHILD}
         requests = [] if self.warming else [self._first(CLUSTER, ())]
         requests += [self._first(ENDPOINT, self.asked[ENDPOINT])] if self.asked[ENDPOINT] else []
-        if LISTENER in self.held:
+        if self.has_clusters:
             requests.append(self._first(LISTENER, ()))
             requests += [self._first(url, self.asked[url]) for url in (ROUTE, EXTENSION) if self.asked[url]]
         return requests
@@ -122,6 +124,7 @@ class ModelEnvoy:
         return [*requests, *self._release(), *next_type]
 
     def _first_listeners(self) -> list[Request]:
+        self.has_clusters = True
         return [] if LISTENER in self.streaming else [self._first(LISTENER, ())]
 
     def _apply(self, response: Response) -> None:

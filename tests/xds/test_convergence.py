@@ -80,13 +80,14 @@ class World:
         self.down += self.stream.tick(self.now)
 
     def quiesce(self) -> None:
-        """Deliver everything, wait for everything."""
+        """Deliver everything, wait for everything but the rare retries of a refused listener."""
+        end = self.now + 60
         for _ in range(2000):
             if self.down:
                 self.deliver_down()
             elif self.up:
                 self.deliver_up(0)
-            elif (deadline := self.stream.deadline()) is not None:
+            elif (deadline := self.stream.deadline()) is not None and deadline < end:
                 self.pass_time(max(0.001, deadline - self.now))
             else:
                 return
@@ -138,7 +139,7 @@ def run(world: World, script: list[tuple[str, object]]) -> None:
     world.quiesce()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(goals(), steps)
 def test_a_client_converges(start: Resources, script: list[tuple[str, object]]) -> None:
     world = World(goal=start)
@@ -146,7 +147,7 @@ def test_a_client_converges(start: Resources, script: list[tuple[str, object]]) 
     assert world.differences() == []
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(goals(), steps, st.data())
 def test_a_client_that_refuses_things_gets_everything_else(
     start: Resources, script: list[tuple[str, object]], data: st.DataObject
@@ -173,7 +174,7 @@ orderly = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(goals(), orderly)
 def test_no_route_ever_names_a_cluster_that_is_not_there(start: Resources, script: list[tuple[str, object]]) -> None:
     """As long as replies come within the bound of the waits, since after it a stuck cluster stalls nobody any more."""

@@ -483,6 +483,25 @@ class TestRule7OneGuiltyAmongMany:
         assert talk.offer(resources(*BASE)) == ["cds -b"]
         assert talk.nack(CLUSTER) == ["eds b()"]
 
+    def test_a_refused_listener_is_tried_again_ever_more_rarely(self) -> None:
+        talk = connected(*BASE)
+        talk.offer(resources(A, EA, R, listener("l", ["r"], content="port in use")))
+        talk.nack(LISTENER)
+        assert talk.later(9.9) == []
+        assert talk.later(0.2) == ["lds l"]
+        talk.nack(LISTENER)
+        assert talk.later(19.9) == []
+        assert talk.later(0.2) == ["lds l"]
+        assert len(talk.stream.rejections) == 1  # told once
+        talk.settle()
+        assert talk.state(LISTENER) is SyncState.SYNCED
+
+    def test_a_refused_route_is_not_tried_again(self) -> None:
+        talk = connected(*BASE)
+        talk.offer(resources(A, EA, L, route("r", ["a"], "bad")))
+        talk.nack(ROUTE)
+        assert talk.later(1000) == []
+
     def test_asking_again_tries_a_refused_version_again(self) -> None:
         talk = connected(*BASE)
         talk.offer(resources(A, EA, L, route("r", ["a"], "bad")))

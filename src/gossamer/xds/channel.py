@@ -8,13 +8,15 @@ changes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from gossamer.core.resources import CLUSTER, ENDPOINT, LISTENER, TYPES, Resource, Table
 from gossamer.xds.messages import WILDCARD, Batch, Rejection, Request
 
 Tables = tuple[Table, ...]
+RETRY_S, RETRY_LIMIT_S = 10.0, 320.0
+"""When a refused listener is tried again: after the first refusal, and at most."""
 _NOTHING = {type_url: Table(type_url) for type_url in TYPES}
 
 
@@ -73,7 +75,7 @@ class Channel:
     def is_quarantined(self, name: str) -> bool:
         """Whether the client refused exactly what it should have now."""
         rejection = self.rejected.get(name)
-        if rejection is None:
+        if rejection is None or rejection.due:
             return False
         goal = self.goal_of(name)
         return goal is not None and goal.version == rejection.version
@@ -225,6 +227,32 @@ class Channel:
                 if name in refused.prior:
                     later.prior[name] = refused.prior[name]
         return overtaken
+
+    def reject(self, rejection: Rejection) -> Rejection:
+        """Keep a resource from the client until its version changes; returns it with the tries counted."""
+        before = self.rejected.get(rejection.name)
+        if before is not None and before.version == rejection.version:
+            rejection = replace(rejection, tries=before.tries + 1)
+        self.rejected[rejection.name] = rejection
+        return rejection
+
+    def retry(self, now: float) -> float | None:
+        """Let listeners that were refused be tried again, ever more rarely; returns when the next one is due.
+
+        Whether Envoy takes a listener depends on its host too: on a port that somebody else may give back.
+        """
+        if self.type_url != LISTENER:
+            return None
+        times = []
+        for name, item in self.rejected.items():
+            due = item.at + min(RETRY_S * 2 ** (item.tries - 1), RETRY_LIMIT_S)
+            if item.due or not self.is_quarantined(name):
+                continue
+            if due <= now:
+                self.rejected[name] = replace(item, due=True)
+            else:
+                times.append(due)
+        return min(times, default=None)
 
     def holdings(self) -> Iterator[Resource]:
         """Resources other than its goal that the client may still hold or be about to: of names in motion only."""

@@ -50,6 +50,11 @@ class Client:
         """Names subscribed to; `*` stands for all."""
         return self._wanted.get(type_url, frozenset())
 
+    def wants(self, type_url: str, name: str) -> bool:
+        """Whether a name is subscribed to, by itself or by wildcard."""
+        wanted = self.wanted(type_url)
+        return WILDCARD in wanted or name in wanted
+
     def connect(self) -> list[Request]:
         """The first requests of a new stream. Updates of the old one stay pending; nobody waits for their answer."""
         self.pending = {f"lost {i}": replace(item, nonce="") for i, item in enumerate(self.pending.values())}
@@ -58,11 +63,8 @@ class Client:
             wanted = self.wanted(type_url)
             if not wanted:
                 continue
-            versions = {
-                name: resource.version
-                for name, resource in self.held(type_url).items()
-                if WILDCARD in wanted or name in wanted
-            }
+            held = self.held(type_url).items()
+            versions = {name: resource.version for name, resource in held if self.wants(type_url, name)}
             requests.append(
                 Request(type_url=type_url, subscribe=tuple(sorted(wanted)), initial_versions=FrozenMap(versions))
             )
@@ -121,9 +123,9 @@ class Client:
             held[name] = resource
 
     def _hold(self, update: Update, accepted: Callable[[str], bool]) -> None:
-        held, wanted = self._held.setdefault(update.type_url, {}), self.wanted(update.type_url)
+        held = self._held.setdefault(update.type_url, {})
         for resource in update.changed:
-            if accepted(resource.name) and (WILDCARD in wanted or resource.name in wanted):
+            if accepted(resource.name) and self.wants(update.type_url, resource.name):
                 held[resource.name] = resource
         for name in update.removed:
             if accepted(name):

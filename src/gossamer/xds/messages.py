@@ -93,3 +93,6 @@ class Rejection:
     message: str
     origins: tuple[Origin, ...] = ()
     at: float = 0.0
+    tries: int = 1
+    due: bool = False
+    """Whether it is to be tried once more."""

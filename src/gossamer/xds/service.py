@@ -68,8 +68,8 @@ class Subscription(Protocol):
 
 Authorize = Callable[[Peer, Node], Awaitable[Subscription]]
 """Returns what this peer may have. Raises IdentityError if nothing, UnavailableError if it should try again later."""
-Heard = Callable[[Subscription, Stream, Request], None]
-"""Called after a stream has taken in a request."""
+Heard = Callable[[Subscription, Stream, Request | None], None]
+"""Called after a stream has taken in a request, or (None) an offer."""
 
 
 class Connection:
@@ -137,6 +137,8 @@ class Connection:
         latest, now = self.subscription.latest.value, self._clock()
         if latest is not None and latest is not self.stream.goal:
             self._put(self.stream.offer(latest, now))
+            if self._heard is not None:
+                self._heard(self.subscription, self.stream, None)
         deadline = self.stream.deadline()
         if deadline is not None and deadline <= now:
             self._put(self.stream.tick(now))
@@ -166,14 +168,20 @@ class Service:
     """
 
     def __init__(
-        self, authorize: Authorize, *, drain_s: float, partial: bool = False, heard: Heard | None = None
+        self,
+        authorize: Authorize,
+        *,
+        drain_s: float,
+        partial: bool = False,
+        heard: Heard | None = None,
+        batches: Batches | None = None,
     ) -> None:
         self._authorize = authorize
         self._drain_s = drain_s
         self._partial = partial
         self._heard = heard
         self._budget = Budget()
-        self._batches = Batches()
+        self._batches = batches or Batches()
         self._connections: dict[Connection, tuple[Peer, Node]] = {}
 
     def handler(self) -> grpc.GenericRpcHandler:

@@ -115,11 +115,13 @@ class Stream:
             return
         guilty = channel.turn_back(flight, now)
         if guilty is not None:
-            rejection = channel.rejected[guilty.name] = Rejection(
+            rejection = Rejection(
                 type_url=guilty.type_url, name=guilty.name, version=guilty.version,
                 message=request.error, origins=guilty.origins, at=now,
             )  # fmt: skip
-            self.rejections.append(rejection)
+            rejection = channel.reject(rejection)
+            if rejection.tries == 1:
+                self.rejections.append(rejection)
 
     def _accepted(self, channel: Channel, flight: Flight, now: float) -> None:
         for name in channel.rejected.keys() & flight.batch.by_name.keys():
@@ -140,6 +142,8 @@ class Stream:
         out: list[Response] = []
         for type_url in (*_ORDER, *(self.channels.keys() - set(_ORDER))):
             channel = self.channels.get(type_url)
+            if channel is not None and channel.rejected and (due := channel.retry(now)) is not None:
+                gates.ends.append(due)
             if channel is not None and channel.adopted and (channel.behind or channel.greet or channel.fresh):
                 out += self._due(channel, gates, now)
         self._deadline = min(gates.ends, default=None)
