@@ -149,6 +149,7 @@ def test_signals_reach_all_of_it(isolation: Isolation, tmp_path: Path) -> None:
         async with _place(isolation, tmp_path) as (sandbox, network):
             application = Application(sandbox, _settings(log, network, script), lambda: 0.0)
             running = asyncio.create_task(application.run())
+            await application.wait_healthy(10)
             await _until_logged(log, "up")
             await application.signal(signal.SIGUSR1)
             await _until_logged(log, "got usr1")
