@@ -12,7 +12,7 @@ from typing import Final
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFlagFilter
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.config.core.v3.address_pb2 import Address, SocketAddress
+from envoy.config.core.v3.address_pb2 import Address
 from envoy.config.core.v3.base_pb2 import TrafficDirection
 from envoy.config.listener.v3.listener_components_pb2 import (
     FilterChain,
@@ -20,23 +20,25 @@ from envoy.config.listener.v3.listener_components_pb2 import (
     ListenerFilter,
     ListenerFilterChainMatchPredicate,
 )
-from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.listener.v3.listener_pb2 import AdditionalAddress, Listener
 from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 import HttpInspector
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from envoy.type.v3.range_pb2 import Int32Range
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from gossamer.compile.access_log import access_logs
 from gossamer.compile.draft import Draft, pack, references
-from gossamer.compile.inbound_chains import ChainCompiler, ServedPort, tcp_proxy
+from gossamer.compile.inbound_chains import ChainCompiler, ServedPort
 from gossamer.compile.inbound_clusters import PASSTHROUGH, inbound_cluster, passthrough_cluster, port_cluster
+from gossamer.compile.limits import seconds
+from gossamer.compile.listeners import wildcards_of
 from gossamer.compile.names import BLACK_HOLE
 from gossamer.compile.policies.ports import local_ports
 from gossamer.compile.policies.revision import compile_revisions
 from gossamer.compile.policies.slots import HTTP_SLOTS, TCP_SLOTS, compile_slots, slot_references
+from gossamer.compile.streams import pass_to, socket
 from gossamer.core.ids import Origin
 from gossamer.core.memo import Memo
 from gossamer.core.resources import CLUSTER, LISTENER
@@ -59,7 +61,7 @@ def compile_inbound(view: ProxyView, memo: Memo) -> tuple[Draft, ...]:
     slots = memo(compile_slots, view.policies, local_ports(view.proxy))
     if view.proxy.type is ProxyType.ROUTER:
         return slots
-    compiler = ChainCompiler(view.settings, memo(compile_revisions, view.policies))
+    compiler = ChainCompiler(view.settings, memo(compile_revisions, view.policies), view.policies.peer.origins)
     return (*slots, *_clusters(view), *_listeners(view, compiler))
 
 
@@ -71,10 +73,7 @@ def _listeners(view: ProxyView, compiler: ChainCompiler) -> list[Draft]:
         found.append(_captured(view, known, compiler))
     for number in sorted(capture.mesh_ports):
         port = _served(view, number, known.get(number, Protocol.AUTO), matched=False)
-        address = SocketAddress(
-            address=capture.mesh_address or "0.0.0.0",  # noqa: S104 - as the host's agent chose
-            port_value=capture.mesh_ports[number],
-        )
+        address = socket(capture.mesh_address or "0.0.0.0", capture.mesh_ports[number])  # noqa: S104 - as the agent chose
         found.append(_draft(view, _listener(f"meshInbound|{number}", address, [port], compiler, view.settings)))
     return found
 
@@ -88,12 +87,11 @@ def _captured(view: ProxyView, known: dict[int, Protocol], compiler: ChainCompil
         if number not in known
     ]
     served.append(_served(view, 0, Protocol.AUTO, cluster=PASSTHROUGH))
-    address = SocketAddress(
-        address="0.0.0.0",  # noqa: S104 - redirected connections arrive at any address
-        port_value=INBOUND_PORT,
-        network_namespace_filepath=view.proxy.capture.network_namespace,
+    first, *others = (
+        socket(address, INBOUND_PORT, view.proxy.capture.network_namespace) for address in wildcards_of(view.proxy)
     )
-    listener = _listener("virtualInbound", address, served, compiler, view.settings)
+    listener = _listener("virtualInbound", first, served, compiler, view.settings)
+    listener.additional_addresses.extend(AdditionalAddress(address=address) for address in others)
     listener.filter_chains.insert(0, _loop_chain(view.settings))
     listener.listener_filters.insert(0, _listener_filter("envoy.filters.listener.original_dst", OriginalDst()))
     return _draft(view, listener)
@@ -113,24 +111,22 @@ def _loop_chain(settings: MeshSettings) -> FilterChain:
     """A connection to 15006 itself would be sent to where it was dialled: here, for ever."""
     match = FilterChainMatch(destination_port=UInt32Value(value=INBOUND_PORT))
     return FilterChain(
-        name="virtualInbound-blackhole", filter_chain_match=match, filters=[tcp_proxy(BLACK_HOLE, settings)]
+        name="virtualInbound-blackhole", filter_chain_match=match, filters=[pass_to(BLACK_HOLE, settings)]
     )
 
 
 def _listener(
-    name: str, address: SocketAddress, served: list[ServedPort], compiler: ChainCompiler, settings: MeshSettings
+    name: str, address: Address, served: list[ServedPort], compiler: ChainCompiler, settings: MeshSettings
 ) -> Listener:
     refused = access_logs(settings)
     for log in refused:  # what no chain takes has no connection manager to log it
         log.filter.CopyFrom(AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["NR"])))
-    timeout = Duration()
-    timeout.FromMicroseconds(round(settings.protocol_detection_timeout * 1e6))
     return Listener(
         name=name,
-        address=Address(socket_address=address),
+        address=address,
         traffic_direction=TrafficDirection.INBOUND,
         listener_filters=_inspectors(served),
-        listener_filters_timeout=timeout,
+        listener_filters_timeout=seconds(settings.protocol_detection_timeout),
         continue_on_listener_filters_timeout=True,
         filter_chains=[chain for port in served for chain in compiler.compile(port)],
         access_log=refused,

@@ -14,25 +14,22 @@ from envoy.config.core.v3.base_pb2 import Metadata, TransportSocket
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, FilterChainMatch
 from envoy.config.route.v3.route_components_pb2 import RetryPolicy, Route, RouteAction, RouteMatch, VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
-from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
-from gossamer.compile.access_log import access_logs
-from gossamer.compile.draft import pack
 from gossamer.compile.hcm import Direction, connection_manager
 from gossamer.compile.names import METADATA
+from gossamer.compile.origins import metadata_of
 from gossamer.compile.policies.revision import Revisions
 from gossamer.compile.policies.slots import network_filters
+from gossamer.compile.streams import PLAINTEXT_HTTP, pass_to
 from gossamer.compile.tls import HTTP_PEER_ALPN, PEER_ALPN, TCP_ALPN, mesh_server_context
+from gossamer.core.ids import Origin
 from gossamer.model.policy import MutualTls
 from gossamer.model.service import Protocol
 from gossamer.model.settings import MeshSettings
 
 _HTTP: Final = ("h2", "http/1.1")
-_PLAIN_HTTP: Final = ("http/1.0", "http/1.1", "h2c")
-"""What the HTTP inspector calls plaintext HTTP."""
 _PLAIN, _TLS = "raw_buffer", "tls"
 _HANDSHAKE: Final = 15
 """Seconds that a client has for its TLS handshake."""
@@ -95,12 +92,12 @@ _KINDS: Final = {
         _Kind(transport=_TLS, alpn=HTTP_PEER_ALPN, mutual=True, http=True),
         _Kind(transport=_TLS, alpn=TCP_ALPN, mutual=True),
         _Kind(transport=_TLS),
-        _Kind(transport=_PLAIN, alpn=_PLAIN_HTTP, http=True),
+        _Kind(transport=_PLAIN, alpn=PLAINTEXT_HTTP, http=True),
         _Kind(transport=_PLAIN),
     ),
     ("auto", MutualTls.DISABLE): (
         _Kind(transport=_TLS),
-        _Kind(transport=_PLAIN, alpn=_PLAIN_HTTP, http=True),
+        _Kind(transport=_PLAIN, alpn=PLAINTEXT_HTTP, http=True),
         _Kind(transport=_PLAIN),
     ),
 }
@@ -110,10 +107,11 @@ _KINDS: Final = {
 class ChainCompiler:
     """Compiles the chains of one proxy's inbound listeners; holds what all of them have in common."""
 
-    __slots__ = ("_http_tls", "_revisions", "_settings", "_tcp_tls")
+    __slots__ = ("_http_tls", "_origins", "_revisions", "_settings", "_tcp_tls")
 
-    def __init__(self, settings: MeshSettings, revisions: Revisions) -> None:
+    def __init__(self, settings: MeshSettings, revisions: Revisions, origins: tuple[Origin, ...]) -> None:
         self._settings = settings
+        self._origins = origins
         self._revisions = revisions
         self._http_tls = mesh_server_context(settings.trust_domains, _HTTP)
         self._tcp_tls = mesh_server_context(settings.trust_domains, (TCP_ALPN[0], *_HTTP))
@@ -125,11 +123,12 @@ class ChainCompiler:
         return [self._chain(port, kind, filters[kind.http]) for kind in _KINDS[shape, port.accepts]]
 
     def _chain(self, port: ServedPort, kind: _Kind, filters: Iterable[Filter]) -> FilterChain:
+        revisions = self._revisions.http if kind.http else self._revisions.tcp
         chain = FilterChain(
             name=chain_name(port.number, http=kind.http),
             filter_chain_match=_match(port, kind),
             filters=filters,
-            metadata=_metadata((self._revisions.http if kind.http else self._revisions.tcp).of(port.number)),
+            metadata=_metadata(self._origins, revisions.of(port.number)),
         )
         if kind.mutual:
             chain.transport_socket.CopyFrom(self._socket(http=kind.http))
@@ -143,7 +142,7 @@ class ChainCompiler:
         if http:
             stat_prefix = f"inbound_{chain_name(port.number, http=True)}"
             return [connection_manager(Direction.INBOUND, stat_prefix, inbound_routes(port), self._settings)]
-        return [*network_filters(), tcp_proxy(port.cluster, self._settings)]
+        return [*network_filters(), pass_to(port.cluster, self._settings)]
 
 
 def chain_name(port: int, *, http: bool) -> str:
@@ -165,12 +164,6 @@ def inbound_routes(port: ServedPort) -> RouteConfiguration:
     return RouteConfiguration(name=port.cluster, virtual_hosts=[host], validate_clusters=BoolValue(value=False))
 
 
-def tcp_proxy(cluster: str, settings: MeshSettings) -> Filter:
-    """The end of a TCP chain."""
-    config = TcpProxy(stat_prefix=cluster, cluster=cluster, access_log=access_logs(settings))
-    return Filter(name="envoy.filters.network.tcp_proxy", typed_config=pack(config))
-
-
 def _match(port: ServedPort, kind: _Kind) -> FilterChainMatch:
     match = FilterChainMatch(transport_protocol=kind.transport, application_protocols=kind.alpn)
     if port.number and port.matched:
@@ -178,10 +171,11 @@ def _match(port: ServedPort, kind: _Kind) -> FilterChainMatch:
     return match
 
 
-def _metadata(revision: str) -> Metadata | None:
-    """The policy revision: where it differs, Envoy takes the chain for another one and drains the old."""
-    if not revision:
-        return None
-    fields = Struct()
-    fields.update({"policy_revision": revision})
-    return Metadata(filter_metadata={METADATA: fields})
+def _metadata(origins: tuple[Origin, ...], revision: str) -> Metadata | None:
+    """Who decided what the port accepts, and the policy revision: where it differs, Envoy takes the chain for another
+    one and drains the old."""
+    metadata = metadata_of(origins)
+    if revision:
+        metadata = metadata or Metadata()
+        metadata.filter_metadata[METADATA].update({"policy_revision": revision})
+    return metadata

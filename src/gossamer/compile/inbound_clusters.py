@@ -15,16 +15,15 @@ from envoy.config.core.v3.protocol_pb2 import Http1ProtocolOptions, Http2Protoco
 from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint, LbEndpoint, LocalityLbEndpoints
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from gossamer.compile.draft import pack
+from gossamer.compile.limits import HTTP_OPTIONS, seconds
 from gossamer.model.proxy import Capture, CaptureMode
 from gossamer.model.service import Protocol
 from gossamer.model.settings import MeshSettings
 
 PASSTHROUGH: Final = "InboundPassthroughCluster"
-_HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _SOURCE, _SOURCE_SIX = "127.0.0.6", "::6"
 _UNLIMITED: Final = UInt32Value(value=2**32 - 1)
 """A sidecar does not limit its own application; callers do, by their DestinationRules."""
@@ -58,13 +57,11 @@ def _cluster(name: str, protocol: Protocol, capture: Capture, settings: MeshSett
     thresholds = CircuitBreakers.Thresholds(
         max_connections=_UNLIMITED, max_pending_requests=_UNLIMITED, max_requests=_UNLIMITED, max_retries=_UNLIMITED
     )
-    timeout = Duration()
-    timeout.FromMicroseconds(round(settings.connect_timeout * 1e6))
     cluster = Cluster(
         name=name,
-        connect_timeout=timeout,
+        connect_timeout=seconds(settings.connect_timeout),
         circuit_breakers=CircuitBreakers(thresholds=[thresholds]),
-        typed_extension_protocol_options={_HTTP_OPTIONS: pack(_http_options(protocol))},
+        typed_extension_protocol_options={HTTP_OPTIONS: pack(_http_options(protocol))},
     )
     if capture.mode is CaptureMode.TRANSPARENT:
         cluster.upstream_bind_config.CopyFrom(_bind(capture.network_namespace))

@@ -20,7 +20,8 @@ from gossamer.api.authorization_policy import Condition, Operation
 from gossamer.compile.draft import pack
 from gossamer.compile.policies import strings
 from gossamer.compile.policies.ports import LocalPorts
-from gossamer.compile.policies.principals import KEYED, cidr, metadata_matcher
+from gossamer.compile.policies.principals import KEYED, metadata_matcher
+from gossamer.compile.streams import cidr
 
 ANY: Final = Permission(any=True)
 NEVER: Final = Permission(not_rule=ANY)

@@ -5,21 +5,19 @@ Invariant: fields of one source are joined by AND, values of one field by OR; of
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from envoy.config.core.v3.address_pb2 import CidrRange
 from envoy.config.rbac.v3.rbac_pb2 import Principal, SourcedMetadata
 from envoy.config.route.v3.route_components_pb2 import HeaderMatcher
 from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.matcher.v3.value_pb2 import ListMatcher, OrMatcher, ValueMatcher
-from google.protobuf.wrappers_pb2 import UInt32Value
 
 from gossamer.api.authorization_policy import Condition, Source
 from gossamer.compile.policies import strings
+from gossamer.compile.streams import cidr
 
 KEYED: Final = re.compile(r"([^\[]+)((?:\[[^\]]*\])+)")
 """`request.headers[X-Foo]`, `request.auth.claims[a][b]`: a name, then keys in brackets."""
@@ -89,12 +87,6 @@ class Callers:
 def principal_of(parts: list[Principal]) -> Principal:
     """All of the parts; anyone when there are none."""
     return _all(parts)
-
-
-def cidr(block: str) -> CidrRange:
-    """An address or a CIDR block; host bits are cleared."""
-    network = ipaddress.ip_network(block, strict=False)
-    return CidrRange(address_prefix=str(network.network_address), prefix_len=UInt32Value(value=network.prefixlen))
 
 
 def metadata_matcher(filter_name: str, key: str, value: str) -> MetadataMatcher:
