@@ -131,7 +131,7 @@ def test_admin_interface(tmp_path: Path, envoy: Path) -> None:
             assert await admin.stats("^server.live$") == {"server.live": 1}
             assert "admin: debug" in await admin.set_log_level("debug", "admin")
             assert "envoy_server_live" in await admin.prometheus()
-            assert await admin.active_connections() == 0
+            assert await admin.open_work() == 0
             with pytest.raises(EnvoyError, match="refused /logging"):
                 await admin.set_log_level("loud")
             socket = found.settings.admin_socket

@@ -203,7 +203,7 @@ class Envoy:
             await self.admin.begin_drain()
             await asyncio.sleep(min(linger, self.settings.drain_seconds))
             while child.returncode is None and time.monotonic() < deadline:
-                if await self.admin.active_connections() == 0:
+                if await self.admin.open_work() == 0:
                     return
                 await asyncio.sleep(0.05)
 

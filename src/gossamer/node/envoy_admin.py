@@ -6,14 +6,17 @@ Invariant: a failure to reach Envoy is an UnavailableError, an answer that says 
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
-import httpx
+import httpcore
 
 from gossamer.core.errors import EnvoyError, UnavailableError
 
-_TIMEOUT: Final = httpx.Timeout(10.0, connect=2.0)
+_TIMEOUT: Final = {"connect": 2.0, "read": 10.0, "write": 10.0, "pool": 10.0}
+_FAILURES: Final = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
 
 
 class Admin:
@@ -22,19 +25,18 @@ class Admin:
     def __init__(self, socket: Path) -> None:
         self._socket = socket
         # one connection a request: an Envoy that restarts leaves no dead one behind
-        transport = httpx.AsyncHTTPTransport(uds=str(socket), limits=httpx.Limits(max_keepalive_connections=0))
-        self._client = httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=_TIMEOUT)
+        self._pool = httpcore.AsyncConnectionPool(uds=str(socket), max_keepalive_connections=0)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._pool.aclose()
 
     async def state(self) -> str:
         """LIVE, DRAINING, PRE_INITIALIZING or INITIALIZING (Envoy's ServerInfo.State); empty when unreachable."""
         try:
-            answer = await self._client.get("/ready")
-        except httpx.HTTPError:
+            answer = await self._send("GET", "/ready", {})
+        except _FAILURES:
             return ""
-        return answer.text.strip()
+        return answer.content.decode(errors="replace").strip()
 
     async def config_dump(self, *, mask: str = "", resource: str = "") -> dict[str, Any]:
         """The configuration that it has, endpoints included."""
@@ -71,21 +73,30 @@ class Admin:
         await self._request("POST", "/healthcheck/fail", {})
         await self._request("POST", "/drain_listeners", {"graceful": ""})
 
-    async def active_connections(self) -> int:
-        """Open downstream connections, the admin interface's own left out."""
-        stats = await self.stats(r"^listener\..*\.downstream_cx_active$")
-        return sum(value for name, value in stats.items() if not name.startswith("listener.admin."))
+    async def open_work(self) -> int:
+        """Requests under way, and connections that are not HTTP; idle HTTP connections and the admin's own left out."""
+        stats = await self.stats(r"^(listener|http)\..*\.downstream_(cx|rq)_active$")
+        counts = {name: value for name, value in stats.items() if ".admin." not in name}
+        requests = sum(value for name, value in counts.items() if name.endswith("_rq_active"))
+        listeners = sum(v for k, v in counts.items() if k.startswith("listener.") and k.count("worker_") == 0)
+        managed = sum(v for k, v in counts.items() if k.startswith("http.") and k.endswith("_cx_active"))
+        return requests + max(0, listeners - managed)
+
+    async def _send(self, method: str, path: str, query: dict[str, str]) -> httpcore.Response:
+        target = f"{path}?{urlencode(query)}" if query else path
+        return await self._pool.request(method, f"http://envoy{target}", extensions={"timeout": _TIMEOUT})
 
     async def _request(self, method: str, path: str, query: dict[str, str]) -> str:
         try:
-            answer = await self._client.request(method, path, params=query)
-        except httpx.HTTPError as error:
+            answer = await self._send(method, path, query)
+        except _FAILURES as error:
             raise UnavailableError(
                 f"Envoy does not answer at {self._socket}: {error or type(error).__name__}"
             ) from error
-        if answer.status_code != httpx.codes.OK:
-            raise EnvoyError(f"Envoy refused {path}: {answer.text.strip() or answer.status_code}")
-        return answer.text
+        text = answer.content.decode(errors="replace")
+        if answer.status != HTTPStatus.OK:
+            raise EnvoyError(f"Envoy refused {path}: {text.strip() or answer.status}")
+        return text
 
 
 def _object(text: str) -> dict[str, Any]:
