@@ -29,6 +29,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import BoolValue
 
+from gossamer.api.mesh_config import NormalizationType
 from gossamer.compile.access_log import access_logs
 from gossamer.compile.draft import pack
 from gossamer.compile.policies.slots import http_filters
@@ -74,11 +75,11 @@ def connection_manager(
         forward_client_cert_details=_XFCC[direction],
         server_header_transformation=HttpConnectionManager.PASS_THROUGH,
         upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
-        normalize_path=BoolValue(value=True),
         stream_idle_timeout=Duration(),
         request_headers_timeout=Duration(seconds=10),
         access_log=access_logs(settings),
     )
+    _normalise(manager, settings.path_normalization)
     if direction is not Direction.OUTBOUND:
         manager.set_current_client_cert_details.CopyFrom(
             HttpConnectionManager.SetCurrentClientCertDetails(subject=BoolValue(value=True), dns=True, uri=True)
@@ -88,6 +89,16 @@ def connection_manager(
     else:
         manager.route_config.CopyFrom(routes)
     return Filter(name=MANAGER, typed_config=pack(manager))
+
+
+def _normalise(manager: HttpConnectionManager, normalization: NormalizationType) -> None:
+    """Have paths brought into one form before policies and routes read them (MeshConfig.pathNormalization); what the
+    application gets is that form too, so both see the same path. Istio's default is BASE."""
+    manager.normalize_path.CopyFrom(BoolValue(value=normalization is not NormalizationType.NONE))
+    decodes = normalization is NormalizationType.DECODE_AND_MERGE_SLASHES
+    manager.merge_slashes = decodes or normalization is NormalizationType.MERGE_SLASHES
+    if decodes:
+        manager.path_with_escaped_slashes_action = HttpConnectionManager.UNESCAPE_AND_FORWARD
 
 
 def _filters(direction: Direction) -> list[HttpFilter]:

@@ -59,7 +59,7 @@ class SelectedPolicy(Value):
         """The name, as Istio writes it, by which a verdict on the wire names one rule. Other kinds that fail closed
         stand beside AuthorizationPolicies of the same name, so theirs say which kind they are."""
         kind = self.origin.resource.kind
-        word = "policy" if kind == "AuthorizationPolicy" else kind.lower()
+        word = "policy" if kind == "AuthorizationPolicy" else kind
         return f"ns[{self.namespace}]-{word}[{self.name}]-rule[{index}]"
 
 

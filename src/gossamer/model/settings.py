@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gossamer.api.destination_rule import ConnectionPoolSettings, OutlierDetection, TcpKeepalive
-from gossamer.api.mesh_config import MeshConfig, MeshH2UpgradePolicy, OutboundTrafficPolicyMode
+from gossamer.api.mesh_config import MeshConfig, MeshH2UpgradePolicy, NormalizationType, OutboundTrafficPolicyMode
 from gossamer.api.virtual_service import HTTPRetry
 from gossamer.core.frozen import Value
 
@@ -28,6 +28,7 @@ class MeshSettings(Value):
     dns_refresh: float = 60.0
     protocol_detection_timeout: float = 0.0
     """How long a listener waits for the first bytes of an AUTO port; 0 means for ever."""
+    path_normalization: NormalizationType = NormalizationType.DEFAULT
     upgrade_to_http2: bool = False
     default_retries: HTTPRetry | None = None
     default_pool: ConnectionPoolSettings | None = None
@@ -59,6 +60,9 @@ def build_settings(mesh: MeshConfig) -> MeshSettings:
         access_log_json=mesh.access_log_encoding == "JSON",
         dns_refresh=mesh.dns_refresh_rate.total_seconds(),
         protocol_detection_timeout=detection.total_seconds() if detection else 0.0,
+        path_normalization=mesh.path_normalization.normalization
+        if mesh.path_normalization
+        else NormalizationType.DEFAULT,
         upgrade_to_http2=mesh.h2_upgrade_policy is MeshH2UpgradePolicy.UPGRADE,
         default_retries=mesh.default_http_retry_policy,
         default_pool=traffic.connection_pool if traffic else None,

@@ -16,7 +16,7 @@ from gossamer.core.ids import Origin, ResourceId
 
 SPACE: Final = "gossamer"
 _ORIGIN: Final = re.compile(r"(?P<kind>\S+) (?:(?P<namespace>[^\s/]+)/)?(?P<name>\S+)(?: (?P<rule>.+))?")
-_POLICY: Final = re.compile(r"ns\[(?P<namespace>[^\]]*)\]-policy\[(?P<name>[^\]]*)\](?:-rule\[(?P<rule>\d+)\])?")
+_POLICY: Final = re.compile(r"ns\[(?P<namespace>[^\]]*)\]-(?P<kind>\w+)\[(?P<name>[^\]]*)\](?:-rule\[(?P<rule>\d+)\])?")
 
 
 def origins_in(metadata: Metadata) -> tuple[Origin, ...]:
@@ -38,11 +38,13 @@ def parse_origin(text: str) -> Origin | None:
 
 
 def origin_of_policy(name: str) -> tuple[Origin, ...]:
-    """The AuthorizationPolicy that an RBAC policy's name (`ns[foo]-policy[bar]-rule[0]`) tells."""
+    """The AuthorizationPolicy that an RBAC policy's name (`ns[foo]-policy[bar]-rule[0]`) tells, or another kind that
+    fails closed, which is called by its kind (`ns[foo]-RequestAuthentication[bar]-rule[0]`)."""
     found = _POLICY.match(name)
     if not found:
         return ()
-    resource = ResourceId(kind="AuthorizationPolicy", namespace=found["namespace"], name=found["name"])
+    kind = "AuthorizationPolicy" if found["kind"] == "policy" else found["kind"]
+    resource = ResourceId(kind=kind, namespace=found["namespace"], name=found["name"])
     return (Origin(resource=resource, rule=f"spec.rules[{found['rule']}]" if found["rule"] else ""),)
 
 
