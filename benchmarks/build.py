@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from gossamer.api.common import Prefix
 from gossamer.api.config import Config
 from gossamer.api.resource import Resource
 from gossamer.api.service_entry import Location, Resolution, ServiceEntry, ServicePort, WorkloadEntry
@@ -22,7 +23,6 @@ from gossamer.api.virtual_service import (
     HTTPRouteDestination,
     VirtualService,
 )
-from gossamer.api.common import Prefix
 from gossamer.compile.compile import compile_proxy
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.ids import ResourceId
@@ -75,9 +75,7 @@ def virtual_service(shape: Shape, seconds: int) -> Resource[VirtualService]:
     namespace = f"ns-{CHANGED % shape.namespaces}"
     host = f"svc-{CHANGED}.{namespace}.example.com"
     route = (HTTPRouteDestination(destination=Destination(host=host)),)
-    first = HTTPRoute(
-        match=(HTTPMatchRequest(uri=Prefix("/a")),), timeout=timedelta(seconds=seconds), route=route
-    )
+    first = HTTPRoute(match=(HTTPMatchRequest(uri=Prefix("/a")),), timeout=timedelta(seconds=seconds), route=route)
     spec = VirtualService(hosts=(host,), http=(first, HTTPRoute(route=route)))
     return Resource(id=ResourceId(kind="VirtualService", namespace=namespace, name=f"svc-{CHANGED}"), spec=spec)
 

@@ -89,6 +89,11 @@ class Memo:
         if count > self._limit or self.generation - self._swept >= _SWEEP_AFTER:
             self._sweep()
 
+    @property
+    def size(self) -> int:
+        """How many results are held. (Not `__len__`: an empty memo is as true as any.)"""
+        return len(self._entries) + sum(map(len, self._kept.values()))
+
     def _computed(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> _Entry:
         self.misses += 1
         outer, children = self._parent, list[_Entry]()

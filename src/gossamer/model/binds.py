@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from gossamer.api.virtual_service import RouteDestination
 from gossamer.core.ids import Origin
-from gossamer.model.route_tables import Speaking, has_own_table
+from gossamer.model.route_tables import DEFAULT_HTTP_PORT, Speaking, has_own_table
 from gossamer.model.routing import Routing
 from gossamer.model.service import Port, Protocol, Resolution, Service
 from gossamer.model.targets import ByHost, resolve, target_of
@@ -19,10 +19,10 @@ from gossamer.model.view import Bind, Chain, OutboundService, Target
 
 
 def build_binds(
-    services: tuple[OutboundService, ...], routings: tuple[Routing, ...], *, allocated: bool
+    services: tuple[OutboundService, ...], routings: tuple[Routing, ...], *, allocated: bool, other_hosts: bool
 ) -> tuple[Bind, ...]:
     """The binds of all services, by port and address. `allocated` says whether workloads come to know, by DNS, the
-    addresses that were given to services without any."""
+    addresses that were given to services without any; `other_hosts` whether hosts that are no service's are served."""
     by_host = {outbound.service.hostname: outbound for outbound in services}
     speaking = Speaking(routings)
     drafts: dict[tuple[int, str], _Draft] = {}
@@ -34,8 +34,8 @@ def build_binds(
             elif port.protocol is not Protocol.UDP:
                 chains = tuple(chains_of(outbound, port, speaking.for_host(service.hostname), by_host))
                 _claim(drafts, service, port, chains, allocated=allocated)
-    if any(rule for routing in routings for rule in routing.http if not set(routing.hosts) <= by_host.keys()):
-        _at(drafts, Port(number=80), "").table = "80"
+    if other_hosts:
+        _at(drafts, Port(number=DEFAULT_HTTP_PORT), "").table = str(DEFAULT_HTTP_PORT)
     return tuple(drafts[key].done() for key in sorted(drafts))
 
 

@@ -38,7 +38,8 @@ def build_outbound(
         named = memo.keep("", _has_short_names, services, mesh.settings.domain)
         asking = client.namespace if named else ""
         tables = memo.keep(asking, build_route_tables, services, routings, asking, mesh.settings, memo)
-        binds = memo.keep("", build_binds, services, routings, allocated=client.allocated)
+        others = any(host.service is None for table in tables for host in table.hosts)
+        binds = memo.keep("", build_binds, services, routings, allocated=client.allocated, other_hosts=others)
     return memo.keep(client, Outbound, client=client, services=services, routings=routings, tables=tables, binds=binds)
 
 
