@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -26,6 +26,7 @@ from gossamer.core.memo import Memo
 from gossamer.model.proxy import Proxy, ProxyType
 
 Json = Mapping[str, Any]
+_UNREADABLE: Final = frozenset({"invalid-yaml", "unreadable-file"})
 
 
 class Kind(StrEnum):
@@ -67,8 +68,8 @@ def command(
     memo = Memo()
     inputs = load_inputs(files, mesh_config, memo)
     print_diagnostics(inputs.diagnostics, inputs.texts, file=sys.stderr)
-    if not inputs.loaded.index and any(diagnostic.is_error for diagnostic in inputs.diagnostics):
-        typer.echo("error: nothing is compiled: no resource of these files can be used", err=True)
+    if not inputs.loaded.index and any(diagnostic.code in _UNREADABLE for diagnostic in inputs.diagnostics):
+        typer.echo("error: nothing is compiled: none of these files can be read", err=True)
         raise typer.Exit(1)
     proxy = Proxy(
         type=ProxyType(kind.value),

@@ -6,9 +6,13 @@ Invariant: `:authority`, `:path`, `:method` and `:scheme` are headers like any o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from gossamer.simulate.request import HttpRequest
+
+_ABSOLUTE: Final = re.compile(r"https?://(?P<authority>[^/?#]+)(?P<path>.*)")
 
 
 class Headers:
@@ -23,13 +27,17 @@ class Headers:
 
     @classmethod
     def of(cls, request: HttpRequest, scheme: str) -> Headers:
-        """The headers that the connection manager sees first. Cookies are joined as HTTP has it."""
-        headers = cls(((":method", request.method), (":path", request.path), (":scheme", scheme)))
-        if request.authority:
-            headers.set(":authority", request.authority)
+        """The headers that the connection manager sees first. Cookies are joined as HTTP has it, and the host of an
+        absolute URL as path goes before that of the Host header."""
+        absolute = _ABSOLUTE.fullmatch(request.path)
+        path = absolute["path"] or "/" if absolute else request.path or "/"
+        headers = cls(((":method", request.method), (":path", path), (":scheme", scheme)))
+        authority = absolute["authority"] if absolute else request.authority
+        if authority:
+            headers.set(":authority", authority)
         for name, value in request.headers:
             if name != "host":
-                headers.add(name, value)
+                headers.add(name, value.strip())
         cookies = headers.all("cookie")
         if len(cookies) > 1:
             headers.set("cookie", "; ".join(cookies))

@@ -90,9 +90,11 @@ def _settle(headers: Headers, message: HttpConnectionManager, connection: Connec
         return "the request has no Host header"
     if "#" in headers.get(":path"):
         return "the path has a fragment (#)"
+    if not headers.get(":path").startswith("/") and headers.get(":method") not in ("CONNECT", "OPTIONS"):
+        return "the path does not begin with a slash"
     path = normal_path(headers.get(":path"), message)
     if path is None:
-        return "the path has escaped slashes, which are refused here"
+        return "the path has escaped slashes or zeros, which are refused here"
     headers.set(":path", path)
     authority = normal_authority(headers.get(":authority"), message, connection.destination.port)
     headers.set(":authority", authority)

@@ -31,6 +31,8 @@ def normal_path(path: str, manager: HttpConnectionManager) -> str | None:
     elif action == HttpConnectionManager.REJECT_REQUEST and _ESCAPED_SLASH.search(target):
         return None
     if manager.normalize_path.value:
+        if "%00" in target:
+            return None
         target = canonical_path(target)
     if manager.merge_slashes:
         target = re.sub(r"//+", "/", target)

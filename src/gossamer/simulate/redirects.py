@@ -33,7 +33,7 @@ def location(redirect: RedirectAction, match: RouteMatch, headers: Headers) -> s
 
 def https_location(headers: Headers) -> str:
     """Where a virtual host that requires TLS sends plaintext."""
-    return location(RedirectAction(https_redirect=True), RouteMatch(prefix="/"), headers)
+    return f"https://{headers.get(':authority')}{headers.get(':path')}"
 
 
 def _authority(redirect: RedirectAction, headers: Headers, old: str, scheme: str) -> str:
