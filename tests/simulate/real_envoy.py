@@ -46,7 +46,7 @@ def serving(envoy: Path, folder: Path, listeners: list[Json], clusters: list[Jso
     """An Envoy with these listeners and clusters, ready."""
     config = folder / "envoy.json"
     config.write_text(json.dumps({"static_resources": {"listeners": listeners, "clusters": clusters or []}}))
-    argv = [envoy, "-c", config, "--concurrency", "1", "--use-dynamic-base-id", "--log-level", "error"]
+    argv = [str(envoy), "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id", "--log-level", "error"]
     with (folder / "envoy.log").open("wb") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log)
     try:

@@ -10,8 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+)
+from google.protobuf.wrappers_pb2 import BoolValue
 
 from gossamer.simulate.outcome import Outcome, Verdict
+from gossamer.simulate.paths import normal_path
 from gossamer.simulate.simulator import Simulator
 from tests.simulate import build, real_envoy
 from tests.simulate.build import Json, direct, host, policy, rbac, table, to, typed
@@ -72,6 +77,7 @@ NORMAL_PATHS = (
     *("/a/b", "/a//b", "/a/../b", "/a/./b", "/a%2fb", "/a%2Fb", "/a%5cb", "/a\\b", "/a%41", "/%61/b", "//a/b", "/a%"),
     *("/a/b?x=/../c", "/a/b/../../b", "/../b", "/a%zz", "/a/%2e%2e/b", "/a/%2E/b", "/a/b;x", "/a/..", "/a/.", "/a/b/"),
     *("/a%7Eb", "/a%2D", "/a%20b", "/a/...", "/a/.../b", "/..//b", "/a/b/..//c", "/a%00b", "/a%7f", "/a%5F", "/a%3D"),
+    *("/a~b", "/a\xe4b", "/a\x7fb", "/a!$&'()*+,;=:@b", "/a%2eb"),
     *("/a|b", "/a{b}", '/a"b', "/a<b>", "/a^b", "/a`b", "/a'b", "/a%25b", "/?", "/a/?b", "/%2e%2e/%2e"),
 )
 AUTHORITIES = (
@@ -322,16 +328,10 @@ def test_normal_paths(both: Both, listener: str) -> None:
 
 def _path_seen(both: Both, listener: str, path: str) -> str:
     """The path that the simulator's filters saw."""
-    from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
-        HttpConnectionManager,
-    )
-
-    from gossamer.simulate.paths import normal_path
-
     settings = {
-        "normal": HttpConnectionManager(normalize_path={"value": True}),
+        "normal": HttpConnectionManager(normalize_path=BoolValue(value=True)),
         "merged": HttpConnectionManager(
-            normalize_path={"value": True},
+            normalize_path=BoolValue(value=True),
             merge_slashes=True,
             path_with_escaped_slashes_action=HttpConnectionManager.UNESCAPE_AND_FORWARD,
         ),

@@ -90,6 +90,8 @@ def _settle(headers: Headers, message: HttpConnectionManager, connection: Connec
         return "the request has no Host header"
     if "#" in headers.get(":path"):
         return "the path has a fragment (#)"
+    if not all("!" <= char <= "~" for char in headers.get(":path")):
+        return "the path has characters that must be percent-encoded"
     if not headers.get(":path").startswith("/") and headers.get(":method") not in ("CONNECT", "OPTIONS"):
         return "the path does not begin with a slash"
     path = normal_path(headers.get(":path"), message)

@@ -16,6 +16,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from gossamer.simulate.notes import NotSimulatedError
 
 _UNRESERVED: Final = re.compile(r"%(2[dDeE]|3\d|4[1-9a-fA-F]|5[0-9aA]|5[fF]|6[1-9a-fA-F]|7[0-9aAeE])")
+_ESCAPED: Final = {ord(char): f"%{ord(char):02X}" for char in '"<>^`{|}'}
 _ESCAPED_SLASH: Final = re.compile(r"%2[fF]|%5[cC]")
 
 
@@ -40,8 +41,9 @@ def normal_path(path: str, manager: HttpConnectionManager) -> str | None:
 
 
 def canonical_path(target: str) -> str:
-    """RFC 3986's normal form: escaped letters, digits and `-_~.` are unescaped, backslashes turned, dots resolved."""
-    target = _UNRESERVED.sub(lambda found: chr(int(found[1], 16)), target).replace("\\", "/")
+    """RFC 3986's normal form: escaped letters, digits and `-_~.` are unescaped, what must not stand in a path is
+    escaped, backslashes are turned, dots resolved."""
+    target = _UNRESERVED.sub(lambda found: chr(int(found[1], 16)), target).translate(_ESCAPED).replace("\\", "/")
     kept: list[str] = []
     segments = target.split("/")[1:]
     for place, segment in enumerate(segments):
