@@ -74,6 +74,9 @@ class EnvoySettings:
             str(self.drain_seconds),
             "--drain-strategy",
             "immediate",
+            # a denial is looked up in the access log within seconds of it; Envoy's own default is ten
+            "--file-flush-interval-msec",
+            "1000",
             "--log-level",
             self.log_level,
             "--log-format",
