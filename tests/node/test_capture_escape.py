@@ -27,7 +27,7 @@ def checked(result):
         raise OSError(ctypes.get_errno(), "refused")
 
 def drop_rules():
-    from gossamer.node.capture.rules import drop_table
+    from gossamer.node.capture.nftables import drop_table
     drop_table("gossamer")
 
 def change_link():

@@ -22,6 +22,7 @@ from typing import Any, Final
 from gossamer.node import sandbox_linux as linux
 from gossamer.node.sandbox_check import run_check
 from gossamer.node.sandbox_children import Children, Entry, RefusedError, end_descendants
+from gossamer.node.sandbox_host import HostRules
 from gossamer.node.sandbox_isolation import WardenSettings, detach, isolate, load_settings
 from gossamer.node.sandbox_networks import Networks
 from gossamer.node.sandbox_protocol import NETWORKS, PROTOCOL, SOCKET
@@ -49,6 +50,7 @@ class Warden:
         self._selector = selectors.DefaultSelector()
         self._peer: Peer | None = None
         self._networks = Networks(settings.runtime / NETWORKS)
+        self._host_rules = HostRules(settings.runtime)
         self._children = Children(settings, self._networks, self._tell_exit)
         self._closing = False
         self._grace = 0.0
@@ -162,6 +164,12 @@ class Warden:
                 case "network_remove":
                     self._networks.remove(request["name"])
                     answer({})
+                case "host_capture":
+                    self._capture_host(request["capture"])
+                    answer({})
+                case "host_release":
+                    self._host_rules.release(request["name"])
+                    answer({})
                 case "spawn":
                     self._spawn(request["name"], request["command"], answer, refuse)
                 case "signal":
@@ -198,6 +206,11 @@ class Warden:
                 answer({})
 
         self._collect(reader, finish)
+
+    def _capture_host(self, document: dict[str, Any]) -> None:
+        if self._settings.isolation != "root":
+            raise RefusedError("processes of the host are captured by root alone")
+        self._host_rules.hold(document)
 
     def _spawn(
         self,

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from pyroute2 import IPRoute
 
-from gossamer.node.capture.rules import load_table, workload_chains
+from gossamer.node.capture.nftables import load_table
+from gossamer.node.capture.rules import workload_chains
 
 LINK: Final = "eth0"
 _PEER: Final = "nowhere"

@@ -15,7 +15,7 @@ from gossamer.core.frozen import FrozenMap
 from gossamer.model.proxy import Capture, CaptureMode
 from gossamer.node.capture.environment import explicit_environment, short_name
 from gossamer.node.capture.ports import LOOPBACK, SHARED, Ports
-from gossamer.node.sandbox import Network, Sandbox
+from gossamer.node.sandbox import HostCapture, Network, Sandbox
 
 _OWN_SIX: Final = ipaddress.IPv6Address("fd00:6705::")
 
@@ -25,7 +25,8 @@ class CaptureRequest:
     """A workload to capture.
 
     `ports` are those that it serves, `mesh_address` the host's address that peers dial, `services` the
-    `hostname:port`s that it may call (for explicit capture alone), `search` the resolver's search list.
+    `hostname:port`s that it may call (for explicit capture alone), `search` the resolver's search list. With `uids`, it
+    is what runs on the host already under these user ids, and stays on the host's network.
     """
 
     namespace: str
@@ -34,6 +35,7 @@ class CaptureRequest:
     mesh_address: str = "127.0.0.1"
     services: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
+    uids: tuple[int, ...] = ()
 
     @property
     def key(self) -> str:
@@ -64,6 +66,8 @@ class Capturer:
 
     async def add(self, request: CaptureRequest) -> Captured:
         """Capture a workload. CaptureError if this host refuses or has no free port."""
+        if request.uids:
+            return await self._on_host(request)
         mesh_ports = FrozenMap(
             (port, self._ports.allocate(f"{request.key}/mesh/{port}", request.mesh_address)) for port in request.ports
         )
@@ -76,6 +80,17 @@ class Capturer:
         path = await self.sandbox.add_network(network)
         capture = replace(base, network_namespace=str(path), application_address="127.0.0.1", dns=True)
         return Captured(capture=capture, addresses=addresses, network=request.key)
+
+    async def _on_host(self, request: CaptureRequest) -> Captured:
+        """The host's address is the workload's own, and its ports are redirected where they are."""
+        await self.sandbox.capture_host(HostCapture(name=request.key, uids=request.uids, ports=request.ports))
+        capture = Capture(
+            mode=CaptureMode.TRANSPARENT,
+            mesh_address=request.mesh_address,
+            application_address="127.0.0.1",
+            dns=True,
+        )
+        return Captured(capture=capture, addresses=(request.mesh_address,))
 
     def _explicit(self, request: CaptureRequest, base: Capture) -> Captured:
         address = self._ports.address(f"{request.key}/loopback", LOOPBACK)
@@ -109,6 +124,7 @@ class Capturer:
         """Let go of a workload for good (`CaptureRequest.key`); its ports may be given to others."""
         if self.mode is CaptureMode.TRANSPARENT:
             await self.sandbox.remove_network(key)
+            await self.sandbox.release_host(key)
         self._ports.release(f"{key}/")
 
     async def remove_all_but(self, keys: Iterable[str]) -> None:
