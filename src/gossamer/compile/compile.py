@@ -26,7 +26,7 @@ from gossamer.model.proxy import CaptureMode, Proxy, ProxyType
 from gossamer.model.routing import Client
 from gossamer.model.service import Service, ServiceEndpoints
 from gossamer.model.settings import MeshSettings
-from gossamer.model.view import Bind, InboundPort, Outbound, OutboundService, ProxyView, RouteTable, Server
+from gossamer.model.view import InboundPort, Opened, Outbound, OutboundService, ProxyView, RouteTable
 
 LookedUp = FrozenMap[tuple[str, str], ServiceEndpoints]
 
@@ -54,11 +54,11 @@ def _compile(view: ProxyView, memo: Memo) -> Resources:
     if proxy.capture.dns and captured:
         services = memo.keep("", services_of, view.outbound.services)
         parts.append((memo.keep(proxy, _dns_table, proxy, services, settings.domain, memo),))
-    if proxy.capture.mode is CaptureMode.EXPLICIT:
-        parts.append(memo.keep(proxy, _explicit_tables, proxy, settings, view.binds, view.tables, memo))
     if proxy.type is ProxyType.ROUTER:
-        parts.append(memo.keep(proxy, _gateway_tables, proxy, settings, view.servers, view.tables, memo))
-        parts.append(compile_secrets(view.secrets, memo))
+        parts.append(memo.keep(proxy, _gateway_tables, proxy, settings, view.opened, memo))
+        parts.append(compile_secrets(view.opened.secrets, memo))
+    elif not captured:
+        parts.append(memo.keep(proxy, _explicit_tables, proxy, settings, view.opened, memo))
     joined: dict[str, tuple[Table, ...]] = {}
     for part in parts:
         for table in part:
@@ -142,17 +142,15 @@ def _inbound_tables(
     return _tables(drafts, memo)
 
 
-def _explicit_tables(
-    proxy: Proxy, settings: MeshSettings, binds: tuple[Bind, ...], tables: tuple[RouteTable, ...], memo: Memo
-) -> tuple[Table, ...]:
+def _explicit_tables(proxy: Proxy, settings: MeshSettings, opened: Opened, memo: Memo) -> tuple[Table, ...]:
     """What is opened for a workload whose traffic nobody redirects."""
-    opened = (
-        compile_binds(binds, (), settings, memo),
-        Table(ROUTE, [memo.keep((proxy, table.name), compile_table, table, settings, memo) for table in tables]),
+    listed = (
+        compile_binds(opened.binds, (), settings, memo),
+        Table(ROUTE, [memo.keep((proxy, table.name), compile_table, table, settings, memo) for table in opened.tables]),
     )
     if not proxy.capture.http_proxy_port:
-        return opened
-    return (*opened, *_tables(memo(http_proxy, proxy.capture, settings), memo))
+        return listed
+    return (*listed, *_tables(memo(http_proxy, proxy.capture, settings), memo))
 
 
 def _dns_table(proxy: Proxy, services: tuple[Service, ...], domain: str, memo: Memo) -> Table:
@@ -160,11 +158,14 @@ def _dns_table(proxy: Proxy, services: tuple[Service, ...], domain: str, memo: M
     return Table(LISTENER, [finished(dns_listener(proxy, lookup))])
 
 
-def _gateway_tables(
-    proxy: Proxy, settings: MeshSettings, servers: tuple[Server, ...], tables: tuple[RouteTable, ...], memo: Memo
-) -> tuple[Table, ...]:
-    routes = Table(ROUTE, [memo.keep((proxy, table.name), compile_table, table, settings, memo) for table in tables])
-    return (*_tables(compile_gateway(servers, proxy.capture.address or wildcards_of(proxy)[0], settings), memo), routes)
+def _gateway_tables(proxy: Proxy, settings: MeshSettings, opened: Opened, memo: Memo) -> tuple[Table, ...]:
+    routes = Table(
+        ROUTE, [memo.keep((proxy, table.name), compile_table, table, settings, memo) for table in opened.tables]
+    )
+    return (
+        *_tables(compile_gateway(opened.servers, proxy.capture.address or wildcards_of(proxy)[0], settings), memo),
+        routes,
+    )
 
 
 def _tables(drafts: Iterable[Draft], memo: Memo) -> tuple[Table, ...]:

@@ -57,8 +57,7 @@ class Memo:
             entry = self._entries[key] = self._computed(function, *args, **kwargs)
         else:
             self.hits += 1
-        self._use(entry)
-        return cast(R, entry.result)
+        return cast(R, self._use(entry))
 
     def keep(self, key: Hashable, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """`function(*args)` where the arguments are too large to hash: they are compared, identity first, with the few
@@ -66,21 +65,20 @@ class Memo:
         an earlier one is that very object, so that whoever depends on it stops there."""
         if not self.enabled:
             return function(*args, **kwargs)
-        arguments = (*args, *kwargs.values())
-        found = self._kept.setdefault((function, key), [])
+        arguments: tuple[Any, ...] = (*args, *kwargs.values()) if kwargs else args
+        found = self._kept.get((function, key), ())
         for entry in found:
             if entry.arguments == arguments:
                 self.hits += 1
-                self._use(entry)
-                return cast(R, entry.result)
+                return cast(R, self._use(entry))
         entry = self._computed(function, *args, **kwargs)
         for earlier in found:
             if earlier.result == entry.result:
                 entry.result = earlier.result
                 break
-        found[:] = [entry, *(earlier for earlier in found if earlier.used >= self.generation - 1)]
-        self._use(entry)
-        return cast(R, entry.result)
+        recent = [earlier for earlier in found if earlier.used >= self.generation - 1]
+        self._kept[(function, key)] = [entry, *recent]
+        return cast(R, self._use(entry))
 
     def next_generation(self) -> None:
         """A complete build has ended: what neither it nor the one before asked for, nor rests on, may be forgotten."""
@@ -104,12 +102,13 @@ class Memo:
             self._parent = outer
         return _Entry((*args, *kwargs.values()), result, children)
 
-    def _use(self, entry: _Entry) -> None:
+    def _use(self, entry: _Entry) -> object:
         entry.used = self.generation
         if self._parent is None:
             entry.asked = self.generation
         else:
             self._parent.append(entry)
+        return entry.result
 
     def _sweep(self) -> None:
         self._swept = mark = self.generation

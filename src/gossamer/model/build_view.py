@@ -9,19 +9,19 @@ from gossamer.api.kubernetes import Secret
 from gossamer.api.resource import Resource
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
-from gossamer.model.build_endpoints import Endpoints
+from gossamer.model.build_endpoints import Endpoints, Instance
 from gossamer.model.build_outbound import build_outbound
-from gossamer.model.build_policies import PolicyIndex
 from gossamer.model.explicit import explicit_binds, explicit_tables
-from gossamer.model.inbound import inbound_ports, instances_of, oldest_first
+from gossamer.model.inbound import inbound_ports, instances_of
 from gossamer.model.mesh import Mesh
 from gossamer.model.policy import WorkloadPolicies
-from gossamer.model.proxy import CaptureMode, Proxy, ProxyType
+from gossamer.model.proxy import Capture, CaptureMode, Proxy, ProxyType
 from gossamer.model.routing import MESH, Client
 from gossamer.model.server_chains import with_chains
 from gossamer.model.servers import build_gateway_tables, credentials_of, servers_for
 from gossamer.model.service import ServiceEndpoints
-from gossamer.model.view import Bind, InboundPort, OutboundService, ProxyView, RouteTable, Server
+from gossamer.model.settings import MeshSettings
+from gossamer.model.view import NOTHING, Opened, Outbound, OutboundService, ProxyView
 
 
 def view_for(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyView:
@@ -30,40 +30,50 @@ def view_for(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> Prox
 
 
 def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyView:
-    client = memo(client_of, proxy, mesh.asked_labels, memo)
-    outbound = memo.keep(client, build_outbound, mesh, endpoints.accounts, client, memo)
-    instances = memo.keep(proxy, oldest_first, instances_of(proxy, endpoints))
-    inbound: tuple[InboundPort, ...] = ()
-    servers: tuple[Server, ...] = ()
-    tables: tuple[RouteTable, ...] = ()
-    secrets: tuple[Resource[Secret], ...] = ()
-    binds: tuple[Bind, ...] = ()
-    if proxy.type is ProxyType.SIDECAR:
-        inbound = memo.keep(proxy, inbound_ports, instances)
-        if proxy.capture.mode is CaptureMode.EXPLICIT:
-            binds = memo.keep(proxy, explicit_binds, outbound.services, outbound.routings, proxy.capture)
-            tables = memo.keep(proxy, explicit_tables, outbound, proxy.capture, mesh.settings, memo)
+    outbound, policies = memo.keep(proxy, _without_endpoints, mesh, endpoints.accounts, proxy, memo)
+    seen = memo.keep("", _endpoints_of, outbound.services, endpoints.by_service)
+    instances = instances_of(proxy, endpoints)
+    if proxy.type is ProxyType.ROUTER:
+        opened = memo.keep(proxy, _gateway, mesh, outbound, proxy, instances, memo)
+    elif proxy.capture.mode is CaptureMode.EXPLICIT:
+        opened = memo.keep(proxy, _explicit, outbound, proxy.capture, mesh.settings, memo)
     else:
-        servers = memo.keep(proxy, servers_for, mesh.gateways, proxy, instances)
-        servers = memo.keep(proxy, with_chains, servers, outbound.services, mesh.routings, client, memo)
-        tables = memo.keep(proxy, build_gateway_tables, servers, outbound.services, mesh.routings, client, memo)
-        secrets = memo.keep(proxy, _secrets_of, mesh.secrets, credentials_of(servers), proxy.namespace)
+        opened = NOTHING
     return ProxyView(
         proxy=proxy,
         settings=mesh.settings,
-        inbound=inbound,
-        policies=memo.keep(proxy, _policies_of, mesh.policies, proxy, memo),
+        inbound=memo.keep(proxy, inbound_ports, instances) if proxy.type is ProxyType.SIDECAR else (),
+        policies=policies,
         outbound=outbound,
-        endpoints=memo.keep("", _endpoints_of, outbound.services, endpoints.by_service),
-        servers=servers,
-        tables=tables,
-        binds=binds,
-        secrets=secrets,
+        endpoints=seen,
+        opened=opened,
     )
 
 
-def _policies_of(policies: PolicyIndex, proxy: Proxy, memo: Memo) -> WorkloadPolicies:
-    return policies.for_workload(proxy.namespace, proxy.labels, memo)
+def _without_endpoints(
+    mesh: Mesh, accounts: FrozenMap[tuple[str, str], tuple[str, ...]], proxy: Proxy, memo: Memo
+) -> tuple[Outbound, WorkloadPolicies]:
+    """What stays while instances come and go."""
+    client = client_of(proxy, mesh.asked_labels, memo)
+    outbound = memo.keep(client, build_outbound, mesh, accounts, client, memo)
+    return outbound, mesh.policies.for_workload(proxy.namespace, proxy.labels, memo)
+
+
+def _gateway(mesh: Mesh, outbound: Outbound, proxy: Proxy, instances: tuple[Instance, ...], memo: Memo) -> Opened:
+    client, services = outbound.client, outbound.services
+    servers = with_chains(servers_for(mesh.gateways, proxy, instances), services, mesh.routings, client, memo)
+    return Opened(
+        servers=servers,
+        tables=build_gateway_tables(servers, services, mesh.routings, client, memo),
+        secrets=memo.keep(proxy, _secrets_of, mesh.secrets, credentials_of(servers), proxy.namespace),
+    )
+
+
+def _explicit(outbound: Outbound, capture: Capture, settings: MeshSettings, memo: Memo) -> Opened:
+    return Opened(
+        binds=explicit_binds(outbound.services, outbound.routings, capture),
+        tables=explicit_tables(outbound, capture, settings, memo),
+    )
 
 
 def client_of(proxy: Proxy, asked_labels: frozenset[tuple[str, str]], memo: Memo) -> Client:

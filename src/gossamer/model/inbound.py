@@ -19,16 +19,11 @@ def instances_of(proxy: Proxy, endpoints: Endpoints) -> tuple[Instance, ...]:
     return found
 
 
-def oldest_first(instances: tuple[Instance, ...]) -> tuple[Instance, ...]:
-    """Each instance once, in the order in which their services speak for a port."""
-    unique = dict.fromkeys(instances)
-    return tuple(sorted(unique, key=lambda it: (it.service.created, it.service.key, it.port.number)))
-
-
 def inbound_ports(instances: tuple[Instance, ...]) -> tuple[InboundPort, ...]:
     """The workload's ports in order of their numbers; the oldest service of each says which protocol it speaks."""
     ports: dict[int, list[Instance]] = {}
-    for instance in instances:
+    unique = dict.fromkeys(instances)
+    for instance in sorted(unique, key=lambda it: (it.service.created, it.service.key, it.port.number)):
         ports.setdefault(instance.workload_port, []).append(instance)
     return tuple(
         InboundPort(

@@ -160,6 +160,21 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What a proxy really opens: a gateway its servers, a sidecar with explicit capture ports for its workload."""
+
+    servers: tuple[Server, ...] = ()
+    binds: tuple[Bind, ...] = ()
+    tables: tuple[RouteTable, ...] = ()
+    """The route tables of these, by name."""
+    secrets: tuple[Resource[Secret], ...] = ()
+    """The Secrets that the servers name."""
+
+
+NOTHING = Opened()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyView:
     """Everything `compile_proxy` may read. `endpoints` stand in the order of `outbound.services`."""
 
@@ -169,9 +184,4 @@ class ProxyView:
     policies: WorkloadPolicies = field(default_factory=WorkloadPolicies)
     outbound: Outbound
     endpoints: tuple[ServiceEndpoints, ...] = ()
-    servers: tuple[Server, ...] = ()
-    tables: tuple[RouteTable, ...] = ()
-    """The route tables of a gateway, or of a sidecar with explicit capture."""
-    binds: tuple[Bind, ...] = ()
-    """What a sidecar with explicit capture opens for its workload."""
-    secrets: tuple[Resource[Secret], ...] = ()
+    opened: Opened = NOTHING
