@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import socket
 import ssl
@@ -318,11 +319,25 @@ class _Echo(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        if self.path == "/stream":
+            self._stream()
+            return
         body = "".join(f"{name.lower()}: {value}\n" for name, value in self.headers.items()).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def _stream(self) -> None:
+        """A line every 50 ms, for as long as somebody listens (a minute at most)."""
+        self.send_response(200)
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(1200):
+                self.wfile.write(b"3\r\n..\n\r\n")
+                time.sleep(0.05)
+        self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -330,7 +345,7 @@ class _Echo(BaseHTTPRequestHandler):
 
 @contextmanager
 def http_application() -> Iterator[int]:
-    """An application that answers with the headers that it was sent; its port."""
+    """An application that answers with the headers that it was sent, and `/stream` without end; its port."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})

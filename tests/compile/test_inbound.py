@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
 
-from gossamer.api.authorization_policy import Action, AuthorizationPolicy, From, Rule, Source
+from gossamer.api.authorization_policy import Action, AuthorizationPolicy, From, Operation, Rule, Source, To
 from gossamer.compile.inbound import compile_inbound
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.ids import Origin, ResourceId
@@ -204,3 +205,28 @@ def test_a_server_that_speaks_first_is_not_waited_for_to_be_spoken_to() -> None:
     assert "filter_disabled" in text
     assert "start: 70" in text
     assert text.count("start: 80") == 0
+
+
+def test_hundreds_of_ports_and_policies_compile_in_linear_time() -> None:
+    def seconds(count: int) -> float:
+        deny = tuple(
+            SelectedPolicy(
+                origin=Origin(resource=ResourceId(kind="AuthorizationPolicy", namespace="default", name=f"p{n}")),
+                spec=AuthorizationPolicy(
+                    action=Action.DENY,
+                    rules=(Rule(to=(To(operation=Operation(ports=(str(1000 + n),))),)),),
+                ),
+            )
+            for n in range(count)
+        )
+        view = replace(
+            view_of(PeerPolicy(ports=FrozenMap({1000 + n: STRICT for n in range(0, count, 2)})), deny=deny),
+            inbound=tuple(InboundPort(number=1000 + n, protocol=Protocol.AUTO) for n in range(count)),
+        )
+        began = time.perf_counter()
+        compile_inbound(view, Memo())
+        return time.perf_counter() - began
+
+    small, large = min(seconds(30) for _ in range(3)), min(seconds(300) for _ in range(2))
+    assert large < 25 * small
+    assert large < 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -266,6 +268,37 @@ def test_a_deny_ends_open_tcp_connections_and_spares_other_ports(sidecar: Sideca
     assert get(kept)[0] == 200
     assert kept.sock is opened
     kept.close()
+
+
+def ends(stream: http.client.HTTPResponse, seconds: float) -> bool:
+    """Whether a stream without end is cut within this time."""
+    deadline = time.monotonic() + seconds
+    try:
+        while time.monotonic() < deadline:
+            if not stream.readline():
+                return True
+    except (OSError, http.client.HTTPException):
+        return True
+    return False
+
+
+def test_a_deny_ends_open_streams_and_an_allow_does_not(sidecar: Sidecar) -> None:
+    sidecar.offer()
+    until(lambda: status(sidecar.web, sidecar.http_port) == 200, "a first 200")
+    connection = sidecar.web.http(sidecar.http_port)
+    connection.request("GET", "/stream")
+    stream = connection.getresponse()
+    assert stream.readline() == b"..\n"
+
+    sidecar.offer(allow=(selected("web", Action.ALLOW, only("cluster.local/ns/web/*")),))
+    until(lambda: status(sidecar.other, sidecar.http_port) == 403, "the ALLOW for new requests", 5)
+    ended = time.monotonic() + DRAIN_S + 1
+    while time.monotonic() < ended:
+        assert stream.readline() == b"..\n", "an edit of ALLOW cuts no stream"
+
+    sidecar.offer(deny=(selected("no-streams", Action.DENY, on_path("/stream")),))
+    assert ends(stream, DRAIN_S + 8)
+    connection.close()
 
 
 def test_a_server_may_speak_first(sidecar: Sidecar) -> None:

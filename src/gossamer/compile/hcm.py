@@ -8,6 +8,7 @@ TLS; one from a sidecar of the mesh is extended by what that sidecar's certifica
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cache
 from typing import Final
 
 from envoy.config.core.v3.base_pb2 import DataSource
@@ -101,7 +102,8 @@ def _normalise(manager: HttpConnectionManager, normalization: NormalizationType)
         manager.path_with_escaped_slashes_action = HttpConnectionManager.UNESCAPE_AND_FORWARD
 
 
-def _filters(direction: Direction) -> list[HttpFilter]:
+@cache
+def _filters(direction: Direction) -> tuple[HttpFilter, ...]:
     """HTTP filters in the order in which a request meets them.
 
     Policy first: nothing that answers by itself (CORS preflights, faults) does so for one who may not ask. CORS before
@@ -109,7 +111,7 @@ def _filters(direction: Direction) -> list[HttpFilter]:
     own but must precede the router, which is the end of every chain. All are there from the start, though routes may
     not use them, because a filter that came later would cost a new listener.
     """
-    policy = [] if direction is Direction.OUTBOUND else http_filters()
+    policy = () if direction is Direction.OUTBOUND else http_filters()
     routing = []
     if direction is not Direction.INBOUND:
         routing = [
@@ -117,7 +119,7 @@ def _filters(direction: Direction) -> list[HttpFilter]:
             _filter("envoy.filters.http.fault", HTTPFault()),
             _filter(ALPN_FILTER, _mesh_alpn()),
         ]
-    return [*policy, *routing, _filter("envoy.filters.http.router", Router())]
+    return (*policy, *routing, _filter("envoy.filters.http.router", Router()))
 
 
 def _mesh_alpn() -> SetFilterState:

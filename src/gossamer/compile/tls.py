@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from functools import cache
 from typing import Final
 
 from envoy.config.core.v3.base_pb2 import DataSource, TransportSocket
@@ -107,8 +108,10 @@ def _client_roots(settings: ClientTLSSettings) -> str:
     return f"file-root:{settings.ca_certificates or 'system'}"
 
 
+@cache
 def mesh_server_context(trust_domains: tuple[str, ...], alpn: tuple[str, ...]) -> TransportSocket:
-    """What a sidecar's port takes: a client certificate is required, and must be one of these trust domains."""
+    """What a sidecar's port takes: a client certificate is required, and must be one of these trust domains.
+    The same message each time."""
     common = _common(alpn)
     context = CertificateValidationContext(
         match_typed_subject_alt_names=[

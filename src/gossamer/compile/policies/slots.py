@@ -8,6 +8,7 @@ are already open without touching a listener.
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cache
 from typing import Final
 
 from envoy.config.core.v3.config_source_pb2 import (
@@ -65,21 +66,25 @@ _MORE_TYPES: Final = {
 """What else a slot may come to hold; an empty one is an RBAC filter without rules, whatever it is for."""
 
 
-def http_filters() -> list[HttpFilter]:
+@cache
+def http_filters() -> tuple[HttpFilter, ...]:
     """The slots of an HTTP chain, in order: who the caller says to be, what is recorded, who else is asked, what is
-    denied, what is allowed."""
-    return [
+    denied, what is allowed. The same messages each time: to be copied, not changed."""
+    return tuple(
         HttpFilter(name=slot, config_discovery=_discovery((_HTTP_RBAC, *_more(slot)), pack(_http(_nobody()))))
         for slot in HTTP_SLOTS
-    ]
+    )
 
 
-def network_filters() -> list[Filter]:
-    """The slots of a TCP chain, before its proxy."""
-    return [
+@cache
+def network_filters() -> tuple[Filter, ...]:
+    """The slots of a TCP chain, before its proxy. Envoy asks them when the client's first byte comes: until then a
+    server that speaks first is heard by whoever passed the handshake; the first byte of one who may not ask ends it.
+    The same messages each time."""
+    return tuple(
         Filter(name=slot, config_discovery=_discovery((_NETWORK_RBAC,), pack(_network(_nobody()))))
         for slot in TCP_SLOTS
-    ]
+    )
 
 
 def slot_references(*slots: Slot) -> frozenset[Reference]:
