@@ -315,7 +315,7 @@ AWAY = control_plane.Measured(
         replace(AWAY, restarted=record(samples(100), samples(1, start=2.7, status=503))),
         replace(AWAY, restarted=record(samples(1, start=1.5, status=503))),
         replace(AWAY, envoy_back=3.3),
-        replace(AWAY, effect_s=1.5),
+        replace(AWAY, effect_s=3.5),
     ],
 )
 def test_an_absent_control_plane_is_good_when_only_the_killed_envoy_cost_anything(

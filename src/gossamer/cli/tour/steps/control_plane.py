@@ -34,7 +34,11 @@ BEFORE_S = 0.7
 ALONE_S = 1.2
 AFTER_S = 1.0
 ENVOY_S = 15.0
+STEADY = 5
+"""Good answers in a row after which those that failed are over."""
 AGAIN_S = 20.0
+EDIT_S = 3.0
+"""More than an edit takes at rest: the control plane has just come to life."""
 CONTROL_PLANE = "control-plane"
 ENVOY = "envoy default/details-v1"
 
@@ -63,11 +67,11 @@ async def tour_control_plane(scene: Scene) -> StepReport:
         await asyncio.sleep(BEFORE_S)
         scene.teller.say("kill -9 control-plane, and nobody starts it again")
         with scene.mesh.held(CONTROL_PLANE):
-            killed = _kill(scene, CONTROL_PLANE)
+            _, killed = _kill(scene, CONTROL_PLANE)
             await asyncio.sleep(ALONE_S)
             scene.teller.say(f"kill -9 {ENVOY}, with no control plane to ask")
-            envoy_killed = _kill(scene, ENVOY)
-            envoy_back = await _answers(restarted, envoy_killed, scene)
+            victim, envoy_killed = _kill(scene, ENVOY)
+            envoy_back = await _back(restarted, victim, envoy_killed, scene)
             await asyncio.sleep(ALONE_S / 2)
         released = time.monotonic()
         scene.teller.say("the control plane starts again")
@@ -87,25 +91,34 @@ async def tour_control_plane(scene: Scene) -> StepReport:
     return report(measured, scene.logs_of(CONTROL_PLANE, "agent", ENVOY))
 
 
-def _kill(scene: Scene, what: str) -> float:
+def _kill(scene: Scene, what: str) -> tuple[int, float]:
     victim = scene.mesh.pid(what)
     when = time.monotonic()
     os.kill(victim, signal.SIGKILL)
-    return when
+    return victim, when
 
 
-async def _answers(record: Record, killed: float, scene: Scene) -> float:
-    """When the first request was sent that was answered, after those that failed."""
-    deadline = killed + ENVOY_S
-    while time.monotonic() < deadline:
+async def _back(record: Record, victim: int, killed: float, scene: Scene) -> float:
+    """When the first request after those that failed was sent, once another Envoy runs; `killed` if none failed."""
+    seen = "no other Envoy"
+    while time.monotonic() < killed + ENVOY_S:
         await asyncio.sleep(0.05)
-        failed = [sample.at for sample in record if sample.failed and sample.at > killed - 1]
-        good = [sample.at for sample in record if not sample.failed and sample.at > max(failed, default=killed + 1)]
-        if good:
-            return good[0]
-    raise UnmetError(
-        f"details answers again within {ENVOY_S:g} s", "no answer", scene.logs_of(ENVOY, "agent", CONTROL_PLANE)
-    )
+        failed = [sample.at for sample in record if sample.failed and sample.ended >= killed]
+        since = max(failed, default=killed)
+        good = [sample.at for sample in record if not sample.failed and sample.at > since]
+        if await _pid(scene, ENVOY) in (0, victim):
+            continue
+        seen = f"another Envoy, {len(failed)} requests failed"
+        if len(good) >= STEADY and (failed or time.monotonic() > killed + ALONE_S):
+            return good[0] if failed else killed
+    raise UnmetError(f"details answers again within {ENVOY_S:g} s", seen, scene.logs_of(ENVOY, "agent", CONTROL_PLANE))
+
+
+async def _pid(scene: Scene, what: str) -> int:
+    try:
+        return await asyncio.to_thread(scene.mesh.pid, what)
+    except UnavailableError:
+        return 0
 
 
 async def _in_sync(scene: Scene) -> float:
@@ -162,9 +175,9 @@ def report(measured: Measured, logs: tuple[Path, ...]) -> StepReport:
             passed=measured.in_sync > measured.released,
         ),
         Check(
-            claim="and an edit is live in under a second",
-            seen=f"{measured.effect_s:.2f} s",
-            passed=measured.effect_s < 1.0,
+            claim="and edits are live again",
+            seen=f"after {measured.effect_s:.2f} s",
+            passed=0.0 < measured.effect_s < EDIT_S,
         ),
     )
     return StepReport(
