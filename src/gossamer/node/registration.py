@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 
 from gossamer import __version__
+from gossamer.core.latest import Latest
 from gossamer.rpc import calls
 from gossamer.rpc import gossamer_pb2 as rpc
 
@@ -35,6 +36,8 @@ class Registration:
         self._channel = channel
         self._rejected = rejected
         self._jitter = jitter
+        self.services: Latest[tuple[str, ...]] = Latest(())
+        """The mesh's services (`hostname:port`), as the control plane last said."""
         self._workloads: dict[Key, rpc.Workload] = {}
         self._unsaid: set[Key] = set()
         self._wake = asyncio.Event()
@@ -73,6 +76,8 @@ class Registration:
                 async with self._channel() as channel:
                     async for response in calls.REGISTER.call(channel)(self._requests()):
                         delay = BACKOFF_S[0]
+                        if response.services:
+                            self.services.publish(tuple(response.services))
                         self._answered = response.sequence
                         self._said.set()
                         for rejection in response.rejected:

@@ -21,7 +21,7 @@ from gossamer.compile.bootstrap import BootstrapSettings, compile_bootstrap
 from gossamer.core.errors import GossamerError
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.latest import Latest
-from gossamer.model.proxy import Capture, Proxy, ProxyType
+from gossamer.model.proxy import Capture, CaptureMode, Proxy, ProxyType
 from gossamer.node.application import Application, ApplicationSettings, ApplicationState
 from gossamer.node.capture.workloads import Captured, CaptureRequest
 from gossamer.node.envoy import Envoy, EnvoySettings, EnvoyState
@@ -92,11 +92,9 @@ class Sidecar:
     async def run(self) -> None:
         """Run the workload until `stop`, or until its application has ended for good."""
         try:
-            self.captured = await self._capture()
-            self._message = registration_message(
-                self.spec, self.captured.capture, self.captured.addresses, self._host.incarnation
-            )
-            await self._serve(self.captured)
+            await self._recapture()
+            self._register(rpc.WORKLOAD_STATE_STARTING)
+            await self._serve()
         except GossamerError as error:
             self.problem = str(error)
             _LOG.error("workload-failed", extra={"workload": self.spec.slug, "reason": self.problem})
@@ -130,6 +128,29 @@ class Sidecar:
             mesh_ports=dict(capture.mesh_ports) if capture else {},
         )
 
+    @property
+    def _explicit(self) -> bool:
+        return self._host.choice.mode is CaptureMode.EXPLICIT and self.spec.type is ProxyType.SIDECAR
+
+    async def _recapture(self) -> Captured:
+        """Capture, and have the registry know how; again when there is more to open."""
+        self.captured = captured = await self._capture()
+        self._message = registration_message(self.spec, captured.capture, captured.addresses, self._host.incarnation)
+        return captured
+
+    async def _follow_services(self) -> None:
+        """Open local ports for services that the mesh gets while we run (explicit capture)."""
+        changed = asyncio.Event()
+        unsubscribe = self._host.registration.services.subscribe(lambda _: changed.set())
+        try:
+            while True:
+                await changed.wait()
+                changed.clear()
+                await self._recapture()
+                self._announce()
+        finally:
+            unsubscribe()
+
     async def _capture(self) -> Captured:
         spec = self.spec
         domain = self._host.domain
@@ -137,6 +158,7 @@ class Sidecar:
             namespace=spec.namespace,
             name=spec.name,
             ports=() if spec.type is ProxyType.ROUTER else tuple(port.number for port in spec.ports),
+            services=self._host.registration.services.value if self._explicit else (),
             mesh_address=self._host.settings.address,
             search=(f"{spec.namespace}.svc.{domain}", f"svc.{domain}", domain),
         )
@@ -145,8 +167,11 @@ class Sidecar:
             return Captured(capture=Capture(address=spec.gateway_address), addresses=(request.mesh_address,))
         return await self._host.capturer.add(request)
 
-    async def _serve(self, captured: Captured) -> None:
-        self._register(rpc.WORKLOAD_STATE_STARTING)
+    async def _serve(self) -> None:
+        captured = self.captured or await self._recapture()
+        if self._explicit and await self._host.registration.told(_TOLD_S):
+            captured = await self._recapture()  # with the services, which the control plane has named by now
+            self._register(rpc.WORKLOAD_STATE_STARTING)
         self._identity = await self._host.identities.add(self._workload_id())
         secrets = SecretSet()
         secrets.set_identity(self._identity.value)
@@ -161,11 +186,14 @@ class Sidecar:
         envoy = self.envoy = Envoy(self._host.sandbox, self._envoy_settings(captured, socket), self._host.chance)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(envoy.run())
+            following = group.create_task(self._follow_services()) if self._explicit else None
             try:
                 if await self._until_ready(envoy, running):
                     async with self._following(envoy):
                         await self._run_application(captured)
             finally:
+                if following is not None:
+                    following.cancel()
                 await envoy.stop(linger=0.0)
                 await running
 

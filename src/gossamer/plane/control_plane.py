@@ -95,7 +95,9 @@ class ControlPlane:
         identity = IdentityService(
             authority=self.authority, ledger=self.ledger, clock=_now, lifetimes=_lifetimes(self.settings)
         )
-        registry = RegistryService(self.registry, _authenticator(identity), self._registered)
+        registry = RegistryService(
+            self.registry, _authenticator(identity), self._registered, lambda: self.pipeline.services
+        )
         names, addresses = _names(self.settings)
         tls = ServerIdentity(self.authority, _now, lifetimes=identity.lifetimes, dns=names, addresses=addresses)
         main, join = grpc.aio.server(options=SERVER_OPTIONS), grpc.aio.server(options=SERVER_OPTIONS)

@@ -15,7 +15,7 @@ from gossamer.model.build_endpoints import Endpoints, build_endpoints
 from gossamer.model.build_view import view_for
 from gossamer.model.mesh import Mesh, build_mesh
 from gossamer.model.proxy import Proxy
-from gossamer.model.service import Workload
+from gossamer.model.service import Service, Workload
 from gossamer.sources.files import Files
 
 
@@ -54,6 +54,13 @@ class Pipeline:
         """What is wrong with the configuration as it stands now."""
         return (*self._source_diagnostics, *(self.loaded.diagnostics if self.loaded else ()))
 
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The ports of services that an HTTP proxy cannot serve, as `hostname:port`, sorted."""
+        if self._built is None:
+            return ()
+        return self._memo(_service_ports, self._built[0].services.all)
+
     def resources(self, proxy: Proxy) -> Resources | None:
         """What the newest build tells a proxy; None while there is none to give."""
         if self._built is None or not self.ready:
@@ -64,3 +71,14 @@ class Pipeline:
     def settle(self) -> None:
         """Every connected proxy has been compiled: what nobody asked for may be forgotten."""
         self._memo.next_generation()
+
+
+def _service_ports(services: tuple[Service, ...]) -> tuple[str, ...]:
+    return tuple(
+        sorted(
+            f"{service.hostname}:{port.number}"
+            for service in services
+            for port in service.ports
+            if not port.protocol.is_http and "*" not in service.hostname
+        )
+    )

@@ -25,10 +25,17 @@ Authenticate = Callable[[Context], tuple[str, Granted] | None]
 class RegistryService:
     """Answers Register and Deregister from one `Registry`; `changed` is called when its snapshot was replaced."""
 
-    def __init__(self, registry: Registry, authenticate: Authenticate, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        authenticate: Authenticate,
+        changed: Callable[[], None],
+        services: Callable[[], Iterable[str]],
+    ) -> None:
         self._registry = registry
         self._authenticate = authenticate
         self._changed = changed
+        self._services = services
 
     def handler(self) -> grpc.GenericRpcHandler:
         return calls.service(
@@ -43,12 +50,15 @@ class RegistryService:
         self, requests: AsyncIterable[rpc.RegisterRequest], context: Context
     ) -> AsyncIterator[rpc.RegisterResponse]:
         host, granted = await self._peer(context)
+        told: tuple[str, ...] = ()
         async for request in requests:
+            known, told = told, tuple(self._services())
             yield rpc.RegisterResponse(
                 sequence=request.sequence,
                 lease_seconds=int(LEASE_S),
                 rejected=self._take(host, granted, request),
                 control_plane_version=__version__,
+                services=told if told != known else (),
             )
 
     async def _deregister(self, request: rpc.DeregisterRequest, context: Context) -> rpc.DeregisterResponse:

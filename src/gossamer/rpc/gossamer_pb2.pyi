@@ -552,6 +552,7 @@ class RegisterResponse(message.Message):
     LEASE_SECONDS_FIELD_NUMBER: builtins.int
     REJECTED_FIELD_NUMBER: builtins.int
     CONTROL_PLANE_VERSION_FIELD_NUMBER: builtins.int
+    SERVICES_FIELD_NUMBER: builtins.int
     sequence: builtins.int
     lease_seconds: builtins.int
     """A workload that is not renewed for so long is taken out."""
@@ -560,6 +561,12 @@ class RegisterResponse(message.Message):
     def rejected(self) -> containers.RepeatedCompositeFieldContainer[Rejection]:
         """What was not taken; everything else was."""
 
+    @builtins.property
+    def services(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Services that an HTTP proxy cannot serve, `hostname:port` each, sorted: explicit capture opens local ports for them.
+        Empty: as said last.
+        """
+
     def __init__(
         self,
         *,
@@ -567,10 +574,11 @@ class RegisterResponse(message.Message):
         lease_seconds: builtins.int = ...,
         rejected: abc.Iterable[Rejection] | None = ...,
         control_plane_version: builtins.str = ...,
+        services: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["control_plane_version", b"control_plane_version", "lease_seconds", b"lease_seconds", "rejected", b"rejected", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["control_plane_version", b"control_plane_version", "lease_seconds", b"lease_seconds", "rejected", b"rejected", "sequence", b"sequence", "services", b"services"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
