@@ -7,11 +7,12 @@ and frames appear only on a terminal, so a pipe gets plain text.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Protocol
 
 from gossamer.core.diagnostics import Diagnostic, Position, Severity
 
@@ -74,7 +75,7 @@ def print_diagnostics(
 ) -> None:
     """Each with its place, the line itself and a caret under the mistake; the worst last, nearest to the prompt."""
     stream = file or sys.stdout
-    paint = _paint if stream.isatty() else _plain
+    paint = paint_for(stream)
     order = [Severity.INFO, Severity.WARNING, Severity.ERROR]
     lines: dict[str, list[str]] = {}
     for diagnostic in sorted(diagnostics, key=lambda d: order.index(d.severity)):
@@ -84,7 +85,7 @@ def print_diagnostics(
         stream.write("\n".join(_describe(diagnostic, lines[name], paint)) + "\n\n")
 
 
-def _describe(diagnostic: Diagnostic, lines: list[str], paint: Any) -> list[str]:
+def _describe(diagnostic: Diagnostic, lines: list[str], paint: Paint) -> list[str]:
     colour = _COLOURS[diagnostic.severity]
     place = diagnostic.position
     what = " ".join(filter(None, (_named(diagnostic), diagnostic.path)))
@@ -111,7 +112,7 @@ def _named(diagnostic: Diagnostic) -> str:
     return str(diagnostic.resource) if diagnostic.kind or diagnostic.name else ""
 
 
-def _excerpt(place: Position, lines: list[str], paint: Any, colour: str) -> list[str]:
+def _excerpt(place: Position, lines: list[str], paint: Paint, colour: str) -> list[str]:
     """The line, and a caret under what is meant."""
     if not 0 < place.line <= len(lines):
         return []
@@ -125,6 +126,17 @@ def _excerpt(place: Position, lines: list[str], paint: Any, colour: str) -> list
         width = max(1, min(len(token[0].rstrip()), _LONG_LINE - place.column) if token else 1)
         found.append(f"{margin} {bar} {' ' * (place.column - 1)}{paint('^' * width, colour, bold=True)}")
     return found
+
+
+class Paint(Protocol):
+    """Gives text a colour."""
+
+    def __call__(self, text: str, colour: str, *, bold: bool = False) -> str: ...
+
+
+def paint_for(stream: IO[str]) -> Paint:
+    """Colour on a terminal, unless NO_COLOR is set; plain text elsewhere."""
+    return _paint if stream.isatty() and not os.environ.get("NO_COLOR") else _plain
 
 
 def _plain(text: str, colour: str, *, bold: bool = False) -> str:

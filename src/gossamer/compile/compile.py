@@ -119,7 +119,7 @@ def _endpoint_table(
 
 def _route_table(tables: tuple[RouteTable, ...], settings: MeshSettings, memo: Memo) -> Table:
     compiled = (memo.keep(table.name, compile_table, table, settings, memo) for table in tables)
-    return Table(ROUTE, [memo(one, resource) for resource in compiled])
+    return Table(ROUTE, [memo(one, resource, resource.origins) for resource in compiled])
 
 
 def _table(type_url: str, groups: Iterable[Iterable[Resource]]) -> Table:

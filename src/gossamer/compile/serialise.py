@@ -18,7 +18,8 @@ from gossamer.core.resources import Reference, Resource, Table, version_of
 
 def resource_of(draft: Draft, memo: Memo) -> Resource:
     """The draft, serialised; once for each draft."""
-    return memo(one, memo(finished, draft))
+    resource = memo(finished, draft)
+    return memo(one, resource, resource.origins)
 
 
 def finished(draft: Draft) -> Resource:
@@ -66,6 +67,6 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-def one(resource: Resource) -> Resource:
-    """Itself: memoised, the first of all equal ones."""
+def one(resource: Resource, _origins: tuple[Origin, ...]) -> Resource:
+    """Itself: memoised, the first of all equal ones with the same origins, which are no part of a resource's equality."""
     return resource

@@ -72,7 +72,9 @@ class Simulator:
         inspect(listener, connection, trace)
         chain = find_chain(listener, connection, trace)
         if chain is None:
-            return trace.end(Verdict.REFUSED, f"no filter chain of {listener.name} takes it", flag="NR")
+            trace.origins.append(listener.origins)
+            reason = f"no filter chain of {listener.name} takes {_offered(connection)} on port {destination.port}"
+            return trace.end(Verdict.REFUSED, reason, flag="NR")
         trace.outcome = replace(trace.outcome, filter_chain=chain.name)
         return self._accept(listener, chain, connection, trace)
 
@@ -102,6 +104,16 @@ class Simulator:
                 case None if found.type not in _SILENT:
                     trace.note(f"the filter {found.name} ({found.type}) was passed over")
         raise NotSimulatedError(f"the filter chain {chain.name} without a last filter that is known")
+
+
+def _offered(connection: Connection) -> str:
+    """What the client sends, in words."""
+    tls = connection.request.tls
+    if tls is None:
+        return "plaintext"
+    name = f" for {tls.server_name}" if tls.server_name else ""
+    kind = "mutual TLS" if tls.certificate is not None else "TLS"
+    return f"{kind}{name} ({', '.join(tls.alpn) or 'no ALPN'})"
 
 
 def _transport(connection: Connection) -> str:

@@ -1,0 +1,205 @@
+"""Who is who in configuration that does not run: the workloads that its documents tell of.
+
+Invariant: every workload has an address: a Deployment, whose pods nobody has started, gets one that no network uses
+(198.18.0.0/15, RFC 2544), in the order of namespaces and names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from gossamer.api.config import Config
+from gossamer.cli.inputs import load_labels
+from gossamer.cli.offline import Fleet, build_fleet
+from gossamer.core.errors import UsageError
+from gossamer.core.frozen import FrozenMap
+from gossamer.core.memo import Memo
+from gossamer.model.endpoint_sources import TLS_MODE
+from gossamer.model.inbound import instances_of
+from gossamer.model.proxy import Proxy, ProxyType
+from gossamer.model.service import Service, Workload
+from gossamer.simulate.call import Peer
+from gossamer.simulate.outcome import EndpointChoice
+from gossamer.simulate.request import Certificate
+from gossamer.simulate.simulator import Simulator
+
+_POOL: Final = ipaddress.ip_network("198.18.0.0/15")
+STRANGER: Final = "203.0.113.7"
+"""The address of a client that is not of the mesh (RFC 5737)."""
+ELSEWHERE: Final = "192.0.2.1"
+"""The address of a host that nothing is known of (RFC 5737)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cast:
+    """The fleet with its workloads, and the proxy of each when it is asked for."""
+
+    fleet: Fleet
+    workloads: tuple[Workload, ...]
+    _peers: dict[tuple[Proxy, ProxyType], Peer]
+
+    @property
+    def trust_domain(self) -> str:
+        return self.fleet.mesh.settings.trust_domain
+
+    def peer(self, workload: Workload, kind: ProxyType = ProxyType.SIDECAR) -> Peer:
+        """A workload with its proxy."""
+        proxy = proxy_of(workload, kind, self.trust_domain)
+        key = (proxy, kind)
+        if key not in self._peers:
+            self._peers[key] = Peer(
+                name=f"{workload.namespace}/{workload.name or workload.address}",
+                simulator=Simulator(self.fleet.resources(proxy)),
+                identity=Certificate(uris=(proxy.spiffe_id,), dns_names=(proxy.dns_name,)),
+                address=workload.address,
+            )
+        return self._peers[key]
+
+    def at(self, endpoint: EndpointChoice) -> Peer | None:
+        """Who answers at an endpoint."""
+        found = next((w for w in self.workloads if w.address == endpoint.address.ip), None)
+        return self.peer(found) if found is not None and found.tls else None
+
+    def service(self, host: str, namespace: str) -> Service | None:
+        """The service that a client in a namespace means by a host."""
+        domain = self.fleet.mesh.settings.domain
+        forms = (host, f"{host}.{namespace}.svc.{domain}", f"{host}.svc.{domain}", f"{host}.{domain}")
+        for form in forms:
+            for service in self.fleet.mesh.services.all:
+                if service.hostname == form.lower():
+                    return service
+        return None
+
+    def address_of(self, service: Service) -> str:
+        """An address by which a service is called: its own, the one given to it, or an endpoint's."""
+        for text in (*service.addresses, service.allocated):
+            if text:
+                return str(ipaddress.ip_network(text, strict=False)[0])
+        endpoints = self.fleet.endpoints.by_service.get(service.key)
+        for places in endpoints.by_port.values() if endpoints is not None else ():
+            for place in places:
+                if _is_ip(place.address):
+                    return place.address
+        return ELSEWHERE
+
+    def gateway_port(self, workload: Workload, port: int) -> int:
+        """The port on which a gateway listens for a port of the services before it."""
+        proxy = proxy_of(workload, ProxyType.ROUTER, self.trust_domain)
+        instances = instances_of(proxy, self.fleet.endpoints)
+        return next((instance.workload_port for instance in instances if instance.port.number == port), port)
+
+
+def build_cast(config: Config, memo: Memo) -> Cast:
+    """The workloads of a configuration, in the mesh that it makes."""
+    started = tuple(_started(config))
+    fleet = build_fleet(config, memo, started)
+    workloads = (*started, *_declared(config), *_inline(fleet))
+    return Cast(fleet=fleet, workloads=workloads, _peers={})
+
+
+def proxy_of(workload: Workload, kind: ProxyType, trust_domain: str) -> Proxy:
+    """The proxy of a workload, as the control plane knows it."""
+    return Proxy(
+        type=kind,
+        namespace=workload.namespace,
+        name=workload.name,
+        service_account=workload.service_account or "default",
+        labels=workload.labels,
+        addresses=(workload.address,) if _is_ip(workload.address) else (),
+        trust_domain=trust_domain,
+    )
+
+
+def _started(config: Config) -> Iterator[Workload]:
+    for number, deployment in enumerate(config.deployments):
+        template = deployment.spec.template
+        ports = [port for container in template.spec.containers for port in container.ports]
+        yield Workload(
+            name=deployment.name,
+            namespace=deployment.namespace,
+            service_account=deployment.spec.service_account,
+            labels=template.metadata.labels,
+            address=str(_POOL[number + 1]),
+            named_ports=FrozenMap({port.name: port.container_port for port in ports if port.name}),
+            tls=True,
+        )
+
+
+def _declared(config: Config) -> Iterator[Workload]:
+    for entry in config.workload_entries:
+        labels = FrozenMap({**entry.labels, **entry.spec.labels})
+        mode = labels.get(TLS_MODE)
+        yield Workload(
+            name=entry.name,
+            namespace=entry.namespace,
+            service_account=entry.spec.service_account or "default",
+            labels=labels,
+            address=entry.spec.address,
+            tls=mode == "istio" if mode else bool(entry.spec.service_account),
+        )
+
+
+def _inline(fleet: Fleet) -> Iterator[Workload]:
+    """Endpoints that a ServiceEntry or EndpointSlice lists; by address, since nobody named them."""
+    seen: set[str] = set()
+    for endpoints in fleet.endpoints.by_service.values():
+        for places in endpoints.by_port.values():
+            for place in places:
+                inline = place.origin is not None and place.origin.resource.kind in ("ServiceEntry", "EndpointSlice")
+                if inline and place.address not in seen and _is_ip(place.address):
+                    seen.add(place.address)
+                    yield Workload(
+                        name=place.workload,
+                        namespace=place.namespace or endpoints.namespace,
+                        service_account=place.service_account or "default",
+                        labels=place.labels,
+                        address=place.address,
+                        tls=place.tls,
+                    )
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def find_workload(cast: Cast, who: str, option: str) -> Workload:
+    """The workload that `who` names: `namespace/name`, `name`, an address, or `namespace/label=value,...`.
+
+    Labels that nobody carries make a workload of their own, for who asks what would be; a name that nobody has is a
+    UsageError with the names that there are.
+    """
+    namespace, slash, rest = who.partition("/")
+    if not slash:
+        namespace, rest = "default", who
+    if "=" in rest or not rest:
+        labels = load_labels(rest)
+        found = next(
+            (w for w in cast.workloads if w.namespace == namespace and labels.items() <= w.labels.items()), None
+        )
+        if rest and found is not None:
+            return found
+        return Workload(name="", namespace=namespace, labels=FrozenMap(labels), address=str(_POOL[-2]), tls=True)
+    for workload in cast.workloads:
+        if (workload.namespace == namespace and workload.name == rest) or workload.address == who:
+            return workload
+    raise UsageError(_unknown(cast, f"{namespace}/{rest}", option))
+
+
+def _unknown(cast: Cast, who: str, option: str) -> str:
+    names = [f"{workload.namespace}/{workload.name or workload.address}" for workload in cast.workloads]
+    close = difflib.get_close_matches(who, names, n=3, cutoff=0.5)
+    if close:
+        more = f"did you mean {' or '.join(close)}?"
+    elif names:
+        more = f"there are {', '.join(names[:8])}{' and more' if len(names) > 8 else ''}"
+    else:
+        more = "the files declare none (no Deployment, WorkloadEntry or endpoints)"
+    return f"{option} {who}: no such workload; {more}. Labels work too: {option} default/app=web,version=v1"

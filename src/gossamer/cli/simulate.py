@@ -1,0 +1,143 @@
+"""`gossamer simulate`: one request through the proxies, and the YAML that decides about it.
+
+Contract: the exit code is 0 when the request is served or answered as configured, 1 when it is not (denied, refused, no
+route, nowhere to go), 2 for wrong usage.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gossamer.cli.cast import Cast, build_cast, find_workload
+from gossamer.cli.inputs import load_inputs
+from gossamer.cli.question import Question, gateway_request, inbound_request, outbound_request, parse_headers, parse_url
+from gossamer.cli.render import Output, print_data, print_diagnostics
+from gossamer.cli.simulate_view import Answer, print_answer
+from gossamer.core.errors import UsageError
+from gossamer.core.memo import Memo
+from gossamer.model.proxy import ProxyType
+from gossamer.simulate.call import Call, Peer, simulate_call
+from gossamer.simulate.outcome import Verdict
+
+GOOD = frozenset({Verdict.SERVED, Verdict.REDIRECTED, Verdict.ANSWERED})
+_FILE_HELP = "A file or folder of YAML or JSON, or - for standard input; may be repeated."
+_FROM_HELP = (
+    "The caller: namespace/name, or namespace/label=value,... of a workload in the files or of one that might be."
+)
+_TO_HELP = "Ask only this workload's own sidecar, as if the request were already on its way to it."
+_GATEWAY_HELP = "The request comes from outside, to this gateway: namespace/label=value,... or namespace/name."
+_CHANCE_HELP = "Where chance decides (weights, faults): 0 up to 1; 0.3 is what 30 % and less fall on."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class People:
+    """Who is asked about, as the command line names them; empty for nobody."""
+
+    caller: str = ""
+    target: str = ""
+    gateway: str = ""
+    service_account: str = ""
+    client: str = ""
+
+
+def command(
+    url: Annotated[str, typer.Argument(metavar="URL", help="http://, https://, tls:// or tcp:// HOST:PORT/PATH")],
+    files: Annotated[list[Path], typer.Option("--file", "-f", metavar="FILE", help=_FILE_HELP)],
+    caller: Annotated[str, typer.Option("--from", metavar="WHO", help=_FROM_HELP)] = "",
+    target: Annotated[str, typer.Option("--to", metavar="WHO", help=_TO_HELP)] = "",
+    gateway: Annotated[str, typer.Option(metavar="WHO", help=_GATEWAY_HELP)] = "",
+    method: Annotated[str, typer.Option("--method", "-X", help="The HTTP method.")] = "GET",
+    header: Annotated[
+        list[str] | None, typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="A header; may be repeated.")
+    ] = None,
+    http2: Annotated[bool, typer.Option("--http2", help="The client speaks HTTP/2.")] = False,
+    service_account: Annotated[str, typer.Option(help="The caller's service account, in place of its own.")] = "",
+    address: Annotated[str, typer.Option(metavar="IP", help="The address that the host has.")] = "",
+    client_ip: Annotated[str, typer.Option(metavar="IP", help="The address that the client has.")] = "",
+    chance: Annotated[float, typer.Option(min=0.0, max=0.999999, help=_CHANCE_HELP)] = 0.5,
+    mesh_config: Annotated[
+        Path | None, typer.Option("--mesh-config", metavar="FILE", help="A bare MeshConfig for the whole mesh.")
+    ] = None,
+    output: Annotated[Output, typer.Option("--output", "-o", help="How to print it.")] = Output.TABLE,
+) -> None:
+    """Follow one request through the proxies, and name the YAML that decides about it.
+
+    Exits with 0 if the request is served (or answered, or redirected), else with 1.
+
+    [dim]gossamer simulate -f config/ --from default/productpage-v1 http://reviews:9080/ -H 'end-user: jason'[/dim]
+
+    [dim]gossamer simulate -f config/ --gateway istio-system/istio=ingressgateway http://shop.example/cart[/dim]
+    """
+    memo = Memo()
+    inputs = load_inputs(files, mesh_config, memo)
+    errors = [diagnostic for diagnostic in inputs.diagnostics if diagnostic.is_error]
+    print_diagnostics(errors, inputs.texts, file=sys.stderr)
+    cast = build_cast(inputs.loaded.config, memo)
+    question = Question(
+        url=parse_url(url),
+        method=method.upper(),
+        headers=parse_headers(header or ()),
+        http2=http2,
+        address=address,
+        chance=chance,
+    )
+    people = People(caller=caller, target=target, gateway=gateway, service_account=service_account, client=client_ip)
+    answer = ask(cast, question, people)
+    if output is Output.TABLE:
+        print_answer(answer, inputs)
+    else:
+        print_data(answer.to_json(inputs.loaded.index), output)
+    if answer.call.verdicts[0][0] not in GOOD:
+        raise typer.Exit(1)
+
+
+def ask(cast: Cast, question: Question, people: People) -> Answer:
+    """Simulate what was asked."""
+    if people.gateway:
+        if people.caller or people.target:
+            raise UsageError("--gateway is a way of its own into the mesh: leave out --from and --to")
+        return _through_gateway(cast, question, people)
+    if people.target:
+        return _inbound(cast, question, people)
+    if not people.caller:
+        raise UsageError("who is calling? give --from namespace/workload, or --gateway for a request from outside")
+    caller = _caller(cast, people)
+    namespace = caller.name.partition("/")[0]
+    request, assumptions = outbound_request(cast, question, namespace)
+    call = simulate_call(caller, request, cast.at)
+    return Answer(question=question.text, proxy=f"sidecar of {caller.name}", call=call, assumptions=assumptions)
+
+
+def _caller(cast: Cast, people: People) -> Peer:
+    workload = find_workload(cast, people.caller, "--from")
+    if people.service_account:
+        workload = replace(workload, service_account=people.service_account)
+    return cast.peer(workload)
+
+
+def _inbound(cast: Cast, question: Question, people: People) -> Answer:
+    target = cast.peer(find_workload(cast, people.target, "--to"))
+    caller = _caller(cast, people) if people.caller else None
+    request = inbound_request(question, target, caller, people.client)
+    first = target.simulator.simulate(request)
+    who = f", called by {caller.name}" if caller is not None else ", called from outside the mesh"
+    return Answer(
+        question=f"{question.text}{who}",
+        proxy=f"sidecar of {target.name}",
+        call=Call(request=request, first=first),
+    )
+
+
+def _through_gateway(cast: Cast, question: Question, people: People) -> Answer:
+    workload = find_workload(cast, people.gateway, "--gateway")
+    gateway = cast.peer(workload, ProxyType.ROUTER)
+    port = cast.gateway_port(workload, question.port)
+    request = gateway_request(cast, question, gateway, port, people.client)
+    call = simulate_call(gateway, request, cast.at)
+    name = people.gateway if "/" in people.gateway else f"default/{people.gateway}"
+    return Answer(question=f"{question.text} from outside", proxy=f"gateway {name}", call=call)
