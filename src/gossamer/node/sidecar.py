@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -179,6 +180,7 @@ class Sidecar:
         try:
             async with serving_envoy(self._host, self.spec, self._identity, secrets) as (socket, self._relay):
                 await self._run_envoy(captured, socket)
+            shutil.rmtree(socket.parent, ignore_errors=True)  # Envoy leaves its admin socket's name behind
         finally:
             unsubscribe()
 

@@ -1,0 +1,169 @@
+"""`gossamer up` from the command to the first page, in every capture mode, and to an end that leaves nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.conftest import need
+from tests.e2e.meshes import (
+    INGRESS,
+    PRODUCTPAGE,
+    SMALL,
+    Part,
+    Place,
+    free_port,
+    get,
+    is_left_of,
+    links,
+    place,
+    until,
+)
+from tests.e2e.users import ordinary
+
+PAGE = "/productpage"
+
+
+def _page(port: int) -> Callable[[], bool]:
+    return lambda: get(port, PAGE).status == 200
+
+
+def test_first_page_and_two_meshes_side_by_side() -> None:
+    """Two meshes on one machine, of the same names and addresses, know nothing of one another."""
+    with place() as one, place() as two:
+        ports = free_port(), free_port()
+        one.write(ports[0])
+        two.write(ports[1], SMALL)
+        one.up()
+        print(f"first 200 through ingress and two sidecars after {until(_page(ports[0]), 'the page'):.2f} s")
+        print(f"all seven ready after another {until(one.ready, 'ready'):.2f} s")
+        second = two.up()
+        until(two.ready, "the second mesh is ready")
+        assert [get(port, PAGE).status for port in ports] == [200, 200]
+        assert get(ports[0], "/api/v1/products/0/reviews").status == 200
+        # the second has no reviews: had it the first's endpoints, or its trust, it would have an answer
+        assert get(ports[1], "/api/v1/products/0/reviews").status == 503
+        second.stop()
+        assert get(ports[0], PAGE).status == 200
+
+
+@pytest.mark.parametrize("capture", ["transparent", "explicit"])
+@pytest.mark.parametrize("who", ["root", "ordinary user"])
+def test_mutual_tls_in_each_capture_mode(capture: str, who: str) -> None:
+    """A request passes ingress and two sidecars, each of which proves who it is; plaintext gets nowhere."""
+    need(who == "ordinary user" or os.geteuid() == 0, "this needs root")
+    with place(ordinary() if who == "ordinary user" else None) as found:
+        port = free_port()
+        found.write(port, SMALL)
+        up = found.up(f"--capture={capture}")
+        until(lambda: found.ready() or up.child.poll() is not None, "ready")
+        need("does not allow transparent capture" not in up.said, f"{who} may not make namespaces here")
+        reply = get(port, PAGE)
+        assert reply.status == 200, reply
+        assert reply.peer == INGRESS
+        assert PRODUCTPAGE in reply.body
+        chosen = found.status("agent")["capture"]
+        assert chosen.startswith(_name(capture, who)), chosen
+        row = found.row("default/details-v1")
+        assert get(row["mesh_ports"]["9080"], "/details/0", host=row["mesh_address"]).status == 0
+        assert up.stop() == 0
+
+
+def _name(capture: str, who: str) -> str:
+    if capture == "explicit":
+        return "explicit"
+    return "transparent (root)" if who == "root" else "transparent (user namespace)"
+
+
+# ---- how it ends
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """A pseudo-terminal that somebody looks at."""
+
+    ours: int
+    theirs: int
+
+    def look(self) -> bytes:
+        """What was written to it and not looked at yet."""
+        seen = b""
+        with contextlib.suppress(BlockingIOError):
+            while more := os.read(self.ours, 65536):
+                seen += more
+        return seen
+
+    def type(self, text: bytes) -> None:
+        os.write(self.ours, text)
+
+    def type_twice(self, text: bytes) -> None:
+        self.type(text)
+        time.sleep(0.3)
+        self.type(text)
+
+    def close(self) -> None:
+        os.close(self.ours)
+
+
+@pytest.fixture(scope="module")
+def used() -> Iterator[tuple[Place, int]]:
+    """A place in which mesh after mesh runs, each on the state of the one before, and its ingress's port."""
+    with place() as found:
+        port = free_port()
+        found.write(port, SMALL)
+        yield found, port
+
+
+ENDS: dict[str, Callable[[Part, Terminal], object]] = {
+    "Ctrl-C": lambda _, terminal: terminal.type(b"\x03"),
+    "SIGTERM": lambda up, _: up.send(signal.SIGTERM),
+    "SIGHUP": lambda up, _: up.send(signal.SIGHUP),
+    "its terminal dies": lambda _, terminal: terminal.close(),
+    "kill -9": lambda up, _: up.send(signal.SIGKILL),
+    "Ctrl-C twice": lambda _, terminal: terminal.type_twice(b"\x03"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_nothing_is_left(used: tuple[Place, int], end: str) -> None:
+    """However it ends: no process, namespace, link, socket or mount; and the next starts where it left off."""
+    found, port = used
+    before = links()
+    terminal = Terminal(*pty.openpty())
+    os.set_blocking(terminal.ours, False)
+    try:
+        up = found.up(terminal=terminal.theirs)
+        os.close(terminal.theirs)
+        until(lambda: terminal.look() and found.ready(), "ready")
+        assert get(port, PAGE).status == 200
+        networks = found.namespaces()
+        began = time.monotonic()
+        ENDS[end](up, terminal)
+        until(lambda: up.child.poll() is not None, "the end of `up`")
+        until(lambda: not found.processes(), "the end of what it started", 15)
+    finally:
+        if end != "its terminal dies":
+            terminal.close()
+    print(f"{end}: all is gone after {time.monotonic() - began:.2f} s")
+    assert is_left_of(found, networks) == []
+    assert links() <= before
+    assert up.child.returncode == {"kill -9": -signal.SIGKILL, "Ctrl-C twice": -signal.SIGINT}.get(end, 0)
+
+
+def test_one_at_a_time(used: tuple[Place, int]) -> None:
+    """A second `up` of the same mesh says who runs it, and leaves that one alone."""
+    found, port = used
+    first = found.up()
+    until(found.ready, "ready")
+    second = found.run("up", "-f", str(found.mesh / "gossamer.yaml"), f"--state={found.state}")
+    assert second.child.returncode == 1
+    assert str(first.pid) in second.said
+    assert get(port, PAGE).status == 200
+    first.stop()
