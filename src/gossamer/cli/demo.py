@@ -35,7 +35,7 @@ from gossamer.cli.up import local_mesh
 from gossamer.cli.up_view import show
 from gossamer.core.errors import GossamerError, UnavailableError, UsageError
 from gossamer.demo.mesh import write_mesh
-from gossamer.sources.state import private_folder
+from gossamer.sources.state import private_folder, runtime_folder
 
 PORTS: Final = {8080: range(8080, 8100), 8443: range(8443, 8463)}
 """The ports of the bundled file, and those that are tried in their place when they are taken."""
@@ -77,11 +77,17 @@ def command(
         demo = prepare(folder, capture, port)
         code = run_until_stopped(lambda stop: check_mesh(demo, stop) if check else stay(demo, stop))
     finally:
-        if state is None and code in (0, INTERRUPTED):
-            shutil.rmtree(folder, ignore_errors=True)
+        if state is None and (code in (0, INTERRUPTED) or not (folder / "state" / "logs").exists()):
+            remove(folder)
         else:
             typer.echo(f"kept: {folder}", err=True)
     raise typer.Exit(code)
+
+
+def remove(folder: Path) -> None:
+    """Delete a mesh that has ended, and the folder of its sockets."""
+    shutil.rmtree(runtime_folder(folder / "state"), ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def prepare(folder: Path, capture: str, port: int | None) -> Demo:
@@ -115,8 +121,7 @@ def choose_port(wanted: int | None, usual: int) -> int:
 
 async def stay(demo: Demo, stop: asyncio.Event) -> int:
     """Run the mesh until it is stopped, saying what to try."""
-    console = open_console()
-    console.print(hints(demo.ingress, demo.mesh.options.file.parent, demo.mesh.state, console))
+    open_console().print(hints(demo.ingress, demo.mesh.options.file.parent), soft_wrap=True)
     async with demo.mesh.running(), show(demo.mesh, demo.opened):
         await stop.wait()
     return 0

@@ -181,30 +181,30 @@ def welcome(mesh: RunningMesh, console: Console, *, page_s: float, ready_s: floa
     return Padding(text, (1, 0))
 
 
-def hints(ingress: str, folder: Path, state: Path, console: Console) -> RenderableType:
-    """What a person can look at, edit and try while the example runs."""
+def hints(ingress: str, folder: Path) -> Text:
+    """What a person can look at, edit and try while the example runs. Printed unwrapped: its lines are for copying."""
     gossamer = "gossamer" if shutil.which("gossamer") else sys.argv[0]
-    page, reviews = f"{ingress}/productpage", f"{ingress}/api/v1/products/0/reviews"
-    text = Text.assemble(
-        ("Open ", ""),
-        (page, "bold cyan"),
-        (" in a browser and reload it.\n", ""),
-        ("\nEdit and save; the next request follows, and mistakes show up below:\n", ""),
+    reviews = f"{ingress}/api/v1/products/0/reviews"
+    return Text.assemble(
+        "\nOpen ",
+        (f"{ingress}/productpage", "bold cyan"),
+        " in a browser and reload it.\n",
+        "\nEdit and save; the next request follows, and mistakes show up below:\n",
         *_lines(
             (f"{folder}/config/reviews.yaml", "which version of reviews readers get"),
             (f"{folder}/config/ratings.yaml", "how ratings is reached: delay it, fail it"),
             (f"{folder}/config/access.yaml", "who may ask whom"),
         ),
-        ("\nTry in another terminal:\n", ""),
+        "\nTry in another terminal:\n",
         *_lines(
             (f"curl -s {reviews}", "the answer of one version of reviews"),
             (f"curl -s -H 'end-user: jason' {reviews}", "the same, signed in as jason"),
-            (f"{gossamer} proxy list --state {state}", "every Envoy, and whether it is in sync"),
+            (f"{gossamer} proxy list", "every Envoy, and whether it is in sync"),
+            (f"{gossamer} proxy log productpage-v1", "its requests, and what decided about them"),
             (f"{gossamer} validate -f {folder}/config", "what is wrong with the files, if anything"),
             (f"{gossamer} demo --check", "all of this as a tour that checks itself"),
         ),
     )
-    return Padding(text, (1, 0))
 
 
 def _lines(*pairs: tuple[str, str]) -> list[tuple[str, str]]:

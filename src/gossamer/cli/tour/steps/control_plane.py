@@ -127,14 +127,15 @@ async def _in_sync(scene: Scene) -> float:
     while time.monotonic() < deadline:
         await asyncio.sleep(0.05)
         try:
-            proxies = (await scene.mesh.status()).proxies
+            status = await scene.mesh.status()
         except UnavailableError as error:
             seen = str(error)
             continue
-        late = [f"{proxy.name} {proxy.state}" for proxy in proxies if proxy.state != "SYNCED"]
-        if proxies and not late:
+        states = {proxy.name: proxy.state for proxy in status.proxies}
+        late = [w.name for w in status.workloads if states.get(w.name) != "SYNCED"]
+        if status.workloads and not late:
             return time.monotonic()
-        seen = ", ".join(late) or "no proxy"
+        seen = ", ".join(f"{name} {states.get(name, 'not connected')}" for name in late)
     raise UnmetError(f"every proxy in sync within {AGAIN_S:g} s", seen, scene.logs_of(CONTROL_PLANE, "agent"))
 
 
