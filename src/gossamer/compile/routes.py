@@ -51,7 +51,7 @@ class CompiledHost:
 
 def compile_table(table: RouteTable, settings: MeshSettings, memo: Memo) -> Resource:
     """A table. It is put together from its virtual hosts' bytes: one that changed costs no more than itself."""
-    hosts = [memo(compile_host, host, domains, settings) for host, domains in _with_domains(table.hosts)]
+    hosts = [memo(compile_host, host, refused, settings) for host, refused in _with_refused(table.hosts)]
     rest = _rest(table)
     contents = [host.content for host in hosts]
     named = frozenset[Reference]().union(*(host.references for host in hosts))
@@ -68,31 +68,36 @@ def compile_table(table: RouteTable, settings: MeshSettings, memo: Memo) -> Reso
     return resource_from_bytes(ROUTE, table.name, content, named, origins)
 
 
-def _with_domains(hosts: tuple[HostRoutes, ...]) -> Iterator[tuple[HostRoutes, tuple[str, ...]]]:
+def _with_refused(hosts: tuple[HostRoutes, ...]) -> Iterator[tuple[HostRoutes, tuple[str, ...]]]:
+    """Each host with the names that it may not have, since they are another's."""
+    names = [name for host in hosts for name in host.aliases]
     taken = {host.host for host in hosts}
+    if len(taken.union(names)) == len(names) + len(hosts):  # as it almost always is: nothing stands twice
+        yield from ((host, ()) for host in hosts)
+        return
     for host in hosts:
-        free = tuple(alias for alias in host.aliases if alias not in taken)
-        taken.update(free)
-        yield host, (host.host, *free, *(("*",) if host.everything else ()))
+        refused = tuple(name for name in host.aliases if name in taken)
+        taken.update(host.aliases)
+        yield host, refused
 
 
-def compile_host(host: HostRoutes, domains: tuple[str, ...], settings: MeshSettings) -> CompiledHost:
-    """One virtual host."""
+def compile_host(host: HostRoutes, refused: tuple[str, ...], settings: MeshSettings) -> CompiledHost:
+    """One virtual host, without the names that are refused to it."""
+    domains = [host.host, *(name for name in host.aliases if name not in refused)]
     message = VirtualHost(
         name=host.name,
-        domains=domains,
+        domains=[*domains, "*"] if host.everything else domains,
         routes=_routes(host, settings),
         require_tls=VirtualHost.ALL if host.https_redirect else VirtualHost.NONE,
         include_request_attempt_count=True,
     )
     targets = [*host.targets.values(), *((host.default,) if host.default else ())]
-    origins = service_origins(
-        host.service.origin if host.service else None, *dict.fromkeys(rule.origin for rule in host.rules)
-    )
+    rules = dict.fromkeys(rule.origin.resource for rule in host.rules)
+    service = host.service.origin if host.service else None
     return CompiledHost(
         content=wire(message),
         references=references(CLUSTER, (target_name(target) for target in targets if target.known)),
-        origins=tuple(dict.fromkeys(Origin(resource=origin.resource) for origin in origins)),
+        origins=service_origins(service, *(Origin(resource=resource) for resource in rules)),
     )
 
 

@@ -83,7 +83,10 @@ def _build(sources: _Sources, services: tuple[Service, ...], policies: PolicyInd
     slices: dict[Key, list[Resource[EndpointSlice]]] = {}
     for part in sources.slices:
         slices.setdefault((part.labels.get(SLICE_OF, ""), part.namespace), []).append(part)
-    workloads = memo.keep("", _index, sources.workloads)
+    namespaces: dict[str, list[Workload]] = {}
+    for workload in sources.workloads:
+        namespaces.setdefault(workload.namespace, []).append(workload)
+    workloads = {name: memo.keep(name, _by_label, tuple(found)) for name, found in namespaces.items()}
     built = tuple(
         memo.keep(
             service.key,
@@ -91,7 +94,7 @@ def _build(sources: _Sources, services: tuple[Service, ...], policies: PolicyInd
             service,
             tuple(entries.get(service.key, ())),
             tuple(slices.get((service.name, service.namespace), ())),
-            _candidates(service, workloads) if service.selector else (),
+            _candidates(service, workloads.get(service.namespace, EMPTY)) if service.selector else (),
             policies,
             memo,
         )
@@ -100,21 +103,18 @@ def _build(sources: _Sources, services: tuple[Service, ...], policies: PolicyInd
     return memo.keep("", _snapshot, built, services, memo)
 
 
-def _index(workloads: tuple[Workload, ...]) -> FrozenMap[tuple[str, str, str], tuple[Workload, ...]]:
-    """Workloads by namespace and one of their labels."""
-    index: dict[tuple[str, str, str], list[Workload]] = {}
-    for workload in sorted(workloads, key=lambda w: (w.namespace, w.name, w.address)):
-        for name, value in workload.labels.items():
-            index.setdefault((workload.namespace, name, value), []).append(workload)
-    return FrozenMap({key: tuple(found) for key, found in index.items()})
+def _by_label(workloads: tuple[Workload, ...]) -> FrozenMap[tuple[str, str], tuple[Workload, ...]]:
+    """Workloads of a namespace by each of their labels."""
+    index: dict[tuple[str, str], list[Workload]] = {}
+    for workload in sorted(workloads, key=lambda w: (w.name, w.address)):
+        for label in workload.labels.items():
+            index.setdefault(label, []).append(workload)
+    return FrozenMap({label: tuple(found) for label, found in index.items()})
 
 
-def _candidates(
-    service: Service, workloads: Mapping[tuple[str, str, str], tuple[Workload, ...]]
-) -> tuple[Workload, ...]:
+def _candidates(service: Service, workloads: Mapping[tuple[str, str], tuple[Workload, ...]]) -> tuple[Workload, ...]:
     """The fewest workloads among which all that the service selects are found."""
-    buckets = (workloads.get((service.namespace, name, value), ()) for name, value in service.selector.items())
-    return min(buckets, key=len, default=())
+    return min((workloads.get(label, ()) for label in service.selector.items()), key=len, default=())
 
 
 def _endpoints(

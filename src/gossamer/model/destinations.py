@@ -92,6 +92,8 @@ class Destinations:
     exact: FrozenMap[tuple[str, str], tuple[Rule, ...]] = EMPTY
     wild: FrozenMap[str, tuple[Rule, ...]] = EMPTY
     asked_labels: frozenset[tuple[str, str]] = frozenset()
+    namespaces: frozenset[str] = frozenset()
+    """Those that have any."""
 
 
 def build_destinations(
@@ -115,6 +117,7 @@ def build_destinations(
         exact=FrozenMap({key: tuple(rules) for key, rules in exact.items()}),
         wild=FrozenMap({key: tuple(rules) for key, rules in wild.items()}),
         asked_labels=frozenset(item for rule in merged.values() for item in rule.selector.items()),
+        namespaces=frozenset(rule.namespace for rule in merged.values()),
     )
 
 
@@ -161,7 +164,9 @@ def destination_for(destinations: Destinations, service: Service, client: Client
     """The policy of `service` as `client` sees it. Istio's lookup: the client's namespace, the service's, the root's;
     the first that has a rule for the host ends it. A rule with a selector speaks for its own namespace's workloads, and
     before one without."""
-    for namespace in dict.fromkeys((client.namespace, service.namespace, root)):
+    for namespace in (client.namespace, service.namespace, root):
+        if namespace not in destinations.namespaces:
+            continue
         found = [rule for rule in _for_host(destinations, namespace, service.hostname) if _speaks(rule, client)]
         if found:
             best = [rule for rule in found if rule.host == found[0].host]

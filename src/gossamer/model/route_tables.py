@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from gossamer.api.common import EMPTY
 from gossamer.core.memo import Memo
 from gossamer.model.names import covers, rank, short_names
 from gossamer.model.routing import HttpRule, Routing
@@ -35,19 +36,16 @@ def build_route_tables(
     ports: dict[int, list[HostRoutes]] = {}
     own: dict[tuple[str, int], list[HostRoutes]] = {}
     for outbound in services:
-        hostname = outbound.service.hostname
-        real = behind(outbound, by_host)
-        routing = speaking.for_host(hostname)
-        names = short_names(hostname, namespace, settings.domain)
-        for port in real.service.ports if real else ():
-            if real is None or not (port.protocol.is_http or port.protocol is Protocol.AUTO):
-                continue
-            rules = rules_on(routing, port.number)
-            targets = targets_of(rules, by_host, port.number)
-            host = memo(_host_of, outbound, real, port, names, rules, targets)
-            ports.setdefault(port.number, []).append(host)
-            if has_own_table(real.service, port):
-                own.setdefault((real.service.hostname, port.number), []).append(host)
+        routing = speaking.for_host(outbound.service.hostname)
+        if routing is None and outbound.service.resolution is not Resolution.ALIAS:
+            home = namespace if f".{namespace}.svc." in outbound.service.hostname else ""
+            hosts = memo(_plain_hosts, outbound, home, settings.domain)
+        else:
+            hosts = tuple(_ruled_hosts(outbound, routing, by_host, namespace, settings.domain))
+        for host, owner in hosts:
+            ports.setdefault(host.port, []).append(host)
+            if owner:
+                own.setdefault((owner, host.port), []).append(host)
     others = tuple(_other_hosts(routings, speaking.used, by_host))
     if others:
         ports.setdefault(DEFAULT_HTTP_PORT, []).extend(others)
@@ -86,26 +84,53 @@ def unaliased(service: Service, find: Callable[[str], Service | None]) -> Servic
     return None
 
 
-def _host_of(
+Owned = tuple[HostRoutes, str]
+"""A virtual host, and whose own table (a hostname's) it stands in too, if any."""
+
+
+def _plain_hosts(outbound: OutboundService, namespace: str, domain: str) -> tuple[Owned, ...]:
+    """The hosts of a service that no VirtualService speaks for. All namespaces but its own know it by the same names."""
+    return tuple(_hosts(outbound, outbound, lambda port: ((), EMPTY), namespace, domain))
+
+
+def _ruled_hosts(
+    outbound: OutboundService, routing: Routing | None, by_host: ByHost, namespace: str, domain: str
+) -> Iterator[Owned]:
+    """The hosts of a service or an alias under the rules of a VirtualService."""
+
+    def ruled(port: int) -> tuple[tuple[HttpRule, ...], Targets]:
+        rules = rules_on(routing, port)
+        return rules, targets_of(rules, by_host, port)
+
+    real = behind(outbound, by_host)
+    return _hosts(outbound, real, ruled, namespace, domain) if real else iter(())
+
+
+def _hosts(
     outbound: OutboundService,
     real: OutboundService,
-    port: Port,
-    names: tuple[str, ...],
-    rules: tuple[HttpRule, ...],
-    targets: Targets,
-) -> HostRoutes:
+    ruled: Callable[[int], tuple[tuple[HttpRule, ...], Targets]],
+    namespace: str,
+    domain: str,
+) -> Iterator[Owned]:
     service = outbound.service
     addresses = [address for address in (*service.addresses, service.allocated) if address and "/" not in address]
-    return HostRoutes(
-        name=f"{service.hostname}:{port.number}",
-        port=port.number,
-        host=service.hostname,
-        aliases=(*names, *(f"[{address}]" if ":" in address else address for address in addresses)),
-        rules=rules,
-        targets=targets,
-        default=None if rules else target_of(real, real.service.hostname, "", port.number),
-        service=service,
-    )
+    names = short_names(service.hostname, namespace, domain)
+    aliases = (*names, *(f"[{address}]" if ":" in address else address for address in addresses))
+    for port in real.service.ports:
+        if port.protocol.is_http or port.protocol is Protocol.AUTO:
+            rules, targets = ruled(port.number)
+            host = HostRoutes(
+                name=f"{service.hostname}:{port.number}",
+                port=port.number,
+                host=service.hostname,
+                aliases=aliases,
+                rules=rules,
+                targets=targets,
+                default=None if rules else target_of(real, real.service.hostname, "", port.number),
+                service=service,
+            )
+            yield host, real.service.hostname if has_own_table(real.service, port) else ""
 
 
 def _everything(host: HostRoutes) -> HostRoutes:
