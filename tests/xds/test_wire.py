@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.resources import CLUSTER, ENDPOINT, EXTENSION, Resource, Table
-from gossamer.xds.batches import LIMIT, Batches
+from gossamer.xds.batches import ALONE, APART, LIMIT, Batches
 from gossamer.xds.channel import find
 from gossamer.xds.codec import encode_request, load_request, load_update
 from gossamer.xds.messages import Batch, Request, Response
@@ -87,16 +87,21 @@ class TestBatches:
         batches, items = Batches(), self.items(3, 10)
         assert batches.split(CLUSTER, items)[0] is batches.split(CLUSTER, list(items))[0]
 
-    def test_large_ones_are_cut(self) -> None:
-        parts = Batches().split(CLUSTER, self.items(10, LIMIT // 4))
-        assert [len(part.resources) for part in parts] == [4, 4, 2]
+    def test_many_are_cut(self) -> None:
+        parts = Batches().split(CLUSTER, self.items(40, LIMIT // 16))
+        assert [len(part.resources) for part in parts] == [16, 16, 8]
+
+    def test_a_large_one_is_shared_whatever_comes_with_it(self) -> None:
+        batches, (large,) = Batches(), self.items(1, ALONE + 1)
+        first, second = self.items(1, 10), self.items(1, 11)
+        assert batches.split(CLUSTER, [*first, large])[1] is batches.split(CLUSTER, [large, *second])[0]
 
     def test_one_that_is_too_large_alone_travels_alone(self) -> None:
         parts = Batches().split(CLUSTER, self.items(2, LIMIT * 2))
         assert [len(part.resources) for part in parts] == [1, 1]
 
     def test_removals_travel_with_the_first(self) -> None:
-        parts = Batches().split(CLUSTER, self.items(10, LIMIT // 4), ["gone"])
+        parts = Batches().split(CLUSTER, self.items(40, LIMIT // 16), ["gone"])
         assert [part.removed for part in parts] == [("gone",), (), ()]
 
     def test_filters_travel_one_by_one(self) -> None:
@@ -109,6 +114,26 @@ class TestBatches:
         batches.split(CLUSTER, self.items(1, 60_000))
         assert old._encoded is None
         assert DeltaDiscoveryResponse.FromString(old.encoded).type_url == CLUSTER
+
+    def test_what_a_large_table_holds_is_shared_whatever_else_a_proxy_has(self) -> None:
+        batches, large = Batches(), Table(CLUSTER, self.items(APART, 10))
+        own = [Table(CLUSTER, [Resource(type_url=CLUSTER, name=name, version="1", body=b"")]) for name in "abc"]
+        first = batches.whole(CLUSTER, (own[0], large, own[1]), None, find)
+        second = batches.whole(CLUSTER, (own[0], own[2], large), None, find)
+        assert [len(part.resources) for part in first] == [1, APART, 1]
+        assert [len(part.resources) for part in second] == [2, APART]
+        assert first[1] is second[1]
+
+    def test_equal_responses_are_the_same_bytes_on_every_stream(self) -> None:
+        (batch,) = Batches().split(CLUSTER, self.items(1, 10))
+        shared = Response(batch=batch, nonce=batch.nonce)
+        assert shared.encode() is Response(batch=batch, nonce=batch.nonce).encode()
+        assert DeltaDiscoveryResponse.FromString(shared.encode()).nonce == batch.nonce != ""
+        again = DeltaDiscoveryResponse.FromString(Response(batch=batch, nonce="other").encode())
+        assert (again.nonce, list(again.resources)) == (
+            "other",
+            list(DeltaDiscoveryResponse.FromString(shared.encode()).resources),
+        )
 
     def test_a_first_answer_is_shared(self) -> None:
         batches, goal = Batches(), (Table(CLUSTER, self.items(3, 10)),)

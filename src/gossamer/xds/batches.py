@@ -14,6 +14,10 @@ from gossamer.xds.messages import Batch
 
 LIMIT = 1024 * 1024
 """Bytes of resources in one response. Bounds what one slow client pins, and lets a stream be cut into even writes."""
+ALONE = 64 * 1024
+"""Bytes of a resource from which on it travels alone, so that it is shared whatever else a proxy is told."""
+APART = 32
+"""Resources of a table from which on its batches hold nothing else, for the same reason."""
 KEPT = 48 * 1024 * 1024
 """Bytes of encoded batches that are kept for the next stream that needs them."""
 WHOLES = 32
@@ -30,20 +34,27 @@ _WholeKey = tuple[str, Goal, frozenset[str] | None, Pick]
 class Batches:
     """Makes batches; recent ones are found again. One per process, shared by its streams."""
 
-    __slots__ = ("_kept", "_limit", "_names", "_size", "_whole")
+    __slots__ = ("_kept", "_limit", "_made", "_names", "_size", "_whole")
 
     def __init__(self, kept_bytes: int = KEPT) -> None:
         self._kept: OrderedDict[tuple[int, ...], Batch] = OrderedDict()
         self._whole: OrderedDict[_WholeKey, list[tuple[Resource, ...]]] = OrderedDict()
         self._names: OrderedDict[frozenset[str], frozenset[str]] = OrderedDict()
         self._limit = kept_bytes
+        self._made = 0
         self._size = 0
 
     def whole(self, type_url: str, goal: Goal, names: frozenset[str] | None, pick: Pick) -> list[Batch]:
         """Everything in `goal` (None) or what `pick` gives for `names`, for clients that hold nothing yet."""
+        if names is None and len(goal) > 1:
+            parts = list(_apart(goal))
+            if len(parts) > 1:
+                return [batch for part in parts for batch in self.whole(type_url, part, None, pick)]
         key = (type_url, goal, names, pick)
         found = self._whole.get(key)
-        if found is None:
+        if found is not None:
+            self._whole.move_to_end(key)
+        else:
             if names is None:
                 resources = [resource for table in goal for resource in table.values()]
             else:
@@ -65,7 +76,10 @@ class Batches:
         """`resources` and `removed` as batches, in order; at least one, which may be empty."""
         if not resources or removed:
             groups = list(_groups(type_url, resources)) or [()]
-            return [Batch(type_url, group, tuple(removed) if i == 0 else ()) for i, group in enumerate(groups)]
+            return [
+                Batch(type_url, group, () if place else tuple(removed), self._nonce())
+                for place, group in enumerate(groups)
+            ]
         return [self._shared(type_url, group) for group in _groups(type_url, resources)]
 
     def _shared(self, type_url: str, resources: tuple[Resource, ...]) -> Batch:
@@ -75,13 +89,32 @@ class Batches:
         if found is not None:
             self._kept.move_to_end(key)
             return found
-        batch = self._kept[key] = Batch(type_url, resources)
+        batch = self._kept[key] = Batch(type_url, resources, nonce=self._nonce())
         self._size += _cost(batch)
         while self._size > self._limit and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)
             self._size -= _cost(dropped)
             dropped.forget_encoded()
         return batch
+
+    def _nonce(self) -> str:
+        self._made += 1
+        return f"{self._made:x}"
+
+
+def _apart(goal: Goal) -> Iterator[Goal]:
+    """Tables in order: the large ones each by itself, those between them together."""
+    small: list[Table] = []
+    for table in goal:
+        if len(table) < APART:
+            small.append(table)
+            continue
+        if small:
+            yield tuple(small)
+            small = []
+        yield (table,)
+    if small:
+        yield tuple(small)
 
 
 def _cost(batch: Batch) -> int:
@@ -95,9 +128,10 @@ def _groups(type_url: str, resources: Sequence[Resource]) -> Iterator[tuple[Reso
         return
     start, size = 0, 0
     for index, resource in enumerate(resources):
-        size += len(resource.body)
-        if size > LIMIT and index > start:
+        length = len(resource.body)
+        size += length
+        if index > start and (size > LIMIT or length > ALONE or len(resources[index - 1].body) > ALONE):
             yield tuple(resources[start:index])
-            start, size = index, len(resource.body)
+            start, size = index, length
     if start < len(resources):
         yield tuple(resources[start:])

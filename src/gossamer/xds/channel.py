@@ -87,8 +87,8 @@ class Channel:
         """Take the names that a request adds and drops, by the rules of the delta protocol."""
         first = not self.started
         self.started = True
-        explicit = frozenset(name for name in request.subscribe if name != WILDCARD)
-        if WILDCARD in request.subscribe or (first and not explicit and self.type_url in (CLUSTER, LISTENER)):
+        explicit = request.names
+        if request.wildcard or (first and not explicit and self.type_url in (CLUSTER, LISTENER)):
             if self.type_url in (CLUSTER, LISTENER):
                 self.greet = self.greet or not (self.wildcard or request.initial_versions)
             fresh_wildcard, self.wildcard = not self.wildcard, True
@@ -96,7 +96,7 @@ class Channel:
             fresh_wildcard = False
         known = explicit & self.names
         if explicit:
-            self.names |= explicit
+            self.names = self.names | explicit if self.names else explicit
         if first:
             self.initial = request.initial_versions
         elif self.adopted:

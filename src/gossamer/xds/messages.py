@@ -14,6 +14,8 @@ from gossamer.core.resources import Resource
 from gossamer.xds.wire import encode_batch, encode_tail
 
 WILDCARD = "*"
+_WILDCARDS = frozenset({WILDCARD})
+_NO_NAMES: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,25 +28,46 @@ class Request:
     initial_versions: FrozenMap[str, str] = field(default_factory=FrozenMap)
     nonce: str = ""
     error: str | None = None
+    names: frozenset[str] = field(init=False, repr=False, compare=False)
+    """What `subscribe` names, the wildcard aside."""
+
+    def __post_init__(self) -> None:
+        names = frozenset(self.subscribe) - _WILDCARDS if self.subscribe else _NO_NAMES
+        object.__setattr__(self, "names", names)
+
+    @property
+    def wildcard(self) -> bool:
+        """Whether everything is asked for, by its name."""
+        return len(self.names) < len(self.subscribe) and WILDCARD in self.subscribe
 
 
 class Batch:
-    """Resources (and names of removed ones) of one type that travel in one response; shared, immutable."""
+    """Resources (and names of removed ones) of one type that travel in one response; shared, immutable.
 
-    __slots__ = ("_encoded", "by_name", "removed", "resources", "type_url")
+    `nonce` is what all streams call the response that carries it, so that they share it to the last byte.
+    """
 
-    def __init__(self, type_url: str, resources: tuple[Resource, ...] = (), removed: tuple[str, ...] = ()) -> None:
+    __slots__ = ("_encoded", "by_name", "nonce", "removed", "resources", "type_url")
+
+    def __init__(
+        self,
+        type_url: str,
+        resources: tuple[Resource, ...] = (),
+        removed: tuple[str, ...] = (),
+        nonce: str = "",
+    ) -> None:
         self.type_url = type_url
         self.resources = resources
         self.removed = removed
+        self.nonce = nonce
         self.by_name = {resource.name: resource for resource in resources}
         self._encoded: bytes | None = None
 
     @property
     def encoded(self) -> bytes:
-        """The wire form of a DeltaDiscoveryResponse that lacks its nonce; computed once."""
+        """The wire form of a DeltaDiscoveryResponse with the batch's nonce; computed once."""
         if self._encoded is None:
-            self._encoded = encode_batch(self.type_url, self.resources, self.removed)
+            self._encoded = encode_batch(self.type_url, self.resources, self.removed, self.nonce)
         return self._encoded
 
     def forget_encoded(self) -> None:
@@ -77,7 +100,9 @@ class Response:
 
     def encode(self) -> bytes:
         """The wire form of the whole message."""
-        return self.batch.encoded + encode_tail(self.nonce)
+        if self.nonce == self.batch.nonce:
+            return self.batch.encoded
+        return self.batch.encoded + encode_tail(self.nonce)  # of a field that stands twice the last one counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,7 +118,7 @@ class Connection:
             while not self._closed:
                 self._catch_up()
                 while self._outbox:
-                    data = self._outbox.popleft().encode()
+                    data = self._outbox.popleft().encode()  # shared with other streams: gRPC copies it
                     async with self._budget.lend(len(data)):
                         await context.write(data)
                     self._room.set()

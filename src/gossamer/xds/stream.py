@@ -236,8 +236,10 @@ class Stream:
         return found
 
     def _send(self, channel: Channel, batch: Batch, now: float) -> Response:
-        self._nonces += 1
-        nonce = f"{self._nonces:x}"
+        nonce = batch.nonce
+        if not nonce or nonce in channel.flights:  # the same is under way already, unanswered
+            self._nonces += 1
+            nonce = f"{nonce}.{self._nonces:x}"
         channel.take_off(nonce, batch, now)
         return Response(batch=batch, nonce=nonce)
 

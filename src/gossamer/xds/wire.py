@@ -32,8 +32,8 @@ def encode_field(number: int, content: bytes) -> bytes:
     return bytes([number << 3 | _LENGTH_DELIMITED]) + encode_varint(len(content)) + content
 
 
-def encode_batch(type_url: str, resources: Iterable[Resource], removed: Iterable[str]) -> bytes:
-    """A DeltaDiscoveryResponse without a nonce; append `encode_tail` to complete it."""
+def encode_batch(type_url: str, resources: Iterable[Resource], removed: Iterable[str], nonce: str = "") -> bytes:
+    """A DeltaDiscoveryResponse; append `encode_tail` to give it another nonce."""
     parts: list[bytes] = []
     for resource in resources:
         head = encode_field(1, resource.version.encode()) + encode_field(3, resource.name.encode())
@@ -42,6 +42,8 @@ def encode_batch(type_url: str, resources: Iterable[Resource], removed: Iterable
         parts += (b"\x12", encode_varint(len(head) + len(middle) + length), head, middle, resource.body)
     parts.append(encode_field(4, type_url.encode()))
     parts += (encode_field(6, name.encode()) for name in removed)
+    if nonce:
+        parts.append(encode_tail(nonce))
     return b"".join(parts)
 
 
