@@ -136,7 +136,8 @@ def chain(filters: list[Json], match: Json | None = None, name: str = "", **more
 def listener(port: int, chains: list[Json], name: str = "", address: str = "127.0.0.1", **more: AnyValue) -> Json:
     """A listener."""
     socket = {"socket_address": {"address": address, "port_value": port}}
-    return {"name": name or f"{address}_{port}", "address": socket, "filter_chains": chains, **more}
+    given = {key: value for key, value in more.items() if value is not None}
+    return {"name": name or f"{address}_{port}", "address": socket, "filter_chains": chains, **given}
 
 
 def inspector(kind: str) -> Json:

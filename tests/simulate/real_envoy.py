@@ -73,15 +73,17 @@ def _await_ports(process: subprocess.Popen[bytes], listeners: list[Json], log: P
 
 def send(port: int, content: bytes, tls: ssl.SSLContext | None = None, server_name: str = "") -> Answer:
     """Send bytes and read the answer to its end."""
-    with socket.create_connection(("127.0.0.1", port), 10) as plain:
-        try:
-            one = tls.wrap_socket(plain, server_hostname=server_name or None) if tls else plain
+    plain = socket.create_connection(("127.0.0.1", port), 10)
+    received = b""
+    try:
+        with tls.wrap_socket(plain, server_hostname=server_name or None) if tls else plain as one:
             one.sendall(content)
-            received = b""
             while not _complete(received) and (part := one.recv(65536)):
                 received += part
-        except (ConnectionError, ssl.SSLError):
-            return Answer(0)
+    except (ConnectionError, ssl.SSLError):
+        return Answer(0)
+    finally:
+        plain.close()
     return _parse(received)
 
 

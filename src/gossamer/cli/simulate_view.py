@@ -226,7 +226,7 @@ def _sources(origins: tuple[Origin, ...], inputs: Inputs, paint: Paint) -> list[
     shown = [origin for origin in origins if origin.rule][:_DECIDING] or list(origins[:1])
     for origin in shown:
         found += _source(origin, inputs, paint)
-        position = inputs.loaded.index.position(origin.resource, origin.rule)
+        position = inputs.loaded.index.position(origin.resource, origin.rule or "spec")
         found += _excerpt(position, inputs.texts.get(position.file, ""), paint)
     rest = [origin for origin in origins if origin not in shown and origin.resource not in {o.resource for o in shown}]
     if rest:

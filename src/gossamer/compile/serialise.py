@@ -68,5 +68,5 @@ def _varint(number: int) -> bytes:
 
 
 def one(resource: Resource, _origins: tuple[Origin, ...]) -> Resource:
-    """Itself: memoised, the first of all equal ones with the same origins, which are no part of a resource's equality."""
+    """Itself: memoised, the first of all equal ones with the same origins (which are no part of their equality)."""
     return resource

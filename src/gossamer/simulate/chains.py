@@ -64,7 +64,7 @@ def _server_name(match: FilterChainMatch, connection: Connection) -> int:
     """The exact name, or the longest `*.suffix`."""
     if not match.server_names:
         return 0
-    return max(_server_name_rank(name, connection.server_name) for name in match.server_names)
+    return max(_server_name_rank(name.lower(), connection.server_name) for name in match.server_names)
 
 
 def _server_name_rank(wanted: str, name: str) -> int:
