@@ -89,7 +89,7 @@ Owned = tuple[HostRoutes, str]
 
 
 def _plain_hosts(outbound: OutboundService, namespace: str, domain: str) -> tuple[Owned, ...]:
-    """The hosts of a service that no VirtualService speaks for. All namespaces but its own know it by the same names."""
+    """The hosts of a service that no VirtualService speaks for. All namespaces but its own know it by equal names."""
     return tuple(_hosts(outbound, outbound, lambda port: ((), EMPTY), namespace, domain))
 
 
