@@ -276,12 +276,12 @@ def test_the_port_of_a_destination() -> None:
     assert target("{host: unknown.com}") == "outbound|80||unknown.com"
 
 
-def test_what_is_not_there_is_not_waited_for() -> None:
-    text = virtual_service("  - route: [{destination: {host: unknown.com}}]")
+def test_references_say_what_the_content_names_and_not_what_there_is() -> None:
+    text = virtual_service("  - route: [{destination: {host: later.com}}]")
     resource = compiled(service("reviews"), text).resources.get(ROUTE, "80")
     assert resource is not None
     assert resource.references is not None
-    assert Reference(type_url=CLUSTER, name="outbound|80||unknown.com") not in resource.references
+    assert Reference(type_url=CLUSTER, name="outbound|80||later.com") in resource.references
 
 
 def test_matches_on_a_port_and_on_a_client() -> None:

@@ -73,7 +73,7 @@ class _Listener:
         self.plain |= not names
         filters = [*network_filters(), tcp_proxy(chain.targets, self.settings)]
         self._add(f"{server.gateway}:{server.number}", names, chain.subnets, filters, server, chain.origins)
-        clusters = [target_name(target) for target, _ in chain.targets if target.known]
+        clusters = [target_name(target) for target, _ in chain.targets]
         self.references |= references(CLUSTER, clusters) | slot_references(*TCP_SLOTS)
 
     def _free(self, names: Iterable[str]) -> tuple[str, ...]:

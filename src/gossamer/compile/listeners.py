@@ -78,7 +78,7 @@ def http_chain(listener: str, table: str, settings: MeshSettings) -> FilterChain
 
 def _named(bind: Bind, settings: MeshSettings) -> frozenset[Reference]:
     chains = (*bind.chains, *((bind.rest,) if bind.rest else ()))
-    clusters = [target_name(target) for chain in chains for target, _ in chain.targets if target.known]
+    clusters = [target_name(target) for chain in chains for target, _ in chain.targets]
     if bind.rest is None:
         clusters.append(_unknown(bind, settings))
     return references(CLUSTER, clusters) | references(ROUTE, [bind.table] if bind.table else [])

@@ -96,7 +96,7 @@ def compile_host(host: HostRoutes, refused: tuple[str, ...], settings: MeshSetti
     service = host.service.origin if host.service else None
     return CompiledHost(
         content=wire(message),
-        references=references(CLUSTER, (target_name(target) for target in targets if target.known)),
+        references=references(CLUSTER, (target_name(target) for target in targets)),
         origins=service_origins(service, *(Origin(resource=resource) for resource in rules)),
     )
 

@@ -1,6 +1,6 @@
 """What the destinations of routes lead to.
 
-Invariant: a destination always leads somewhere by name; whether the mesh has it is said beside it.
+Invariant: a destination always leads somewhere by name, whether the mesh has such a service or not (yet).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def resolve(destination: Destination, by_host: ByHost, port: int) -> Target:
 def target_of(outbound: OutboundService | None, host: str, subset: str, port: int) -> Target:
     """The target of this name. An alias is led on to the service behind it by whoever calls this."""
     if outbound is None or outbound.service.port(port) is None:
-        return Target(host=host, port=port, subset=subset, known=False)
+        return Target(host=host, port=port, subset=subset)
     chosen = outbound.destination.subset(subset) if subset else None
     policy = outbound.destination.on(port, chosen)
     balancer, tls = policy.load_balancer, policy.tls
@@ -56,7 +56,6 @@ def target_of(outbound: OutboundService | None, host: str, subset: str, port: in
         host=host,
         port=port,
         subset=subset,
-        known=not subset or chosen is not None,
         mesh_tls=tls is None or tls.mode in (ClientTLSMode.ISTIO_MUTUAL, ClientTLSMode.DISABLE),
         consistent_hash=balancer.consistent_hash if balancer else None,
         idle_timeout=tcp.idle_timeout.total_seconds() if tcp and tcp.idle_timeout is not None else None,

@@ -50,13 +50,12 @@ class OutboundService(Value):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Target(Value):
-    """Where a destination of a route leads. `known` says whether the mesh has such a service, port and subset: a route
-    to an unknown one fails its requests. `mesh_tls` says whether its TLS may be the mesh's own."""
+    """Where a destination of a route leads: requests to a service that the mesh does not have fail. `mesh_tls` says
+    whether its TLS may be the mesh's own."""
 
     host: str
     port: int
     subset: str = ""
-    known: bool = True
     mesh_tls: bool = True
     consistent_hash: ConsistentHashLB | None = None
     idle_timeout: float | None = None
