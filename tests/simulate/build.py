@@ -28,7 +28,9 @@ from gossamer.core.resources import (
     version_of,
 )
 from gossamer.simulate import decode as _decode  # noqa: F401
+from gossamer.simulate.outcome import Outcome
 from gossamer.simulate.request import Address, Arrival, Certificate, HttpRequest, Request, Tls
+from gossamer.simulate.simulator import simulate
 
 Json = dict[str, AnyValue]
 TYPE = "type.googleapis.com/envoy."
@@ -181,3 +183,25 @@ def get(
 def mesh_tls(identity: str, *alpn: str, server_name: str = "") -> Tls:
     """What a sidecar offers to another one."""
     return Tls(server_name=server_name, alpn=alpn, certificate=Certificate(uris=(identity,)))
+
+
+ONE = [endpoint("10.0.0.1", 80)]
+
+
+def captured(port: int, ip: str = "10.9.9.9", arrival: Arrival = Arrival.OUTBOUND, **more: AnyValue) -> Request:
+    """A connection that the kernel redirects to the proxy."""
+    given = {"http": HttpRequest(authority="a.example"), **more}
+    return Request(arrival=arrival, destination=Address(ip=ip, port=port), **given)
+
+
+def serving(routes: Json, filters: list[Json] | None = None, clusters: list[Json] | None = None) -> Resources:
+    """One listener on port 80 with these routes, and the clusters a and b."""
+    return resources(
+        listeners=[listener(80, [chain([manager(routes, filters)])])],
+        clusters=clusters if clusters is not None else [static("a", ONE), static("b", ONE)],
+    )
+
+
+def ask(compiled: Resources, path: str = "/", **more: AnyValue) -> Outcome:
+    """What becomes of a request on port 80."""
+    return simulate(compiled, get(80, path, **more))

@@ -25,7 +25,7 @@ Rank = Callable[[FilterChainMatch, Connection], int]
 def find_chain(listener: ListenerConfig, connection: Connection, trace: Trace) -> ChainConfig | None:
     """The filter chain that takes the connection, None when none does."""
     if listener.message.HasField("filter_chain_matcher"):
-        raise NotSimulatedError("a listener's filter_chain_matcher is not simulated")
+        raise NotSimulatedError("a listener's filter_chain_matcher")
     chains: list[ChainConfig] = list(listener.chains)
     for rank in _RANKS:
         ranked = [(rank(chain.message.filter_chain_match, connection), chain) for chain in chains]

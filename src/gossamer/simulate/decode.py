@@ -94,7 +94,7 @@ def _parse(kind: type[M], content: bytes, name: str) -> M:
     try:
         return kind.FromString(content)
     except DecodeError as error:
-        raise NotSimulatedError(f"a {name} that is damaged cannot be read") from error
+        raise NotSimulatedError(f"a {name} that is damaged") from error
 
 
 def address_of(address: EnvoyAddress) -> Address:

@@ -165,7 +165,7 @@ class ManagerConfig:
                 return RouteTable(self.message.route_config, ())
             case "rds":
                 return self._decoder.route_table(self.message.rds.route_config_name)
-        raise NotSimulatedError("scoped routes are not simulated")
+        raise NotSimulatedError("scoped routes")
 
 
 class ClusterConfig:
@@ -240,7 +240,7 @@ class Decoder:
                 origins = found.origins
                 packed = self._message(TypedExtensionConfig, found).typed_config
             elif not discovery.HasField("default_config"):
-                raise NotSimulatedError(f"the filter {name} whose configuration was not delivered")
+                raise NotSimulatedError(f"the filter {name}, whose configuration was not delivered")
         return Filter(name, short_type(packed), unpack(packed), disabled, origins)
 
     def manager(self, message: HttpConnectionManager) -> ManagerConfig:
@@ -254,5 +254,5 @@ class Decoder:
         packed = Any.FromString(resource.body)
         found = unpack_as(kind, packed)
         if found is None:
-            raise NotSimulatedError(f"the resource {resource.name} that is no {kind.DESCRIPTOR.name}")
+            raise NotSimulatedError(f"the resource {resource.name}, which is no {kind.DESCRIPTOR.name}")
         return found

@@ -34,7 +34,7 @@ def matches_string(matcher: StringMatcher, text: str) -> bool:
     if kind == "safe_regex":
         return matches_whole(matcher.safe_regex.regex, text)
     if kind is None or kind == "custom":
-        raise NotSimulatedError("string matchers by extension are not simulated")
+        raise NotSimulatedError("string matchers by extension")
     wanted: str = getattr(matcher, kind)
     if matcher.ignore_case:
         wanted, text = wanted.lower(), text.lower()
@@ -184,7 +184,7 @@ def matches_value(matcher: ValueMatcher, value: Any) -> bool:
         return isinstance(value, (list, tuple)) and any(matches_value(matcher.list_match.one_of, v) for v in value)
     if kind == "or_match":
         return any(matches_value(one, value) for one in matcher.or_match.value_matchers)
-    raise NotSimulatedError("a value matcher of an unknown kind is not simulated")
+    raise NotSimulatedError("a value matcher of an unknown kind")
 
 
 def _matches_double(matcher: ValueMatcher, value: Any) -> bool:

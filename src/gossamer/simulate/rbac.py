@@ -62,7 +62,7 @@ def decide(rules: RBAC, facts: Facts) -> Decision:
             break
     action = ACTIONS.get(rules.action)
     if action is None:
-        raise NotSimulatedError(f"RBAC action {rules.action} is not simulated")
+        raise NotSimulatedError(f"RBAC action {rules.action}")
     allowed = action == "LOG" or bool(matched) == (action == "ALLOW")
     return Decision(action=action, allowed=allowed, policy=matched)
 
@@ -70,7 +70,7 @@ def decide(rules: RBAC, facts: Facts) -> Decision:
 def matches_policy(policy: Policy, facts: Facts) -> bool:
     """Whether one of its permissions and one of its principals match."""
     if policy.HasField("condition") or policy.HasField("checked_condition"):
-        raise NotSimulatedError("RBAC conditions (CEL) are not simulated")
+        raise NotSimulatedError("RBAC conditions (CEL)")
     return any(permits(p, facts) for p in policy.permissions) and any(names(p, facts) for p in policy.principals)
 
 
@@ -110,7 +110,7 @@ def _asks_for(permission: Permission, kind: str | None, facts: Facts) -> bool:
             return _sourced(permission.sourced_metadata, facts)
         case "requested_server_name":
             return matches_string(permission.requested_server_name, facts.server_name)
-    raise NotSimulatedError(f"RBAC permissions by {kind or 'nothing'} are not simulated")
+    raise NotSimulatedError(f"RBAC permissions by {kind or 'nothing'}")
 
 
 def names(principal: Principal, facts: Facts) -> bool:
@@ -146,7 +146,7 @@ def _comes_from(principal: Principal, kind: str | None, facts: Facts) -> bool:
             return _metadata(principal.metadata, facts)
         case "sourced_metadata":
             return _sourced(principal.sourced_metadata, facts)
-    raise NotSimulatedError(f"RBAC principals by {kind or 'nothing'} are not simulated")
+    raise NotSimulatedError(f"RBAC principals by {kind or 'nothing'}")
 
 
 def _path(matcher: StringMatcher, facts: Facts) -> bool:
@@ -156,7 +156,7 @@ def _path(matcher: StringMatcher, facts: Facts) -> bool:
 def _template(permission: Permission, facts: Facts) -> bool:
     config = UriTemplateMatchConfig()
     if not permission.uri_template.typed_config.Unpack(config):
-        raise NotSimulatedError(f"path matcher {permission.uri_template.name} is not simulated")
+        raise NotSimulatedError(f"path matcher {permission.uri_template.name}")
     return ":path" in facts.headers and matches_template(
         config.path_template, without_query(facts.headers.get(":path"))
     )
@@ -180,5 +180,5 @@ def _metadata(matcher: MetadataMatcher, facts: Facts) -> bool:
 
 def _sourced(sourced: SourcedMetadata, facts: Facts) -> bool:
     if sourced.metadata_source != MetadataSource.DYNAMIC:
-        raise NotSimulatedError("RBAC on the metadata of routes is not simulated")
+        raise NotSimulatedError("RBAC on the metadata of routes")
     return _metadata(sourced.metadata_matcher, facts)

@@ -43,6 +43,7 @@ _TOKEN: Final = re.compile(
     | \(\?P?<(?P<name>\w+)>
     | \(\?(?P<flags>[a-zA-Z-]*)(?P<end>[:)])
     | (?P<open>\[\^?\]?)
+    | (?P<brace>\{(?!\d+(?:,\d*)?\}))
     | (?P<plain>.)""",
     re.VERBOSE | re.DOTALL,
 )
@@ -60,11 +61,11 @@ def compile_regex(pattern: str) -> re.Pattern[str]:
     """A pattern whose `fullmatch` answers what Envoy would. NotSimulatedError where that cannot be promised."""
     problem = regex_problem(pattern)
     if problem:
-        raise NotSimulatedError(f"the regular expression {pattern!r} is not one to RE2: {problem}")
+        raise NotSimulatedError(f"the regular expression {pattern!r}, which is none to RE2: {problem}")
     try:
         return re.compile(translate(pattern), re.ASCII)
     except (re.error, OverflowError) as error:
-        raise NotSimulatedError(f"the regular expression {pattern!r} has no equal in Python: {error}") from error
+        raise NotSimulatedError(f"the regular expression {pattern!r}, which has no equal in Python: {error}") from error
 
 
 def matches_whole(pattern: str, text: str) -> bool:
@@ -102,6 +103,8 @@ def translate(pattern: str) -> str:
             multiline = multiline or "m" in token["flags"].partition("-")[0]
             text, flags = _flags(token["flags"], token["end"], flags, first=not parts)
             parts.append(text)
+        elif token["brace"]:
+            parts.append(r"\{")
         elif token["plain"] == "$":
             parts.append("$" if multiline else r"\Z")
         else:
@@ -113,11 +116,11 @@ def _flags(flags: str, end: str, already: str, *, first: bool) -> tuple[str, str
     """A group's opening; flags that stand alone hold for what follows, which Python only has for the whole pattern."""
     on, _, off = flags.partition("-")
     if "U" in on or "U" in off:
-        raise NotSimulatedError("regular expressions with the flag U (ungreedy) are not simulated")
+        raise NotSimulatedError("regular expressions with the flag U (ungreedy)")
     if end == ":":
         return f"(?{flags}:", already
     if not first or off:
-        raise NotSimulatedError(f"a regular expression that sets flags in its middle, (?{flags}), is not simulated")
+        raise NotSimulatedError(f"a regular expression that sets flags in its middle, (?{flags})")
     return "", already + on
 
 
@@ -136,7 +139,7 @@ def _single(token: re.Match[str]) -> str:
     if escape == "S":
         return _NOT_SPACE
     if escape in "pPC":
-        raise NotSimulatedError(f"regular expressions with \\{escape} are not simulated")
+        raise NotSimulatedError(f"regular expressions with \\{escape}")
     return token[0] if escape.isalnum() else re.escape(escape)
 
 
@@ -146,7 +149,7 @@ def _class(pattern: str, at: int, opening: str) -> tuple[str, int]:
     while True:
         token = _IN_CLASS.match(pattern, at)
         if token is None:
-            raise NotSimulatedError(f"the regular expression {pattern!r} has an open bracket")
+            raise NotSimulatedError(f"the regular expression {pattern!r} with an open bracket")
         at = token.end()
         if token["end"]:
             return "".join(parts) + "]", at
@@ -156,7 +159,7 @@ def _class(pattern: str, at: int, opening: str) -> tuple[str, int]:
 def _in_class(token: re.Match[str]) -> str:
     if token["posix"]:
         if token["inverse"]:
-            raise NotSimulatedError(f"the character class {token[0]} is not simulated")
+            raise NotSimulatedError(f"the character class {token[0]}")
         return _POSIX[token["posix"]]
     if token["hex"]:
         return re.escape(_character(int(token["hex"], 16)))
@@ -166,11 +169,11 @@ def _in_class(token: re.Match[str]) -> str:
     if escape is None:
         return "\\" + token["plain"] if token["plain"] in _SPECIAL_IN_CLASS else str(token["plain"])
     if escape in "pPS":
-        raise NotSimulatedError(f"a character class with \\{escape} is not simulated")
+        raise NotSimulatedError(f"a character class with \\{escape}")
     return _CLASS_ESCAPES.get(escape) or (token[0] if escape.isalnum() else re.escape(escape))
 
 
 def _character(code: int) -> str:
     if code > 0x10FFFF:
-        raise NotSimulatedError(f"\\x{{{code:x}}} is not a character")
+        raise NotSimulatedError(f"\\x{{{code:x}}}, which is no character")
     return chr(code)
