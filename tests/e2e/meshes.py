@@ -271,6 +271,12 @@ class Place:
 
     def remove(self) -> None:
         """End what still runs here, and remove the folder."""
+        self.end()
+        if not self.mounts():
+            shutil.rmtree(self.root, ignore_errors=True)
+
+    def end(self) -> None:
+        """Kill what still runs here."""
         for _ in range(50):
             left = self.processes()
             for pid in left:
@@ -283,8 +289,6 @@ class Place:
             time.sleep(0.05)
         for part in self.parts:
             part.child.wait(5)
-        if not self.mounts():
-            shutil.rmtree(self.root, ignore_errors=True)
 
 
 @contextlib.contextmanager

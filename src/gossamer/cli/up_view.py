@@ -33,9 +33,10 @@ async def show(mesh: LocalMesh, opened: OpenedMesh) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
+        with contextlib.suppress(asyncio.CancelledError, OSError):  # a terminal that is gone takes no more
             await task
-        console.print("stopping: workloads first, then gateways, then the control plane")
+        with contextlib.suppress(OSError):
+            console.print("stopping: workloads first, then gateways, then the control plane")
 
 
 async def _follow_live(console: Console, mesh: LocalMesh, opened: OpenedMesh, began: float) -> None:
