@@ -20,7 +20,7 @@ from gossamer.cli.tour.running import RunningMesh
 from gossamer.cli.tour.scene import Scene, UnmetError
 from gossamer.core.errors import GossamerError
 
-STEP_S = 30.0
+STEP_S = 40.0
 
 
 class ProgressTeller:

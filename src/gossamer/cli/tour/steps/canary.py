@@ -11,7 +11,7 @@ from gossamer.cli.tour.load import open_client, send_requests
 from gossamer.cli.tour.report import Bar, Bars, Check, StepReport
 from gossamer.cli.tour.scene import REVIEWS, Question, Scene, ask_until, last_is, settle, version_of
 
-REQUESTS = 400
+REQUESTS = 300
 SPLITS: Mapping[str, Mapping[str, float]] = {
     "reviews/canary-90-10": {"v1": 0.9, "v2": 0.1},
     "reviews/canary-50-50": {"v1": 0.5, "v2": 0.5},

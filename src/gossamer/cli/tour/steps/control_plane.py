@@ -29,14 +29,14 @@ from gossamer.cli.tour.scene import (
 )
 from gossamer.core.errors import UnavailableError
 
-RATE = 40.0
+RATE = 25.0
 BEFORE_S = 0.7
 ALONE_S = 1.2
 AFTER_S = 1.0
 ENVOY_S = 15.0
 STEADY = 5
 """Good answers in a row after which those that failed are over."""
-AGAIN_S = 20.0
+AGAIN_S = 25.0
 EDIT_S = 3.0
 """More than an edit takes at rest: the control plane has just come to life."""
 CONTROL_PLANE = "control-plane"
