@@ -11,7 +11,7 @@ import ipaddress
 import logging
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,8 +28,9 @@ from gossamer.ca.tokens import allows
 from gossamer.core.errors import IdentityError, UsageError
 from gossamer.core.latest import Latest
 from gossamer.plane.pipeline import Pipeline
-from gossamer.plane.proxies import Proxies
+from gossamer.plane.proxies import Proxies, Refreshed
 from gossamer.plane.registry_service import Authenticate, Granted, RegistryService
+from gossamer.plane.tuning import settle_heap
 from gossamer.rpc.calls import Context
 from gossamer.sources.files import FileSource
 from gossamer.sources.registry import Registry
@@ -43,6 +44,13 @@ LAST_GOOD_FILE = "last-good.json"
 """Documents as they were last valid: what `api.last_good` writes, under a version of its own."""
 EXPIRE_S = 1.0
 KEEP_S = 0.5
+RETRY_S = 10.0
+PREPARED = 32
+"""Namespaces that are compiled for before anybody of them connects."""
+PATIENCE_S = 5.0
+"""How long the report of a push waits for proxies that read slowly."""
+MUCH_S = 0.5
+"""Work of a push after which the heap is set aside anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +104,7 @@ class ControlPlane:
             authority=self.authority, ledger=self.ledger, clock=_now, lifetimes=_lifetimes(self.settings)
         )
         registry = RegistryService(
-            self.registry, _authenticator(identity), self._registered, lambda: self.pipeline.services
+            self.registry, _authenticator(identity), self.changed.set, lambda: self.pipeline.services
         )
         names, addresses = _names(self.settings)
         tls = ServerIdentity(self.authority, _now, lifetimes=identity.lifetimes, dns=names, addresses=addresses)
@@ -118,50 +126,68 @@ class ControlPlane:
         """Keep every connected proxy up to date until `stop` is set."""
         self.source.latest.subscribe(lambda _: self.changed.set())
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self.source.watch(stop)),
-                group.create_task(self._rebuild()),
-                group.create_task(self._expire()),
-                group.create_task(self._keep()),
-            ]
+            group.create_task(self.source.watch(stop))
+            group.create_task(self._keep(stop))
+            tasks = [group.create_task(self._push()), group.create_task(self._expire())]
             await stop.wait()
-            for task in tasks[1:]:
+            for task in tasks:
                 task.cancel()
-        self._save(self.pipeline.last_good)
 
     def _build(self) -> None:
         registrations = tuple(entry.workload for entry in self.registry.snapshot.values())
         self.pipeline.build(self.source.latest.value, registrations)
 
-    async def _rebuild(self) -> None:
-        while True:
-            await self.changed.wait()
-            self.changed.clear()
-            began = time.perf_counter()
-            self._build()
-            built = time.perf_counter()
-            count = await self.proxies.refresh()
-            self.pipeline.settle()
-            _LOG.info(
-                "config-pushed",
-                extra={
-                    "proxies": count,
-                    "build_ms": round((built - began) * 1000, 1),
-                    "compile_ms": round((time.perf_counter() - built) * 1000, 1),
-                },
-            )
+    async def _push(self) -> None:
+        await self.proxies.prepare(self.pipeline.namespaces[:PREPARED])
+        settle_heap()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self.changed.wait()
+                self.changed.clear()
+                began = time.perf_counter()
+                self._build()
+                built = time.perf_counter()
+                refreshed = await self.proxies.refresh()
+                self.pipeline.settle()
+                group.create_task(self._report(began, built, refreshed))
 
-    async def _keep(self) -> None:
-        """Keep on disk what a restart needs, behind the pushes and not before them."""
-        kept: LastGood | None = None
-        while True:
-            await asyncio.sleep(KEEP_S)
-            if self.pipeline.last_good is not kept:
-                kept = self.pipeline.last_good
-                await asyncio.to_thread(self._save, kept)
+    async def _report(self, began: float, built: float, refreshed: Refreshed) -> None:
+        """Say how a push went, once it is sent or has waited long enough for slow proxies."""
+        generation = self.pipeline.generation
+        waiting = await self.xds.unsent.none(PATIENCE_S)
+        sent = time.perf_counter()
+        _LOG.info(
+            "config-pushed",
+            extra={
+                "generation": generation,
+                "proxies": refreshed.changed,
+                "unsent": waiting,
+                "build_ms": round((built - began) * 1000, 1),
+                "compile_ms": round(refreshed.seconds * 1000, 1),
+                "send_ms": round((sent - built - refreshed.seconds) * 1000, 1),
+            },
+        )
+        if built - began + refreshed.seconds > MUCH_S:
+            settle_heap()
 
-    def _save(self, last_good: LastGood) -> None:
-        write_private(self.settings.state / LAST_GOOD_FILE, last_good.to_bytes())
+    async def _keep(self, stop: asyncio.Event) -> None:
+        """Keep on disk what a restart needs: behind the pushes and not before them, and once more at the end."""
+        last_good: LastGood | None = None
+        registrations: object = None
+        while not stop.is_set():
+            await _wait(stop, KEEP_S)
+            try:
+                if self.registry.snapshot is not registrations:
+                    snapshot, text = self.registry.snapshot, self.registry.save()
+                    await asyncio.to_thread(save_document, self.settings.state / REGISTRY_FILE, 1, text)
+                    registrations = snapshot
+                if self.pipeline.last_good is not last_good:
+                    newest = self.pipeline.last_good
+                    await asyncio.to_thread(_save_last_good, newest, self.settings.state / LAST_GOOD_FILE)
+                    last_good = newest
+            except OSError as error:
+                _LOG.error("state-not-kept", extra={"reason": str(error)})
+                await _wait(stop, RETRY_S)
 
     async def _expire(self) -> None:
         while True:
@@ -169,11 +195,7 @@ class ControlPlane:
             before = self.registry.snapshot
             self.registry.expire(time.time())
             if self.registry.snapshot is not before:
-                self._registered()
-
-    def _registered(self) -> None:
-        save_document(self.settings.state / REGISTRY_FILE, 1, self.registry.save())
-        self.changed.set()
+                self.changed.set()
 
 
 def open_control_plane(settings: Settings) -> ControlPlane:
@@ -200,6 +222,16 @@ def open_control_plane(settings: Settings) -> ControlPlane:
             last_good=LastGood.from_bytes(kept.read_bytes()) if kept.exists() else None,
         ),
     )
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+
+
+def _save_last_good(last_good: LastGood, path: Path) -> None:
+    write_private(path, last_good.to_bytes())
 
 
 def _now() -> datetime:

@@ -55,6 +55,11 @@ class Pipeline:
         return (*self._source_diagnostics, *(self.loaded.diagnostics if self.loaded else ()))
 
     @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Those with services, sorted."""
+        return tuple(sorted({service.namespace for service in self._built[0].services.all})) if self._built else ()
+
+    @property
     def services(self) -> tuple[str, ...]:
         """The ports of services that an HTTP proxy cannot serve, as `hostname:port`, sorted."""
         if self._built is None:

@@ -8,7 +8,9 @@ nobody is compiled who does not listen.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from gossamer.ca.spiffe import WorkloadId, parse_workload
 from gossamer.core.errors import IdentityError, UnavailableError
@@ -23,6 +25,14 @@ Compile = Callable[[Proxy], Resources | None]
 """What a proxy is told now; None while the plane has no configuration to give."""
 SLICE = 16
 """Proxies compiled before the event loop has a turn: streams already told move on while others are computed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refreshed:
+    """How many proxies got something different, and how long it took to find out, the turns of others left out."""
+
+    changed: int
+    seconds: float
 
 
 class Subscription:
@@ -66,9 +76,23 @@ class Proxies:
         self._subscriptions.add(subscription)
         return subscription
 
-    async def refresh(self) -> int:
-        """Compile every connected proxy anew; returns how many got something different."""
-        changed = 0
+    async def prepare(self, namespaces: Iterable[str]) -> None:
+        """Compile for the proxies that are about to come, so that they find done what takes long: those that are
+        registered, and in each of these namespaces one that is not."""
+        registered = [registration.proxy for registration in self._registrations().values()]
+        known = {proxy.namespace for proxy in registered}
+        strangers = [
+            Proxy(type=ProxyType.SIDECAR, namespace=namespace, trust_domain=self._trust_domain)
+            for namespace in namespaces
+            if namespace not in known
+        ]
+        for proxy in (*registered, *strangers):
+            self._compile(proxy)
+            await asyncio.sleep(0)
+
+    async def refresh(self) -> Refreshed:
+        """Compile every connected proxy anew."""
+        changed, spent, began = 0, 0.0, time.perf_counter()
         registrations = self._registrations()
         for number, subscription in enumerate(tuple(self._subscriptions)):
             registration = registrations.get((subscription.proxy.namespace, subscription.proxy.name))
@@ -78,8 +102,10 @@ class Proxies:
             if resources is not None:
                 changed += subscription.latest.publish(resources)
             if number % SLICE == SLICE - 1:
+                spent += time.perf_counter() - began
                 await asyncio.sleep(0)
-        return changed
+                began = time.perf_counter()
+        return Refreshed(changed=changed, seconds=spent + time.perf_counter() - began)
 
     def _proxy(self, workload: WorkloadId) -> Proxy:
         registration = self._registrations().get((workload.spiffe_id.namespace, workload.name))

@@ -15,7 +15,8 @@ hundreds of thousands of values at once, nearly all of which stay or go by their
 
 
 def settle_heap() -> None:
-    """Set aside all that is alive now. Call when a first build has ended: it takes some 100 ms for a large one."""
+    """Set aside all that is alive now. It takes some 100 ms for a large heap: call it when much was made and sent."""
     gc.set_threshold(*_THRESHOLDS)
+    gc.unfreeze()
     gc.collect()
     gc.freeze()

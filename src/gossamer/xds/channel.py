@@ -161,7 +161,9 @@ class Channel:
         before, self.goal = self.goal, goal
         if before is goal or not self.adopted:
             return
-        empty = _NOTHING.get(self.type_url) or Table(self.type_url)
+        empty = _NOTHING.get(self.type_url)
+        if empty is None:
+            empty = Table(self.type_url)
         for old, new in zip_longest(before or (), goal or (), fillvalue=empty):
             if old is new:
                 continue

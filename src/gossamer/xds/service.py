@@ -26,6 +26,7 @@ from gossamer.xds.codec import METHOD, Node, load_request
 from gossamer.xds.messages import Request, Response
 from gossamer.xds.status import ProxyStatus, view_types
 from gossamer.xds.stream import Stream
+from gossamer.xds.unsent import Unsent
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +76,13 @@ Heard = Callable[[Subscription, Stream, Request | None], None]
 class Connection:
     """One stream of one proxy: what has been read leads to what is written."""
 
-    def __init__(self, subscription: Subscription, stream: Stream, budget: Budget, heard: Heard | None) -> None:
+    def __init__(
+        self, subscription: Subscription, stream: Stream, budget: Budget, unsent: Unsent, heard: Heard | None
+    ) -> None:
         self.subscription = subscription
         self.stream = stream
         self._budget = budget
+        self._unsent = unsent
         self._heard = heard
         self._outbox: deque[Response] = deque()
         self._news = asyncio.Event()
@@ -113,7 +117,7 @@ class Connection:
 
     async def write(self, context: Context) -> None:
         """Send what is due until `close`."""
-        unsubscribe = self.subscription.latest.subscribe(lambda _: self._news.set())
+        unsubscribe = self.subscription.latest.subscribe(self._told)
         try:
             while not self._closed:
                 self._catch_up()
@@ -123,14 +127,20 @@ class Connection:
                         await context.write(data)
                     self._room.set()
                 if not self._news.is_set():
+                    self._unsent.discard(self)
                     await self._pause()
                 self._news.clear()
         finally:
             unsubscribe()
+            self._unsent.discard(self)
 
     def close(self) -> None:
         """End `write`."""
         self._closed = True
+        self._news.set()
+
+    def _told(self, _: Resources | None) -> None:
+        self._unsent.add(self)
         self._news.set()
 
     def _catch_up(self) -> None:
@@ -183,6 +193,7 @@ class Service:
         self._budget = Budget()
         self._batches = batches or Batches()
         self._connections: dict[Connection, tuple[Peer, Node]] = {}
+        self.unsent = Unsent()
 
     def handler(self) -> grpc.GenericRpcHandler:
         """The handler of the one method; requests and responses pass as bytes."""
@@ -230,7 +241,7 @@ class Service:
         self, subscription: Subscription, request: Request, context: Context, who: tuple[Peer, Node]
     ) -> None:
         stream = Stream(self._batches, drain_s=self._drain_s, partial=self._partial)
-        connection = Connection(subscription, stream, self._budget, self._heard)
+        connection = Connection(subscription, stream, self._budget, self.unsent, self._heard)
         self._connections[connection] = who
         connection.take(request)
         reader = asyncio.create_task(connection.read(context))
