@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from gossamer.core.frozen import FrozenMap
+from gossamer.core.memo import Memo
 from gossamer.core.resources import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET, Reference
+from gossamer.model.proxy import Capture, CaptureMode
 from gossamer.model.service import Workload
-from tests.compile.compiled import GATEWAY, Compiled, compiled, istio, service
+from tests.compile.compiled import GATEWAY, SIDECAR, Compiled, compiled, istio, service
 
 PRODUCT = "outbound|9080||productpage.default.svc.cluster.local"
 PAGE = service("productpage", "{name: http, port: 9080}")
@@ -204,10 +206,14 @@ def test_http_and_tls_share_a_port() -> None:
 
 
 def test_a_gateway_shares_clusters_with_sidecars_of_its_namespace() -> None:
-    from gossamer.core.memo import Memo
-    from tests.compile.compiled import SIDECAR
-
     memo = Memo()
     one = compiled(PAGE, gateway(HTTP), proxy=GATEWAY, memo=memo).resources
     other = compiled(PAGE, gateway(HTTP), proxy=replace(SIDECAR, namespace="istio-system"), memo=memo).resources
-    assert one.of_type(CLUSTER)[0] == other.of_type(CLUSTER)[0]
+    assert one.of_type(CLUSTER)[0] is other.of_type(CLUSTER)[0]
+
+
+def test_where_nothing_is_captured_a_gateway_binds_the_address_that_its_agent_chose() -> None:
+    capture = Capture(mode=CaptureMode.EXPLICIT, address="127.0.0.7")
+    found = at_gateway(gateway(HTTP), routes(), capture=capture, gateway_ports=FrozenMap({80: 18000}))
+    assert found.names(LISTENER) == ["127.0.0.7_18000"]
+    assert found.names(ROUTE) == ["http.18000"]
