@@ -17,6 +17,7 @@ from typing import Any, Final
 import yaml
 
 from gossamer.api.scalars import ScalarError, resolve_plain, resolve_tagged
+from gossamer.api.yaml_words import explain
 
 MAX_DEPTH: Final = 100
 MAX_ALIASED_NODES: Final = 100_000
@@ -73,13 +74,19 @@ def read_value(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         message = " ".join(filter(None, (error.context, error.problem))) or "invalid YAML"
-        raise UnreadableError(message, mark.line + 1 if mark else 1, mark.column + 1 if mark else 1) from None
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        raise UnreadableError(explain(message, _line(text, line)), line, column) from None
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         column = error.position - before.rfind("\n")
         raise UnreadableError(f"{error.reason} (#x{error.character:04x})", before.count("\n") + 1, column) from None
     except UnicodeError:
         raise UnreadableError("the text is not valid Unicode") from None
+
+
+def _line(text: str, number: int) -> str:
+    lines = text.splitlines()
+    return lines[number - 1] if number <= len(lines) else ""
 
 
 def _key_text(key: object) -> str:
