@@ -70,11 +70,40 @@ def test_a_host_cannot_take_over_or_remove_anothers_workload() -> None:
     assert registry.snapshot[KEY].host == "host-b", "after the lease has ended the name is free"
 
 
-def test_a_late_message_of_an_earlier_life_changes_nothing() -> None:
+def test_the_first_word_of_a_stream_is_the_whole_truth() -> None:
     registry = Registry("cluster.local")
-    registry.renew("host-a", [reviews(incarnation=2)], now=0)
-    registry.renew("host-a", [reviews(incarnation=1, state=rpc.WORKLOAD_STATE_DRAINING)], now=1)
-    assert registry.snapshot[KEY].workload.health is Health.HEALTHY
+    registry.renew("host-a", [reviews(), reviews("reviews-v2")], now=0)
+    registry.renew("host-b", [reviews("reviews-v3")], now=0)
+    registry.renew("host-a", [reviews("reviews-v2")], now=1, whole=True)
+    assert [name for _, name in registry.snapshot] == ["reviews-v2", "reviews-v3"]
+
+
+def test_a_name_keeps_its_account_while_it_is_remembered() -> None:
+    registry = Registry("cluster.local")
+    registry.renew("host-a", [reviews()], now=0)
+    later = LEASE_S + 1
+    [rejection] = registry.renew("host-b", [reviews(service_account="other")], now=later)
+    assert "service account reviews" in rejection.reason
+    assert registry.owner(*KEY, now=0) == "host-a"
+    assert registry.owner(*KEY, now=later) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"capture": rpc.Capture(mesh_address="/var/run/docker.sock")}, "docker.sock"),
+        ({"addresses": ["garbage"]}, "garbage"),
+        ({"ports": [rpc.WorkloadPort(number=70000)]}, "70000"),
+        ({"gateway_ports": {80: 0}}, "0 is no port"),
+        ({"name": "../up"}, "name"),
+        ({"namespace": "A"}, "namespace"),
+    ],
+)
+def test_what_is_not_what_it_should_be_is_not_taken(fields: dict[str, object], named: str) -> None:
+    registry = Registry("cluster.local")
+    [rejection] = registry.renew("host-a", [reviews(**fields)], now=0)
+    assert named in rejection.reason
+    assert not registry.snapshot
 
 
 def test_registrations_survive_a_restart() -> None:
@@ -83,5 +112,6 @@ def test_registrations_survive_a_restart() -> None:
     again = Registry("cluster.local")
     again.restore(registry.save(), now=1000)
     assert again.snapshot == registry.snapshot
-    with pytest.raises(StateError):
-        again.restore("[1]", now=0)
+    for damaged in ("[1]", '[{"host": "a", "workload": {"ports": 1}}]', "{"):
+        with pytest.raises(StateError):
+            again.restore(damaged, now=0)

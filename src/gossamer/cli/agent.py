@@ -22,7 +22,7 @@ from gossamer.node.host import AgentSettings
 from gossamer.node.local_api import local_routes
 from gossamer.node.workload import WorkloadSpec, load_specs
 from gossamer.rpc.local import serving
-from gossamer.sources.state import lock, private_folder, runtime_folder, state_folder
+from gossamer.sources.state import lock, private_folder, private_places, runtime_folder, state_folder
 
 _LOG = logging.getLogger(__name__)
 SOCKET = "agent.sock"
@@ -37,7 +37,7 @@ def agent(settings: AgentSettings, specs: Sequence[WorkloadSpec]) -> int:
 
 async def _serve(settings: AgentSettings, specs: Sequence[WorkloadSpec], stop: asyncio.Event) -> int:
     async with (
-        open_agent(settings, specs) as running,
+        open_agent(settings, specs, stop) as running,
         serving(settings.runtime / SOCKET, local_routes(running)),
     ):
         _LOG.info("agent-started", extra={"workloads": len(specs), "capture": str(running.host.choice)})
@@ -79,6 +79,7 @@ def command(
         token=token,
         address=address or address_towards(control_plane),
         way=capture,
+        hidden=private_places(),
     )
     raise typer.Exit(agent(settings, specs))
 

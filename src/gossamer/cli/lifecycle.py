@@ -12,7 +12,7 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from gossamer.core.errors import GossamerError
+from gossamer.core.errors import failure_of
 
 LIFELINE = "GOSSAMER_LIFELINE"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -35,19 +35,9 @@ def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
     try:
         return asyncio.run(scenario())
     except ExceptionGroup as group:
-        if (failure := _failure(group)) is not None:
+        if (failure := failure_of(group)) is not None:
             raise failure from group
         raise
-
-
-def _failure(group: ExceptionGroup[Exception]) -> GossamerError | None:
-    """The failure that ended a group of tasks, if each that ended it was one that a person can act on."""
-    ours, others = group.split(GossamerError)
-    while isinstance(ours, ExceptionGroup) and others is None:
-        if isinstance(found := ours.exceptions[0], GossamerError):
-            return found
-        ours = found
-    return None
 
 
 def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, number: signal.Signals) -> None:

@@ -7,6 +7,7 @@ machine and is this user's), and when the command ends nothing of it stays behin
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ from gossamer.node.local_api import local_routes
 from gossamer.node.sandbox import Lifeline
 from gossamer.node.workload import ServedPort, WorkloadSpec
 from gossamer.rpc.local import call, serving
-from gossamer.sources.state import lock, private_folder, runtime_folder, runtime_folders, state_folder
+from gossamer.sources.state import lock, private_folder, private_places, runtime_folder, runtime_folders, state_folder
 
 PLANE_SOCKET = "control-plane.sock"
 AGENT_SOCKET = "agent.sock"
@@ -75,6 +76,7 @@ def command(
         address=address or address_towards(control_plane),
         way=capture,
         lifeline=Lifeline.DIE,
+        hidden=private_places(),
     )
     log_events(logging.WARNING)
     with lock(folder, "run"):
@@ -83,7 +85,7 @@ def command(
 
 async def _serve(settings: AgentSettings, spec: WorkloadSpec, stop: asyncio.Event) -> int:
     async with (
-        open_agent(settings, [spec]) as agent,
+        open_agent(settings, [spec], stop) as agent,
         serving(settings.runtime / AGENT_SOCKET, local_routes(agent)),
     ):
         sidecar = agent.sidecars[spec.key]
@@ -117,7 +119,8 @@ def _local_plane(spec: WorkloadSpec) -> tuple[str, str, str]:
         )
     folder, status = found[0]
     grant = f"{spec.namespace}/{spec.service_account}"
-    body = {"host": f"run-{spec.slug}"[:63].replace(".", "-"), "grants": [grant]}
+    digest = hashlib.sha256(spec.slug.encode()).hexdigest()[:8]  # no two slugs may share a host's name
+    body = {"host": f"run-{spec.name[:40]}-{digest}", "grants": [grant]}
     token = call(folder / PLANE_SOCKET, "POST", "/v1/tokens", body=body).json()["token"]
     return status["xds"], status["join"], token
 

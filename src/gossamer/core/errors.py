@@ -29,3 +29,14 @@ class EnvoyError(GossamerError):
 
 class UnavailableError(GossamerError):
     """A peer (control plane, agent, CA) cannot be reached."""
+
+
+def failure_of(group: BaseExceptionGroup[BaseException]) -> GossamerError | None:
+    """The failure that ended a group of tasks, if all that ended it are ones that a person can act on."""
+    ours, others = group.split(GossamerError)
+    if ours is None or others is not None:
+        return None
+    first: BaseException = ours
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first if isinstance(first, GossamerError) else None

@@ -7,6 +7,7 @@ next agent finds sandbox, sidecars, keys and configuration where this one left t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -14,9 +15,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Final
 
 from gossamer.core.errors import GossamerError, UnavailableError
-from gossamer.node.capture.choose import choose_capture
+from gossamer.node.capture.choose import Choice, choose_capture
 from gossamer.node.capture.ports import Ports
 from gossamer.node.capture.workloads import Capturer
 from gossamer.node.host import AgentSettings, Host
@@ -25,12 +27,14 @@ from gossamer.node.identity_client import open_channel
 from gossamer.node.identity_files import IdentityFiles
 from gossamer.node.identity_renewal import Identities, open_host
 from gossamer.node.registration import Key, Registration
-from gossamer.node.sandbox import SandboxSettings
+from gossamer.node.sandbox import Sandbox, SandboxSettings
 from gossamer.node.sidecar import Sidecar
 from gossamer.node.store import Store
 from gossamer.node.workload import WorkloadSpec
 
 _LOG = logging.getLogger(__name__)
+_ANNOUNCE_S: Final = 5.0
+"""How long the first word to the control plane waits for workloads that an earlier agent left running."""
 
 
 @dataclass(slots=True)
@@ -49,6 +53,11 @@ class Agent:
         self.sidecars[spec.key] = sidecar
         self._tasks[spec.key] = asyncio.create_task(self._run(sidecar), name=f"workload {spec.slug}")
         return sidecar
+
+    def refuse(self, key: Key, reason: str) -> None:
+        """The control plane does not take a workload."""
+        if (sidecar := self.sidecars.get(key)) is not None:
+            sidecar.refuse(reason)
 
     async def finish(self, key: Key) -> None:
         """Wait until a workload has ended; asked to or not."""
@@ -75,47 +84,72 @@ class Agent:
 
 
 @asynccontextmanager
-async def open_agent(settings: AgentSettings, specs: Sequence[WorkloadSpec]) -> AsyncIterator[Agent]:
-    """Join (or come back), and run while the context lasts. `specs` are started at once."""
+async def open_agent(
+    settings: AgentSettings, specs: Sequence[WorkloadSpec], stop: asyncio.Event
+) -> AsyncIterator[Agent]:
+    """Join (or come back), and run while the context lasts. `specs` are started at once.
+
+    UnavailableError if `stop` is set before there is a control plane to join.
+    """
     files = IdentityFiles(settings.state / "identity")
-    identity = await _join(settings, files)
+    identity = await _join(settings, files, stop)
     sandbox, choice = await choose_capture(
         settings.way,
-        SandboxSettings(runtime=settings.runtime / "sandbox", lifeline=settings.lifeline, hidden=(settings.state,)),
+        SandboxSettings(
+            runtime=settings.runtime / "sandbox",
+            lifeline=settings.lifeline,
+            # of every mesh of this user: an application has the user's rights, and no business there
+            hidden=(settings.state, settings.runtime, *settings.hidden),
+        ),
     )
     _LOG.info("capture-chosen", extra={"way": str(choice)})
-    identities = Identities(settings.control_plane, files, identity)
-    host = Host(
+    try:
+        identities = Identities(settings.control_plane, files, identity)
+        agent = Agent(_host(settings, identities, sandbox, choice))
+        agent.host.registration.rejected = agent.refuse
+        await agent.host.capturer.remove_all_but(spec.slug for spec in specs)
+        async with asyncio.TaskGroup() as group:
+            serving = [group.create_task(identities.serve())]
+            try:
+                for spec in specs:
+                    agent.start(spec)
+                serving.append(group.create_task(_register(agent)))
+                yield agent
+            finally:
+                await agent.stop()
+                await agent.host.registration.told(1.0)
+                for task in serving:
+                    task.cancel()
+    finally:
+        await sandbox.close()
+
+
+def _host(settings: AgentSettings, identities: Identities, sandbox: Sandbox, choice: Choice) -> Host:
+    return Host(
         settings=settings,
-        trust_domain=identity.trust_domain,
+        trust_domain=identities.host.value.trust_domain,
         incarnation=time.time_ns(),
         sandbox=sandbox,
         choice=choice,
         capturer=Capturer(sandbox, choice.mode, Ports(settings.state / "ports.json")),
         identities=identities,
-        registration=Registration(
-            lambda: open_channel(settings.control_plane, identities.host.value), _rejected, random.random
-        ),
+        registration=Registration(lambda: open_channel(settings.control_plane, identities.host.value), random.random),
         store=Store(settings.state / "proxies"),
         chance=random.random,
     )
-    agent = Agent(host)
-    await host.capturer.remove_all_but(spec.slug for spec in specs)
-    async with asyncio.TaskGroup() as group:
-        serving = [group.create_task(identities.serve()), group.create_task(host.registration.serve())]
-        try:
-            for spec in specs:
-                agent.start(spec)
-            yield agent
-        finally:
-            await agent.stop()
-            await host.registration.told(1.0)
-            for task in serving:
-                task.cancel()
-    await sandbox.close()
 
 
-async def _join(settings: AgentSettings, files: IdentityFiles) -> HostIdentity:
+async def _register(agent: Agent) -> None:
+    """Keep the control plane told, from when there is something to tell of every workload: its first word is taken for
+    the whole truth."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_ANNOUNCE_S):
+            for sidecar in tuple(agent.sidecars.values()):
+                await sidecar.announced.wait()
+    await agent.host.registration.serve()
+
+
+async def _join(settings: AgentSettings, files: IdentityFiles, stop: asyncio.Event) -> HostIdentity:
     """This host's identity; waits for a control plane that is not there yet."""
     tries = 0
     while True:
@@ -125,8 +159,8 @@ async def _join(settings: AgentSettings, files: IdentityFiles) -> HostIdentity:
             if tries % 20 == 5:
                 _LOG.warning("join-awaited", extra={"reason": str(error)})
             tries += 1
-            await asyncio.sleep(min(0.05 * 1.3**tries, 2.0))
-
-
-def _rejected(key: Key, reason: str) -> None:
-    _LOG.error("registration-rejected", extra={"workload": ".".join(key), "reason": reason})
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(0.05 * 1.3**tries, 2.0)):
+                    await stop.wait()
+            if stop.is_set():
+                raise

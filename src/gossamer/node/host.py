@@ -30,6 +30,8 @@ class AgentSettings:
     lifeline: Lifeline = Lifeline.OUTLIVE
     drain_seconds: int = DRAIN_SECONDS
     domain: str = "cluster.local"
+    hidden: tuple[Path, ...] = ()
+    """Further folders that no application may see: where other meshes of this user keep theirs."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,14 +1,15 @@
 """Tells the control plane which workloads run on this host and how they are.
 
-Every stream begins with all of them, so a control plane that lost its memory learns everything; afterwards only what
-changed is sent, and an empty request renews the leases. While the control plane is away, what changed waits.
+Every stream begins with all of them, so a control plane learns everything, and forgets what is gone; afterwards only
+what changed is sent, and an empty request renews the leases. While the control plane is away, what changed waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import Callable
 
 import grpc
 import grpc.aio
@@ -18,6 +19,7 @@ from gossamer.core.latest import Latest
 from gossamer.rpc import calls
 from gossamer.rpc import gossamer_pb2 as rpc
 
+_LOG = logging.getLogger(__name__)
 BEAT_S = 5.0
 BACKOFF_S = (0.1, 3.0)
 Key = tuple[str, str]
@@ -26,18 +28,16 @@ Key = tuple[str, str]
 class Registration:
     """The workloads of this host as the control plane should know them: `put` and `remove`; `serve` keeps it told."""
 
-    def __init__(
-        self,
-        channel: Callable[[], grpc.aio.Channel],
-        rejected: Callable[[Key, str], None],
-        jitter: Callable[[], float],
-    ) -> None:
+    def __init__(self, channel: Callable[[], grpc.aio.Channel], jitter: Callable[[], float]) -> None:
         """`channel` opens a channel by the host's certificate; `jitter` gives a number in [0, 1)."""
         self._channel = channel
-        self._rejected = rejected
+        self.rejected: Callable[[Key, str], None] = lambda _, __: None
+        """Called with what the control plane does not take, and why."""
         self._jitter = jitter
         self.services: Latest[tuple[str, ...]] = Latest(())
         """The mesh's services (`hostname:port`), as the control plane last said."""
+        self.problem = ""
+        """Why the control plane is not told now; empty while it is."""
         self._workloads: dict[Key, rpc.Workload] = {}
         self._unsaid: set[Key] = set()
         self._wake = asyncio.Event()
@@ -74,33 +74,55 @@ class Registration:
         while True:
             try:
                 async with self._channel() as channel:
-                    async for response in calls.REGISTER.call(channel)(self._requests()):
-                        delay = BACKOFF_S[0]
-                        if response.services:
-                            self.services.publish(tuple(response.services))
-                        self._answered = response.sequence
-                        self._said.set()
-                        for rejection in response.rejected:
-                            self._rejected((rejection.workload.namespace, rejection.workload.name), rejection.reason)
-            except grpc.aio.AioRpcError:
-                pass  # away or restarting: everything is said again on the next stream
+                    delay = await self._stream(channel, delay)
+            except grpc.aio.AioRpcError as error:
+                self._explain(f"{error.code().name}: {error.details()}")
             await asyncio.sleep(delay * (0.5 + self._jitter()))
             delay = min(delay * 2, BACKOFF_S[1])
 
-    async def _requests(self) -> AsyncIterator[rpc.RegisterRequest]:
+    async def _stream(self, channel: grpc.aio.Channel, delay: float) -> float:
+        """One stream, until it ends; returns how long to wait before the next."""
+        call = calls.REGISTER.call(channel)()
+        writing = asyncio.create_task(self._write(call))
+        try:
+            while isinstance(response := await call.read(), rpc.RegisterResponse):
+                delay = BACKOFF_S[0]
+                self._explain("")
+                if response.services:
+                    self.services.publish(tuple(response.services))
+                self._answered = response.sequence
+                self._said.set()
+                for rejection in response.rejected:
+                    self.rejected((rejection.workload.namespace, rejection.workload.name), rejection.reason)
+        finally:
+            # the writer ends with its stream: what it has not said yet is the next one's to say
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+        return delay
+
+    async def _write(self, call: grpc.aio.StreamStreamCall[rpc.RegisterRequest, rpc.RegisterResponse]) -> None:
+        self._wake.clear()
         self._unsaid.clear()
         self._sequence, self._answered = 1, 0
-        yield self._request(list(self._workloads.values()), [])
+        await call.write(self._request(list(self._workloads.values()), []))
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), BEAT_S)
+                async with asyncio.timeout(BEAT_S):
+                    await self._wake.wait()
             self._wake.clear()
             changed, self._unsaid = self._unsaid, set()
             self._sequence += 1
-            yield self._request(
-                [self._workloads[key] for key in sorted(changed) if key in self._workloads],
-                [key for key in sorted(changed) if key not in self._workloads],
+            await call.write(
+                self._request(
+                    [self._workloads[key] for key in sorted(changed) if key in self._workloads],
+                    [key for key in sorted(changed) if key not in self._workloads],
+                )
             )
+
+    def _explain(self, problem: str) -> None:
+        if problem and problem != self.problem:
+            _LOG.warning("registry-away", extra={"reason": problem})
+        self.problem = problem
 
     def _request(self, workloads: list[rpc.Workload], removed: list[Key]) -> rpc.RegisterRequest:
         return rpc.RegisterRequest(

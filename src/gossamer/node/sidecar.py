@@ -7,19 +7,18 @@ its sidecar serves, and callers are told before either goes away.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from gossamer.ca.spiffe import WorkloadId, workload_id
 from gossamer.compile.bootstrap import BootstrapSettings, compile_bootstrap
-from gossamer.core.errors import GossamerError
+from gossamer.core.errors import GossamerError, failure_of
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.latest import Latest
 from gossamer.model.proxy import Capture, CaptureMode, Proxy, ProxyType
@@ -36,6 +35,7 @@ from gossamer.node.workload import WorkloadSpec, registration_message
 from gossamer.rpc import gossamer_pb2 as rpc
 
 _LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 READY_S: Final = 30.0
 _TOLD_S: Final = 1.0
 """How long a stop waits for the control plane to have heard of it."""
@@ -75,6 +75,8 @@ class Sidecar:
         self.problem = ""
         self.exit_code = 0
         self.ready = asyncio.Event()
+        self.announced = asyncio.Event()
+        """Set once the registry is to be told of it, or never will be."""
         self.captured: Captured | None = None
         self._host = host
         self._identity: Latest[WorkloadIdentity] | None = None
@@ -94,14 +96,37 @@ class Sidecar:
         """Run the workload until `stop`, or until its application has ended for good."""
         try:
             await self._recapture()
-            self._register(rpc.WORKLOAD_STATE_STARTING)
+            if not self._adopting:  # one that an earlier agent left serving is announced when it is seen to serve
+                self._register(rpc.WORKLOAD_STATE_STARTING)
             await self._serve()
         except GossamerError as error:
-            self.problem = str(error)
-            _LOG.error("workload-failed", extra={"workload": self.spec.slug, "reason": self.problem})
+            self._fail(error)
             raise
+        except ExceptionGroup as group:
+            if (failure := failure_of(group)) is None:
+                raise
+            self._fail(failure)
+            raise failure from group
         finally:
+            self.announced.set()
             self._host.registration.remove(self.spec.key)
+
+    def refuse(self, reason: str) -> None:
+        """The control plane does not take this workload: it does not run under a name that is not its own."""
+        self.problem = reason
+        _LOG.error("workload-refused", extra={"workload": self.spec.slug, "reason": reason})
+        self.stop()
+
+    def _fail(self, error: GossamerError) -> None:
+        self.problem = str(error)
+        _LOG.error("workload-failed", extra={"workload": self.spec.slug, "reason": self.problem})
+
+    @property
+    def _adopting(self) -> bool:
+        """Whether Envoy and application run already, left by an earlier agent."""
+        running = self._host.sandbox.children
+        names = [f"envoy {self.spec.slug}", *([f"app {self.spec.slug}"] if self.spec.command else [])]
+        return all(name in running for name in names)
 
     def stop(self) -> None:
         """Begin to end: `run` returns when all is drained and stopped."""
@@ -173,7 +198,9 @@ class Sidecar:
         if self._explicit and await self._host.registration.told(_TOLD_S):
             captured = await self._recapture()  # with the services, which the control plane has named by now
             self._register(rpc.WORKLOAD_STATE_STARTING)
-        self._identity = await self._host.identities.add(self._workload_id())
+        self._identity = await self._until_stopped(self._host.identities.add(self._workload_id()))
+        if self._identity is None:
+            return
         secrets = SecretSet()
         secrets.set_identity(self._identity.value)
         unsubscribe = self._identity.subscribe(secrets.set_identity)
@@ -183,6 +210,17 @@ class Sidecar:
             shutil.rmtree(socket.parent, ignore_errors=True)  # Envoy leaves its admin socket's name behind
         finally:
             unsubscribe()
+
+    async def _until_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """The result of `work`, or None when we are stopped first."""
+        working, stopping = asyncio.create_task(work), asyncio.create_task(self._stopping.wait())
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if working.done():
+            return working.result()
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+        return None
 
     async def _run_envoy(self, captured: Captured, socket: Path) -> None:
         envoy = self.envoy = Envoy(self._host.sandbox, self._envoy_settings(captured, socket), self._host.chance)
@@ -280,6 +318,7 @@ class Sidecar:
         if state == rpc.WORKLOAD_STATE_UNHEALTHY:
             message.state_message = (self.application.problem if self.application else "") or "not running"
         self._host.registration.put(message)
+        self.announced.set()
 
     def _workload_id(self) -> WorkloadId:
         spec = self.spec
@@ -345,11 +384,3 @@ class Sidecar:
             restart=spec.restart,
             incidental=frozenset(inherited) - set(spec.env),
         )
-
-
-async def stop_all(sidecars: list[Sidecar], tasks: list[asyncio.Task[None]]) -> None:
-    """Stop workloads together and wait until the last is gone."""
-    for sidecar in sidecars:
-        sidecar.stop()
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.gather(*tasks, return_exceptions=True)

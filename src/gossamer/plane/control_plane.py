@@ -193,7 +193,7 @@ class ControlPlane:
         while True:
             await asyncio.sleep(EXPIRE_S)
             before = self.registry.snapshot
-            self.registry.expire(time.time())
+            self.registry.expire(time.monotonic())
             if self.registry.snapshot is not before:
                 self.changed.set()
 
@@ -208,7 +208,7 @@ def open_control_plane(settings: Settings) -> ControlPlane:
         authority = open_authority(settings.state / "ca", trust_domain, now)
     registry = Registry(trust_domain)
     if saved := load_document(settings.state / REGISTRY_FILE, 1):
-        registry.restore(saved[1], time.time())
+        registry.restore(saved[1], time.monotonic())
     mesh = (settings.mesh_config,) if settings.mesh_config else ()
     kept = settings.state / LAST_GOOD_FILE
     return ControlPlane(

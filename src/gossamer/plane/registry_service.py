@@ -52,6 +52,7 @@ class RegistryService:
         host, granted = await self._peer(context)
         told: tuple[str, ...] = ()
         async for request in requests:
+            host, granted = await self._peer(context)  # again: a host may have been revoked meanwhile
             known, told = told, tuple(self._services())
             yield rpc.RegisterResponse(
                 sequence=request.sequence,
@@ -86,7 +87,7 @@ class RegistryService:
         ]
 
         def apply(now: float) -> None:
-            rejected.extend(self._registry.renew(host, allowed, now))
+            rejected.extend(self._registry.renew(host, allowed, now, whole=request.sequence == 1))
             self._registry.remove(host, _keys(request.removed), now)
 
         self._change(apply)
@@ -94,7 +95,7 @@ class RegistryService:
 
     def _change(self, apply: Callable[[float], None]) -> None:
         before = self._registry.snapshot
-        apply(time.time())
+        apply(time.monotonic())
         if self._registry.snapshot is not before:
             self._changed()
 

@@ -1,6 +1,6 @@
 """Which workloads run where, as their hosts' agents say it: leases with an end.
 
-A pure state machine; time is an argument (seconds of any one clock that survives restarts, so wall time). A workload
+A pure state machine; time is an argument (seconds of any one clock that never goes back). A workload
 whose lease ends is first kept as unhealthy, then forgotten. What is registered survives a restart of the control plane:
 a mesh must not lose its endpoints because their keeper was away.
 """
@@ -11,8 +11,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from google.protobuf.json_format import Error as JsonError
 from google.protobuf.json_format import MessageToDict, ParseDict
 
+from gossamer.api import names
 from gossamer.core.errors import StateError
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.proxy import Capture, CaptureMode, Proxy, ProxyType
@@ -56,27 +58,52 @@ class Registry:
     snapshot: FrozenMap[tuple[str, str], Registration] = field(default_factory=FrozenMap)
     _leases: dict[tuple[str, str], _Lease] = field(default_factory=dict)
 
-    def renew(self, host: str, messages: Iterable[rpc.Workload], now: float) -> list[rpc.Rejection]:
-        """Take what a host says of its workloads; returns what was not taken and why. No messages: renew all it has."""
+    def renew(
+        self, host: str, messages: Iterable[rpc.Workload], now: float, *, whole: bool = False
+    ) -> list[rpc.Rejection]:
+        """Take what a host says of its workloads; returns what was not taken and why. No messages: renew all it has.
+
+        `whole`: the messages name every workload of the host, and others that it had are gone.
+        """
         rejected: list[rpc.Rejection] = []
+        named: set[tuple[str, str]] = set()
         for message in messages:
             key = (message.namespace, message.name)
-            held = self._leases.get(key)
-            if held is not None and held.ends > now and held.registration.host != host:
-                reason = (
-                    f"{message.namespace}/{message.name} runs on host {held.registration.host}; choose another name"
-                )
+            named.add(key)
+            if reason := self._refusal(host, message, now):
                 rejected.append(rpc.Rejection(workload=_key(message), reason=reason))
                 continue
-            if held is not None and message.incarnation < held.registration.incarnation:
-                continue  # a late word of an earlier life
             registration = registration_of(host, message, self.trust_domain)
             self._leases[key] = _Lease(registration=registration, message=message, ends=now + LEASE_S)
-        for lease in self._leases.values():
-            if lease.registration.host == host:
+        for key, lease in tuple(self._leases.items()):
+            if lease.registration.host != host:
+                continue
+            if whole and key not in named:
+                del self._leases[key]
+            else:
                 lease.ends = now + LEASE_S
         self._publish(now)
         return rejected
+
+    def owner(self, namespace: str, name: str, now: float) -> str | None:
+        """The host that a name belongs to: whose lease on it has not ended; None if it is free."""
+        held = self._leases.get((namespace, name))
+        return held.registration.host if held is not None and held.ends > now else None
+
+    def _refusal(self, host: str, message: rpc.Workload, now: float) -> str:
+        """Why a registration is not taken; empty if it is."""
+        if problem := registration_problem(message):
+            return problem
+        held = self._leases.get((message.namespace, message.name))
+        if held is None or held.registration.host == host:
+            return ""
+        name = f"{message.namespace}/{message.name}"
+        if held.ends > now:
+            return f"{name} runs on host {held.registration.host}; choose another name"
+        account = held.registration.proxy.service_account
+        if account != (message.service_account or "default"):
+            return f"{name} was service account {account} on host {held.registration.host}; its name is not free yet"
+        return ""
 
     def remove(self, host: str, keys: Iterable[tuple[str, str]], now: float) -> None:
         """Forget workloads of a host at once; others' are left alone."""
@@ -106,7 +133,7 @@ class Registry:
                 self.renew(
                     entry["host"], [ParseDict(entry["workload"], rpc.Workload(), ignore_unknown_fields=True)], now
                 )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, JsonError) as error:
             raise StateError(f"the saved registrations are damaged: {error}") from error
 
     def _publish(self, now: float) -> None:
@@ -126,6 +153,28 @@ def _as_of(lease: _Lease, now: float) -> Registration:
 
 def _key(message: rpc.Workload) -> rpc.WorkloadKey:
     return rpc.WorkloadKey(namespace=message.namespace, name=message.name)
+
+
+def registration_problem(message: rpc.Workload) -> str:
+    """What is wrong with a registration, for its host to be told; empty if nothing is.
+
+    Whatever stands in it becomes configuration of other proxies, so nothing is taken that is not what it should be.
+    """
+    capture = message.capture
+    for what, problem in (
+        ("name", names.namespace_problem(message.name)),
+        ("namespace", names.namespace_problem(message.namespace)),
+        ("service account", names.object_name_problem(message.service_account or "default")),
+    ):
+        if problem:
+            return f"its {what} is no valid one: {problem}"
+    for address in (*message.addresses, capture.mesh_address, capture.address, capture.application_address):
+        if address and not names.is_ip(address):
+            return f"{address!r} is no IP address"
+    numbers = [number for port in message.ports for number in (port.number, port.mesh_port or 1)]
+    numbers += [*message.gateway_ports, *message.gateway_ports.values(), *capture.outbound_ports.values()]
+    wrong = next((number for number in numbers if not 0 < number < 65536), None)
+    return "" if wrong is None else f"{wrong} is no port"
 
 
 def registration_of(host: str, message: rpc.Workload, trust_domain: str) -> Registration:

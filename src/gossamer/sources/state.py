@@ -20,6 +20,8 @@ from typing import Any
 from gossamer.core.errors import StateError
 
 VARIABLE = "GOSSAMER_STATE"
+_STATE = "state"
+"""In a runtime folder: the path of the state folder that it belongs to."""
 
 
 def state_folder(override: Path | None = None) -> Path:
@@ -28,23 +30,33 @@ def state_folder(override: Path | None = None) -> Path:
         chosen = override
     elif named := os.environ.get(VARIABLE):
         chosen = Path(named)
-    elif os.geteuid() == 0 and "XDG_STATE_HOME" not in os.environ:
-        chosen = Path("/var/lib/gossamer")
     else:
-        chosen = Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "gossamer"
+        chosen = _default_state()
     return private_folder(chosen.absolute())
 
 
 def runtime_folder(state: Path) -> Path:
     """The folder of this mesh's sockets, made if missing; its name follows from the state folder's."""
     mesh = hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:8]
-    return private_folder(_runtime_base() / mesh)
+    folder = private_folder(private_folder(_runtime_base()) / mesh)
+    if not (folder / _STATE).exists():
+        write_private(folder / _STATE, str(state.resolve()).encode())
+    return folder
 
 
 def runtime_folders() -> list[Path]:
     """The runtime folders of all meshes that this user has had on this host since it started."""
     base = _runtime_base()
     return sorted(path for path in base.iterdir() if path.is_dir()) if base.is_dir() else []
+
+
+def private_places() -> tuple[Path, ...]:
+    """Where this user's meshes keep sockets and state: no places for an application to look into."""
+    places = [_runtime_base(), _default_state()]
+    places += [
+        Path(file.read_text(encoding="utf-8")) for folder in runtime_folders() if (file := folder / _STATE).is_file()
+    ]
+    return tuple(dict.fromkeys(path for path in places if path.is_dir()))
 
 
 def _runtime_base() -> Path:
@@ -54,17 +66,27 @@ def _runtime_base() -> Path:
     return Path(base) / f"gossamer-{os.geteuid()}"
 
 
+def _default_state() -> Path:
+    if os.geteuid() == 0 and "XDG_STATE_HOME" not in os.environ:
+        return Path("/var/lib/gossamer")
+    return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "gossamer"
+
+
 def private_folder(path: Path) -> Path:
-    """Make the folder (and its parents) if missing, mode 0700, and return it. StateError if it is another user's."""
+    """Make the folder if missing, mode 0700, and return it. StateError if it is another user's, or open to others.
+
+    A folder that is there already keeps its mode: what we put into it is private by itself.
+    """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = path.stat()
-        if status.st_uid != os.geteuid():
-            raise StateError(f"{path} belongs to another user (uid {status.st_uid}); choose another folder")
-        if status.st_mode & 0o077:
-            path.chmod(0o700)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+        status = path.lstat() if not path.is_symlink() else path.stat()
     except OSError as error:
         raise StateError(f"cannot use the folder {path}: {error.strerror}; set {VARIABLE}") from error
+    if status.st_uid != os.geteuid():
+        raise StateError(f"{path} belongs to another user (uid {status.st_uid}); choose another folder")
+    if status.st_mode & 0o022:
+        raise StateError(f"others may write to {path}; choose a folder that is yours alone, or chmod it")
     return path
 
 
