@@ -53,8 +53,8 @@ async def tour_instance(scene: Scene) -> StepReport:
         await asyncio.sleep(BEFORE_S)
         scene.teller.say(f"kill -9 {VICTIM}")
         victim = scene.mesh.pid(VICTIM)
-        killed = time.monotonic()
         os.kill(victim, signal.SIGKILL)
+        killed = time.monotonic()
         back = await _back(record, killed, scene)
         await asyncio.sleep(AFTER_S)
         ended = time.monotonic()
@@ -72,9 +72,9 @@ async def _back(record: Record, killed: float, scene: Scene) -> float:
     deadline = killed + BACK_S
     while time.monotonic() < deadline:
         await asyncio.sleep(0.05)
-        answers = [sample for sample in record if sample.label == "v2" and not sample.failed and sample.at > killed]
-        if answers:
-            return answers[0].at
+        answered = [sample.at for sample in record.between(killed, deadline) if sample.label == "v2"]
+        if answered:
+            return min(answered)
     raise UnmetError(
         f"reviews v2 back within {BACK_S:g} s",
         f"{len(record.between(killed, deadline))} requests, none answered by v2",
