@@ -12,7 +12,7 @@ from gossamer.api.reader import UnreadableError, read_value
     [
         ("a:\n\tb: 1\n", "a tab cannot indent", 2),
         ("a: b: c\n", "quote the value", 1),
-        ("a:\n- b\n c: d\n", "indentation", 3),
+        ("a:\n  b: 1\n c: 2\n", "indentation", 3),
         ('a: "x\n', "never closed", 2),
         ("a: [x, y\nb: 1\n", "bracket", 2),
         ("hosts:\n- *.example.com\n", "alias", 2),

@@ -28,6 +28,8 @@ from gossamer.simulate.request import Certificate
 from gossamer.simulate.simulator import Simulator
 
 _POOL: Final = ipaddress.ip_network("198.18.0.0/15")
+_NOBODYS: Final = str(_POOL[-2])
+"""The address of a workload that might be."""
 STRANGER: Final = "203.0.113.7"
 """The address of a client that is not of the mesh (RFC 5737)."""
 ELSEWHERE: Final = "192.0.2.1"
@@ -52,7 +54,7 @@ class Cast:
         key = (proxy, kind)
         if key not in self._peers:
             self._peers[key] = Peer(
-                name=f"{workload.namespace}/{workload.name or workload.address}",
+                name=name_of(workload),
                 simulator=Simulator(self.fleet.resources(proxy)),
                 identity=Certificate(uris=(proxy.spiffe_id,), dns_names=(proxy.dns_name,)),
                 address=workload.address,
@@ -99,6 +101,12 @@ def build_cast(config: Config, memo: Memo) -> Cast:
     fleet = build_fleet(config, memo, started)
     workloads = (*started, *_declared(config), *_inline(fleet))
     return Cast(fleet=fleet, workloads=workloads, _peers={})
+
+
+def name_of(workload: Workload) -> str:
+    """What a workload is called: by its name, or else by its address, or by the labels of one that might be."""
+    labels = ",".join(f"{name}={value}" for name, value in workload.labels.items())
+    return f"{workload.namespace}/{workload.name or (labels if workload.address == _NOBODYS else workload.address)}"
 
 
 def proxy_of(workload: Workload, kind: ProxyType, trust_domain: str) -> Proxy:
@@ -186,7 +194,7 @@ def find_workload(cast: Cast, who: str, option: str) -> Workload:
         )
         if rest and found is not None:
             return found
-        return Workload(name="", namespace=namespace, labels=FrozenMap(labels), address=str(_POOL[-2]), tls=True)
+        return Workload(name="", namespace=namespace, labels=FrozenMap(labels), address=_NOBODYS, tls=True)
     for workload in cast.workloads:
         if (workload.namespace == namespace and workload.name == rest) or workload.address == who:
             return workload
@@ -194,7 +202,7 @@ def find_workload(cast: Cast, who: str, option: str) -> Workload:
 
 
 def _unknown(cast: Cast, who: str, option: str) -> str:
-    names = [f"{workload.namespace}/{workload.name or workload.address}" for workload in cast.workloads]
+    names = [name_of(workload) for workload in cast.workloads]
     close = difflib.get_close_matches(who, names, n=3, cutoff=0.5)
     if close:
         more = f"did you mean {' or '.join(close)}?"

@@ -11,12 +11,11 @@ import ipaddress
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from gossamer.cli.inputs import load_inputs, load_labels
+from gossamer.cli.inputs import FileOption, MeshConfigOption, MoreFiles, given_files, load_inputs, load_labels
 from gossamer.cli.offline import build_fleet
 from gossamer.cli.render import Output, print_data, print_diagnostics, print_table
 from gossamer.compile.to_json import resources_to_json
@@ -37,24 +36,15 @@ class Kind(StrEnum):
 
 
 def command(
-    files: Annotated[
-        list[Path],
-        typer.Option(
-            "--file",
-            "-f",
-            metavar="FILE",
-            help="A file or folder of YAML or JSON, or - for standard input; may be repeated.",
-        ),
-    ],
+    files: FileOption = None,
+    more: MoreFiles = None,
     kind: Annotated[Kind, typer.Option("--type", help="A workload's sidecar, or a gateway (router).")] = Kind.SIDECAR,
     namespace: Annotated[str, typer.Option(help="The proxy's namespace.")] = "default",
     name: Annotated[str, typer.Option(help="The workload's name.")] = "",
     ip: Annotated[list[str] | None, typer.Option(help="An address of the workload; may be repeated.")] = None,
     labels: Annotated[str, typer.Option(metavar="K=V,K=V", help="The workload's labels.")] = "",
     service_account: Annotated[str, typer.Option(help="The workload's service account.")] = "default",
-    mesh_config: Annotated[
-        Path | None, typer.Option("--mesh-config", metavar="FILE", help="A bare MeshConfig for the whole mesh.")
-    ] = None,
+    mesh_config: MeshConfigOption = None,
     output: Annotated[
         Output, typer.Option("--output", "-o", help="A list of the resources, or all that is in them.")
     ] = Output.TABLE,
@@ -65,12 +55,6 @@ def command(
 
     [dim]gossamer compile -f config/ --namespace default --labels app=reviews,version=v1 --ip 10.1.2.3 -o yaml[/dim]
     """
-    memo = Memo()
-    inputs = load_inputs(files, mesh_config, memo)
-    print_diagnostics(inputs.diagnostics, inputs.texts, file=sys.stderr)
-    if not inputs.loaded.index and any(diagnostic.code in _UNREADABLE for diagnostic in inputs.diagnostics):
-        typer.echo("error: nothing is compiled: none of these files can be read", err=True)
-        raise typer.Exit(1)
     proxy = Proxy(
         type=ProxyType(kind.value),
         namespace=namespace,
@@ -79,6 +63,12 @@ def command(
         labels=FrozenMap(load_labels(labels)),
         addresses=tuple(_address(text) for text in ip or ()),
     )
+    memo = Memo()
+    inputs = load_inputs(given_files(files, more), mesh_config, memo)
+    print_diagnostics(inputs.diagnostics, inputs.texts, file=sys.stderr)
+    if not inputs.loaded.index and any(diagnostic.code in _UNREADABLE for diagnostic in inputs.diagnostics):
+        typer.echo("error: nothing is compiled: none of these files can be read", err=True)
+        raise typer.Exit(1)
     show(resources_to_json(build_fleet(inputs.loaded.config, memo).resources(proxy)), output)
 
 
@@ -86,7 +76,7 @@ def _address(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))
     except ValueError as error:
-        raise UsageError(f"--ip {text}: not an IP address") from error
+        raise UsageError(f"--ip {text}: no IP address; write one such as 10.1.2.3") from error
 
 
 def show(compiled: Mapping[str, Sequence[Json]], output: Output) -> None:

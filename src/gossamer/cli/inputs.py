@@ -9,6 +9,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Final
+
+import typer
 
 from gossamer.api.load import Loaded, SourceFile, load
 from gossamer.core.diagnostics import Diagnostics
@@ -16,7 +19,31 @@ from gossamer.core.errors import UsageError
 from gossamer.core.memo import Memo
 from gossamer.sources.files import SUFFIXES, FileSource
 
-STDIN = "<stdin>"
+STDIN: Final = "<stdin>"
+
+FileOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--file",
+        "-f",
+        metavar="FILE",
+        help="A file or folder of YAML or JSON, or - for standard input; may be repeated.",
+    ),
+]
+MoreFiles = Annotated[
+    list[Path] | None, typer.Argument(metavar="[FILE]...", help="The same as -f.", show_default=False)
+]
+MeshConfigOption = Annotated[
+    Path | None, typer.Option("--mesh-config", metavar="FILE", help="A bare MeshConfig for the whole mesh.")
+]
+
+
+def given_files(*groups: list[Path] | None) -> list[Path]:
+    """All files that a command was given. UsageError for none."""
+    found = [path for group in groups for path in group or ()]
+    if not found:
+        raise UsageError("which files? give -f FILE or -f FOLDER (or - for standard input)")
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import IO, Any, Final, Protocol
@@ -26,7 +28,10 @@ class Output(StrEnum):
 
 
 _COLOURS: Final = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
-_TOKEN: Final = re.compile(r"""-\s|"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s:,{}\[\]#]+(?::[^\s:,{}\[\]#]+)*|\S""")
+_TOKEN: Final = re.compile(
+    r"""-(?=\s)|"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\s,{}\[\]#:](?:[^,{}\[\]#:]|:(?=\S)|(?<=\S)\#)*?(?=\s*(?:[,}\]]|:\s|:?$|\s\#))|\S"""
+)
+"""A list's dash, a quoted scalar, or a plain key or value."""
 _LONG_LINE: Final = 200
 """Characters of a source line that are shown before it is cut."""
 
@@ -75,32 +80,49 @@ def print_diagnostics(
 ) -> None:
     """Each with its place, the line itself and a caret under the mistake; the worst last, nearest to the prompt."""
     stream = file or sys.stdout
-    paint = paint_for(stream)
+    paint, width = paint_for(stream), width_of(stream)
     order = [Severity.INFO, Severity.WARNING, Severity.ERROR]
     lines: dict[str, list[str]] = {}
     for diagnostic in sorted(diagnostics, key=lambda d: order.index(d.severity)):
         name = diagnostic.position.file
         if name not in lines:
             lines[name] = texts.get(name, "").splitlines()
-        stream.write("\n".join(_describe(diagnostic, lines[name], paint)) + "\n\n")
+        stream.write("\n".join(_describe(diagnostic, lines[name], paint, width)) + "\n\n")
 
 
-def _describe(diagnostic: Diagnostic, lines: list[str], paint: Paint) -> list[str]:
+def _describe(diagnostic: Diagnostic, lines: list[str], paint: Paint, width: int) -> list[str]:
     colour = _COLOURS[diagnostic.severity]
     place = diagnostic.position
     what = " ".join(filter(None, (_named(diagnostic), diagnostic.path)))
-    head = f"{paint(f'{diagnostic.severity}[{diagnostic.code}]', colour, bold=True)}: {diagnostic.message}"
-    found = [head]
+    label = f"{diagnostic.severity}[{diagnostic.code}]"
+    found = wrapped(f"{label}: {diagnostic.message}", width, indent="  ")
+    found[0] = paint(label, colour, bold=True) + found[0][len(label) :]
     margin = " " * len(str(place.line or ""))
     if place.file:
         arrow = paint("-->", "blue")
-        found.append(f"{margin}{arrow} {where(place)}{f'  ({what})' if what else ''}")
+        found.append(f"{margin}{arrow} {where(place)}")
+        if what:
+            found.append(f"{margin}    in {what}")
         found += _excerpt(place, lines, paint, colour)
     elif what:
         found.append(f"  in {what}")
     if diagnostic.hint:
-        found.append(f"{margin} {paint('=', 'blue')} {paint('help', 'cyan')}: {diagnostic.hint}")
+        help_lines = wrapped(diagnostic.hint, max(0, width - len(margin) - 9), indent="")
+        found.append(f"{margin} {paint('=', 'blue')} {paint('help', 'cyan')}: {help_lines[0]}")
+        found += [f"{margin}         {line}" for line in help_lines[1:]]
     return found
+
+
+def width_of(stream: IO[str]) -> int:
+    """Columns of a terminal; 0 for what is none, where nothing is wrapped."""
+    return shutil.get_terminal_size().columns if stream.isatty() else 0
+
+
+def wrapped(text: str, width: int, *, indent: str) -> list[str]:
+    """The text in lines of at most this width, words whole, all lines but the first indented; 0 leaves it alone."""
+    if width <= 0 or len(text) <= width:
+        return [text]
+    return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def where(place: Position) -> str:
@@ -109,7 +131,9 @@ def where(place: Position) -> str:
 
 
 def _named(diagnostic: Diagnostic) -> str:
-    return str(diagnostic.resource) if diagnostic.kind or diagnostic.name else ""
+    if not (diagnostic.kind and diagnostic.name):
+        return diagnostic.kind
+    return str(diagnostic.resource)
 
 
 def _excerpt(place: Position, lines: list[str], paint: Paint, colour: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from gossamer.cli.cast import Cast, build_cast, find_workload
-from gossamer.cli.inputs import load_inputs
+from gossamer.cli.inputs import FileOption, MeshConfigOption, given_files, load_inputs
 from gossamer.cli.question import Question, gateway_request, inbound_request, outbound_request, parse_headers, parse_url
 from gossamer.cli.render import Output, print_data, print_diagnostics
 from gossamer.cli.simulate_view import Answer, print_answer
@@ -25,7 +25,7 @@ from gossamer.simulate.call import Call, Peer, simulate_call
 from gossamer.simulate.outcome import Verdict
 
 GOOD = frozenset({Verdict.SERVED, Verdict.REDIRECTED, Verdict.ANSWERED})
-_FILE_HELP = "A file or folder of YAML or JSON, or - for standard input; may be repeated."
+_URL_HELP = "http://, https://, tls:// or tcp:// HOST:PORT/PATH. What exists as a file is taken as one (-f *.yaml)."
 _FROM_HELP = (
     "The caller: namespace/name, or namespace/label=value,... of a workload in the files or of one that might be."
 )
@@ -44,10 +44,17 @@ class People:
     service_account: str = ""
     client: str = ""
 
+    def check(self) -> None:
+        """UsageError if it makes no sense together."""
+        if self.gateway and (self.caller or self.target):
+            raise UsageError("--gateway is a way of its own into the mesh: leave out --from and --to")
+        if not (self.gateway or self.caller or self.target):
+            raise UsageError("who is calling? give --from namespace/workload, or --gateway for a request from outside")
+
 
 def command(
-    url: Annotated[str, typer.Argument(metavar="URL", help="http://, https://, tls:// or tcp:// HOST:PORT/PATH")],
-    files: Annotated[list[Path], typer.Option("--file", "-f", metavar="FILE", help=_FILE_HELP)],
+    words: Annotated[list[str], typer.Argument(metavar="URL [FILE]...", help=_URL_HELP)],
+    files: FileOption = None,
     caller: Annotated[str, typer.Option("--from", metavar="WHO", help=_FROM_HELP)] = "",
     target: Annotated[str, typer.Option("--to", metavar="WHO", help=_TO_HELP)] = "",
     gateway: Annotated[str, typer.Option(metavar="WHO", help=_GATEWAY_HELP)] = "",
@@ -60,9 +67,7 @@ def command(
     address: Annotated[str, typer.Option(metavar="IP", help="The address that the host has.")] = "",
     client_ip: Annotated[str, typer.Option(metavar="IP", help="The address that the client has.")] = "",
     chance: Annotated[float, typer.Option(min=0.0, max=0.999999, help=_CHANCE_HELP)] = 0.5,
-    mesh_config: Annotated[
-        Path | None, typer.Option("--mesh-config", metavar="FILE", help="A bare MeshConfig for the whole mesh.")
-    ] = None,
+    mesh_config: MeshConfigOption = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print it.")] = Output.TABLE,
 ) -> None:
     """Follow one request through the proxies, and name the YAML that decides about it.
@@ -73,11 +78,7 @@ def command(
 
     [dim]gossamer simulate -f config/ --gateway istio-system/istio=ingressgateway http://shop.example/cart[/dim]
     """
-    memo = Memo()
-    inputs = load_inputs(files, mesh_config, memo)
-    errors = [diagnostic for diagnostic in inputs.diagnostics if diagnostic.is_error]
-    print_diagnostics(errors, inputs.texts, file=sys.stderr)
-    cast = build_cast(inputs.loaded.config, memo)
+    url, more = _url_among(words)
     question = Question(
         url=parse_url(url),
         method=method.upper(),
@@ -87,7 +88,12 @@ def command(
         chance=chance,
     )
     people = People(caller=caller, target=target, gateway=gateway, service_account=service_account, client=client_ip)
-    answer = ask(cast, question, people)
+    people.check()
+    memo = Memo()
+    inputs = load_inputs(given_files(files, more), mesh_config, memo)
+    errors = [diagnostic for diagnostic in inputs.diagnostics if diagnostic.is_error]
+    print_diagnostics(errors, inputs.texts, file=sys.stderr)
+    answer = ask(build_cast(inputs.loaded.config, memo), question, people)
     if output is Output.TABLE:
         print_answer(answer, inputs)
     else:
@@ -96,16 +102,22 @@ def command(
         raise typer.Exit(1)
 
 
+def _url_among(words: list[str]) -> tuple[str, list[Path]]:
+    """The URL among the arguments, and the files: a shell makes several words of `-f *.yaml`."""
+    files = [Path(word) for word in words if Path(word).exists()]
+    urls = [word for word in words if not Path(word).exists()]
+    if len(urls) != 1:
+        told = f"{len(urls)} were given: {', '.join(urls)}" if urls else "none was given"
+        raise UsageError(f"one URL is simulated at a time; {told}")
+    return urls[0], files
+
+
 def ask(cast: Cast, question: Question, people: People) -> Answer:
     """Simulate what was asked."""
     if people.gateway:
-        if people.caller or people.target:
-            raise UsageError("--gateway is a way of its own into the mesh: leave out --from and --to")
         return _through_gateway(cast, question, people)
     if people.target:
         return _inbound(cast, question, people)
-    if not people.caller:
-        raise UsageError("who is calling? give --from namespace/workload, or --gateway for a request from outside")
     caller = _caller(cast, people)
     namespace = caller.name.partition("/")[0]
     request, assumptions = outbound_request(cast, question, namespace)
@@ -139,5 +151,4 @@ def _through_gateway(cast: Cast, question: Question, people: People) -> Answer:
     port = cast.gateway_port(workload, question.port)
     request = gateway_request(cast, question, gateway, port, people.client)
     call = simulate_call(gateway, request, cast.at)
-    name = people.gateway if "/" in people.gateway else f"default/{people.gateway}"
-    return Answer(question=f"{question.text} from outside", proxy=f"gateway {name}", call=call)
+    return Answer(question=f"{question.text} from outside", proxy=f"gateway {gateway.name}", call=call)

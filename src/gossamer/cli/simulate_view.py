@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from gossamer.api.source_index import SourceIndex
 from gossamer.cli.inputs import Inputs
-from gossamer.cli.render import Paint, paint_for, where
+from gossamer.cli.render import Paint, paint_for, where, width_of, wrapped
 from gossamer.core.diagnostics import Position
 from gossamer.core.ids import Origin, ResourceId
 from gossamer.simulate.call import Call, Hop
@@ -21,6 +21,7 @@ from gossamer.simulate.outcome import EndpointChoice, Outcome, PolicyDecision, R
 _GOOD: Final = frozenset({Verdict.SERVED, Verdict.REDIRECTED, Verdict.ANSWERED})
 _LINES_SHOWN: Final = 4
 _DECIDING: Final = 3
+_INDENT: Final = 19
 Row = tuple[str, str]
 
 
@@ -84,14 +85,22 @@ def print_answer(answer: Answer, inputs: Inputs) -> None:
 
 def _station(number: str, proxy: str, rows: Iterator[Row], outcome: Outcome, paint: Paint) -> list[str]:
     found = [f"{paint(number, 'blue', bold=True)}  {paint(proxy, 'blue', bold=True)}"]
-    found += [f"   {name:<15} {text}" for name, text in rows]
-    return [*found, f"   {'→':<15} {_said(outcome.verdict, outcome.status, outcome.reason, paint)}"]
+    for name, text in rows:
+        found += _row(name, text)
+    return [*found, *_verdict(outcome.verdict, outcome.status, outcome.reason, paint)]
 
 
-def _said(verdict: Verdict, status: int, reason: str, paint: Paint) -> str:
+def _row(name: str, text: str) -> list[str]:
+    first, *more = wrapped(text, max(0, width_of(sys.stdout) - _INDENT), indent="")
+    return [f"   {name:<15} {first}", *(f"{'':<{_INDENT}}{line}" for line in more)]
+
+
+def _verdict(verdict: Verdict, status: int, reason: str, paint: Paint) -> list[str]:
     colour = "green" if verdict in _GOOD else "yellow" if verdict is Verdict.UNKNOWN else "red"
-    code = f" {status}" if status else ""
-    return f"{paint(f'{verdict}{code}', colour, bold=True)}: {reason}"
+    label = f"{verdict} {status}" if status else str(verdict)
+    first, *more = _row("→", f"{label}: {reason}")
+    at = first.index(label)
+    return [first[:at] + paint(label, colour, bold=True) + first[at + len(label) :], *more]
 
 
 def _rows(outcome: Outcome, call: Call | None) -> Iterator[Row]:
@@ -194,12 +203,13 @@ def _hop(number: str, group: list[Hop], paint: Paint) -> list[str]:
     address = hop.endpoint.address
     if hop.outcome is None:
         title = f"{paint(number, 'blue', bold=True)}  {paint(f'{hop.name or address}{part}', 'blue', bold=True)}"
-        said = hop.problem or "no sidecar of the mesh is known there"
-        return [title, f"   {'→':<15} {paint('unavailable', 'red', bold=True) + ': ' if hop.problem else ''}{said}"]
+        if hop.problem:
+            return [title, *_verdict(Verdict.UNAVAILABLE, 0, hop.problem, paint)]
+        return [title, *_row("→", "no sidecar of the mesh is known there")]
     title = f"sidecar of {hop.name}, {address}{part}"
     found = _station(number, title, _rows(hop.outcome, None), hop.outcome, paint)
     if hop.problem:
-        found.append(f"   {'→':<15} {paint('unavailable', 'red', bold=True)}: {hop.problem}")
+        found += _verdict(Verdict.UNAVAILABLE, 0, hop.problem, paint)
     return found
 
 

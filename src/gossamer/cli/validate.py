@@ -8,29 +8,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gossamer.cli.inputs import Inputs, load_inputs
+from gossamer.cli.inputs import FileOption, Inputs, MeshConfigOption, MoreFiles, given_files, load_inputs
 from gossamer.cli.render import Output, print_data, print_diagnostics, print_table, summary, where
 from gossamer.core.diagnostics import Diagnostic
 
 
 def command(
-    files: Annotated[
-        list[Path],
-        typer.Option(
-            "--file",
-            "-f",
-            metavar="FILE",
-            help="A file or folder of YAML or JSON, or - for standard input; may be repeated.",
-        ),
-    ],
-    mesh_config: Annotated[
-        Path | None, typer.Option("--mesh-config", metavar="FILE", help="A bare MeshConfig to check with the rest.")
-    ] = None,
+    files: FileOption = None,
+    more: MoreFiles = None,
+    mesh_config: MeshConfigOption = None,
     output: Annotated[
         Output | None, typer.Option("--output", "-o", help="Print a list instead of annotated source lines.")
     ] = None,
@@ -41,7 +31,7 @@ def command(
 
     [dim]gossamer validate -f config/ -f more.yaml[/dim]
     """
-    inputs = load_inputs(files, mesh_config)
+    inputs = load_inputs(given_files(files, more), mesh_config)
     show(inputs, output)
     if any(diagnostic.is_error for diagnostic in inputs.diagnostics):
         raise typer.Exit(1)
