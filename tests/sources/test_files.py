@@ -48,6 +48,41 @@ def test_an_unreadable_file_keeps_its_text_and_is_reported(tmp_path: Path) -> No
     assert diagnostic.position.file == str(file)
 
 
+def test_a_folder_that_is_away_for_a_moment_takes_nothing_with_it(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    (config / "team").mkdir(parents=True)
+    file = config / "team" / "a.yaml"
+    file.write_text("a: 1")
+    source = FileSource([config])
+    config.rename(tmp_path / "old")
+    assert source.refresh()
+    assert source.latest.value.texts == {str(file): "a: 1"}
+    [diagnostic] = source.latest.value.diagnostics
+    assert diagnostic.position.file == str(config)
+    (tmp_path / "old").rename(config)
+    file.unlink()
+    assert source.refresh()
+    assert not source.latest.value.texts
+    assert not source.latest.value.diagnostics
+
+
+def test_a_file_root_is_watched_without_what_lies_beside_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        file = tmp_path / "mesh.yaml"
+        file.write_text("a: 1")
+        source = FileSource([file])
+        stop, seen = asyncio.Event(), asyncio.Event()
+        source.latest.subscribe(lambda _: seen.set())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(source.watch(stop))
+            await asyncio.sleep(0.2)
+            file.write_text("a: 2")
+            await asyncio.wait_for(seen.wait(), 10)
+            stop.set()
+
+    asyncio.run(scenario())
+
+
 def test_a_missing_path_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere"):
         FileSource([tmp_path / "nowhere"])

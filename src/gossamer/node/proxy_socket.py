@@ -34,7 +34,7 @@ async def serving_envoy(
         return open_channel(host.settings.control_plane, identity.value, UPSTREAM_OPTIONS)
 
     relay = Relay(
-        RelaySettings(name=spec.slug, drain_s=host.settings.drain_seconds, node_id=spec.slug),
+        RelaySettings(name=spec.slug, drain_s=host.settings.drain_seconds, node_id=f"agent~{spec.slug}"),
         host.store,
         connect,
         host.chance,

@@ -8,6 +8,7 @@ nobody is compiled who does not listen.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,8 +22,12 @@ from gossamer.sources.registry import Registration
 from gossamer.xds.codec import Node
 from gossamer.xds.service import Peer
 
+_LOG = logging.getLogger(__name__)
 Compile = Callable[[Proxy], Resources | None]
 """What a proxy is told now; None while the plane has no configuration to give."""
+REGISTERS = "agent~"
+"""Begins the node id of a proxy whose agent registers it: until then it is told nothing, since policies select it by
+its registration. Claiming it can only narrow what a proxy gets."""
 SLICE = 16
 """Proxies compiled before the event loop has a turn: streams already told move on while others are computed."""
 
@@ -66,12 +71,12 @@ class Proxies:
         self._compile = compile_
         self._subscriptions: set[Subscription] = set()
 
-    async def authorize(self, peer: Peer, _: Node) -> Subscription:
+    async def authorize(self, peer: Peer, node: Node) -> Subscription:
         """The subscription of a peer. IdentityError unless its certificate names one workload of this mesh."""
-        proxy = self._proxy(_workload(peer, self._trust_domain))
-        resources = self._compile(proxy)
+        proxy = self._proxy(_workload(peer, self._trust_domain), node)
+        resources = self._compiled(proxy)
         if resources is None:
-            raise UnavailableError("the control plane holds no valid configuration yet")
+            raise UnavailableError("the control plane has no configuration to give to this proxy yet")
         subscription = Subscription(proxy, Latest(resources), self._subscriptions.discard)
         self._subscriptions.add(subscription)
         return subscription
@@ -87,7 +92,7 @@ class Proxies:
             if namespace not in known
         ]
         for proxy in (*registered, *strangers):
-            self._compile(proxy)
+            self._compiled(proxy)
             await asyncio.sleep(0)
 
     async def refresh(self) -> Refreshed:
@@ -98,7 +103,7 @@ class Proxies:
             registration = registrations.get((subscription.proxy.namespace, subscription.proxy.name))
             if registration is not None and registration.proxy.spiffe_id == subscription.proxy.spiffe_id:
                 subscription.proxy = registration.proxy
-            resources = self._compile(subscription.proxy)
+            resources = self._compiled(subscription.proxy)
             if resources is not None:
                 changed += subscription.latest.publish(resources)
             if number % SLICE == SLICE - 1:
@@ -107,8 +112,19 @@ class Proxies:
                 began = time.perf_counter()
         return Refreshed(changed=changed, seconds=spent + time.perf_counter() - began)
 
-    def _proxy(self, workload: WorkloadId) -> Proxy:
+    def _compiled(self, proxy: Proxy) -> Resources | None:
+        """What a proxy is told now; None if there is nothing, or it cannot be compiled: others are not concerned, and
+        this one keeps what it has."""
+        try:
+            return self._compile(proxy)
+        except Exception:
+            _LOG.exception("compile-failed", extra={"proxy": f"{proxy.namespace}/{proxy.name}"})
+            return None
+
+    def _proxy(self, workload: WorkloadId, node: Node) -> Proxy:
         registration = self._registrations().get((workload.spiffe_id.namespace, workload.name))
+        if registration is None and node.id.startswith(REGISTERS):
+            raise UnavailableError(f"{workload.dns_name} is not registered yet")
         if registration is None:
             return Proxy(
                 type=ProxyType.SIDECAR,  # a gateway is one by its registration: it is given secrets

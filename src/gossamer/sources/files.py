@@ -8,6 +8,8 @@ the text of every file; a file that cannot be read keeps the text that it last h
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from gossamer.core.errors import UsageError
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.latest import Latest
 
+_LOG = logging.getLogger(__name__)
 SUFFIXES = (".yaml", ".yml", ".json")
 STEP_MS = 10
 DEBOUNCE_MS = 20
@@ -46,16 +49,21 @@ class FileSource:
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = tuple(paths)
         self._seen: dict[str, _Seen] = {}
+        self._held: dict[str, _Seen] = {}
         missing = [str(path) for path in self.paths if not path.exists()]
         if missing:
             raise UsageError(f"no such file or folder: {', '.join(missing)}")
         self.latest = Latest(self.read())
 
     def read(self) -> Files:
-        """Look at every file now, reading those that changed since the last look."""
+        """Look at every file now, reading those that changed since the last look.
+
+        What cannot be looked at, a file, a folder or a whole root, keeps what it last gave and is reported.
+        """
         seen: dict[str, _Seen] = {}
         problems: list[Diagnostic] = []
-        for path in sorted(set(self._paths())):
+        self._held = {}
+        for path in sorted(set(self._paths(problems))):
             try:
                 seen[path] = self._look(path)
             except FileNotFoundError:
@@ -76,28 +84,72 @@ class FileSource:
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Publish every change until `stop` is set."""
-        roots = [path if path.is_dir() else path.parent for path in self.paths]
-        events = watchfiles.awatch(
-            *roots,
-            step=STEP_MS,
-            debounce=DEBOUNCE_MS,
-            rust_timeout=int(RESCAN_S * 1000),
-            yield_on_timeout=True,
-            stop_event=stop,
-            ignore_permission_denied=True,
-            watch_filter=None,
-        )
-        async for _ in events:
-            self.refresh()
+        folders = [path for path in self.paths if path.is_dir()]
+        parents = {path.parent for path in self.paths if path not in folders}
+        async with asyncio.TaskGroup() as group:
+            if folders:
+                group.create_task(self._watch(folders, stop, recursive=True))
+            if parents:
+                group.create_task(self._watch(sorted(parents), stop, recursive=False))
 
-    def _paths(self) -> Iterator[str]:
+    async def _watch(self, roots: Sequence[Path], stop: asyncio.Event, *, recursive: bool) -> None:
+        while not stop.is_set():
+            try:
+                async for _ in watchfiles.awatch(
+                    *roots,
+                    step=STEP_MS,
+                    debounce=DEBOUNCE_MS,
+                    rust_timeout=int(RESCAN_S * 1000),
+                    yield_on_timeout=True,
+                    stop_event=stop,
+                    ignore_permission_denied=True,
+                    recursive=recursive,
+                    watch_filter=None,
+                ):
+                    self.refresh()
+            except (OSError, RuntimeError) as error:  # no more watches to be had, or a root is away
+                _LOG.warning("files-not-watched", extra={"reason": str(error)})
+                self.refresh()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(RESCAN_S):
+                        await stop.wait()
+
+    def _paths(self, problems: list[Diagnostic]) -> Iterator[str]:
         for path in self.paths:
             if path.is_dir():
-                yield from _below(str(path))
-            else:
+                yield from self._below(str(path), problems)
+            elif path.exists():
                 yield str(path)
+            else:  # a root that was there when we began: taken away, or about to be put in place again
+                yield from self._kept(str(path), FileNotFoundError(2, "No such file or folder"), problems)
+
+    def _below(self, folder: str, problems: list[Diagnostic]) -> Iterator[str]:
+        try:
+            entries = list(os.scandir(folder))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            yield from self._kept(folder, error, problems)
+            return
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):  # a link to a folder above would never end
+                yield from self._below(entry.path, problems)
+            elif entry.name.endswith(SUFFIXES):
+                yield entry.path
+
+    def _kept(self, path: str, error: OSError, problems: list[Diagnostic]) -> Iterator[str]:
+        """The files that were seen at or below a path that cannot be looked at."""
+        problems.append(_unreadable(path, error))
+        for known, entry in self._seen.items():
+            if known == path or known.startswith(path.rstrip("/") + "/"):
+                self._held[known] = entry
+                yield known
 
     def _look(self, path: str) -> _Seen:
+        if path in self._held:
+            return self._held[path]
         status = os.stat(path)  # noqa: PTH116 - a thousand files a look: Path.stat costs three times as much
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
         known = self._seen.get(path)
@@ -107,20 +159,6 @@ class FileSource:
         if known is not None and known.text == text:
             text = known.text  # the same object: everything made from it is found by identity
         return _Seen(stamp=stamp, text=text)
-
-
-def _below(folder: str) -> Iterator[str]:
-    try:
-        entries = list(os.scandir(folder))
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):  # a link to a folder above would never end
-            yield from _below(entry.path)
-        elif entry.name.endswith(SUFFIXES):
-            yield entry.path
 
 
 def _unreadable(path: str, error: Exception) -> Diagnostic:
