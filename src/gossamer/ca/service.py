@@ -42,6 +42,8 @@ class IdentityService:
     ledger: Ledger
     clock: Callable[[], datetime]
     lifetimes: Lifetimes = field(default_factory=Lifetimes)
+    owner: Callable[[str, str], str | None] = lambda _namespace, _name: None
+    """The host that runs a workload (namespace, name) now; None if nobody does. No other gets its identity."""
 
     def join_handler(self) -> grpc.GenericRpcHandler:
         """For port 15013, behind `ServerIdentity.join_tls`."""
@@ -91,6 +93,9 @@ class IdentityService:
                     f"host {host.host} may not have identities of {request.namespace}/{request.service_account}; "
                     f"its join token granted {', '.join(_spelt(host))}"
                 )
+            owner = self.owner(request.namespace, request.workload)
+            if owner not in (None, host.host):
+                raise _DeniedError(f"{request.namespace}/{request.workload} runs on host {owner}; choose another name")
             chain = authority.sign(
                 verify_request(request.csr_pem.encode()),
                 workload_names(workload),

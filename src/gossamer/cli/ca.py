@@ -14,24 +14,31 @@ from gossamer.ca.issue import create_token, issue
 from gossamer.ca.ledger import Ledger
 from gossamer.ca.spiffe import workload_id
 from gossamer.cli.durations import load_duration
-from gossamer.sources.state import state_folder
+from gossamer.cli.render import Output, print_data, print_table
+from gossamer.sources.state import load_document, state_folder
 
 app = typer.Typer(no_args_is_help=True)
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="table, json or yaml.")]
 StateOption = Annotated[Path | None, typer.Option(help="The control plane's state folder.")]
 CaOption = Annotated[Path | None, typer.Option(help="The plugged-in CA folder, where one is used.")]
-TrustDomainOption = Annotated[str, typer.Option(help="The trust domain of every identity.")]
+TrustDomainOption = Annotated[str, typer.Option(help="The trust domain, before a control plane has run there.")]
 
 
 def _open(state: Path | None, ca: Path | None, trust_domain: str) -> Authority:
-    """The authority of a plugged-in CA folder, else the one in the state folder (made if there is none)."""
+    """The authority of a mesh: what its control plane uses, where one has run; else its own, made if there is none."""
     now = datetime.now(UTC)
+    folder = state_folder(state)
+    known = load_document(folder / "mesh.json", 1)
+    mesh = known[1] if known else {}
+    trust_domain = trust_domain or mesh.get("trust_domain", "cluster.local")
+    ca = ca or (Path(mesh["ca"]) if mesh.get("ca") else None)
     if ca is not None:
         return load_authority(ca, trust_domain, now)
-    return open_authority(state_folder(state) / "ca", trust_domain, now)
+    return open_authority(folder / "ca", trust_domain, now)
 
 
 @app.command()
-def root(state: StateOption = None, ca: CaOption = None, trust_domain: TrustDomainOption = "cluster.local") -> None:
+def root(state: StateOption = None, ca: CaOption = None, trust_domain: TrustDomainOption = "") -> None:
     """Print the roots that the mesh trusts (PEM), and the fingerprint of the one that join tokens pin."""
     authority = _open(state, ca, trust_domain)
     typer.echo(authority.roots_pem.decode(), nl=False)
@@ -47,13 +54,13 @@ def issue_command(
     lifetime: Annotated[str, typer.Option(help="How long it is valid.")] = "24h",
     state: StateOption = None,
     ca: CaOption = None,
-    trust_domain: TrustDomainOption = "cluster.local",
+    trust_domain: TrustDomainOption = "",
 ) -> None:
     """Make a key and a certificate for a workload that no agent looks after."""
-    identity = workload_id(
-        trust_domain=trust_domain, namespace=namespace, service_account=service_account, name=workload
-    )
     authority = _open(state, ca, trust_domain)
+    identity = workload_id(
+        trust_domain=authority.trust_domain, namespace=namespace, service_account=service_account, name=workload
+    )
     issue(authority, identity, out, now=datetime.now(UTC), lifetime=load_duration(lifetime))
     typer.echo(f"{identity} in {out}", err=True)
 
@@ -67,7 +74,7 @@ def token(
     lifetime: Annotated[str, typer.Option(help="How long the token may be used, once.")] = "1h",
     state: StateOption = None,
     ca: CaOption = None,
-    trust_domain: TrustDomainOption = "cluster.local",
+    trust_domain: TrustDomainOption = "",
 ) -> None:
     """Print a one-time join token for a host."""
     authority = _open(state, ca, trust_domain)
@@ -80,3 +87,43 @@ def token(
         lifetime=load_duration(lifetime),
     )
     typer.echo(made)
+
+
+@app.command()
+def hosts(state: StateOption = None, output: OutputOption = Output.TABLE) -> None:
+    """List the hosts that have joined, and what each may run."""
+    records = tuple(Ledger(state_folder(state) / "joined").hosts())
+    if output is Output.TABLE:
+        cells = [
+            (
+                record.host,
+                ", ".join(str(grant) for grant in record.grants),
+                record.joined.isoformat(timespec="seconds"),
+                record.renewed.isoformat(timespec="seconds"),
+                "revoked" if record.revoked else "joined",
+            )
+            for record in records
+        ]
+        print_table(("HOST", "MAY RUN", "JOINED", "RENEWED", "STATE"), cells)
+        return
+    rows = [
+        {
+            "host": record.host,
+            "grants": [str(grant) for grant in record.grants],
+            "joined": record.joined.isoformat(timespec="seconds"),
+            "renewed": record.renewed.isoformat(timespec="seconds"),
+            "revoked": record.revoked,
+        }
+        for record in records
+    ]
+    print_data(rows, output)
+
+
+@app.command()
+def revoke(
+    host: Annotated[str, typer.Argument(help="The host's name, as `gossamer ca hosts` shows it.")],
+    state: StateOption = None,
+) -> None:
+    """Let a host register and ask for nothing more. Certificates that it has end with their lifetime."""
+    Ledger(state_folder(state) / "joined").revoke_host(host)
+    typer.echo(f"{host} is revoked", err=True)

@@ -49,8 +49,6 @@ async def _serve(plane: ControlPlane, stop: asyncio.Event) -> int:
         write_private(runtime / ADDRESSES, json.dumps(addresses).encode())
         async with serving(runtime / SOCKET, local_routes(view)):
             _LOG.info("listening", extra=addresses | {"ready": plane.pipeline.ready})
-            for diagnostic in plane.pipeline.diagnostics:
-                _LOG.warning("diagnostic", extra={"diagnostic": diagnostic.to_json()})
             await plane.follow(stop)
     _LOG.info("stopped")
     return 0
@@ -67,7 +65,9 @@ def command(
     ca: Annotated[
         Path | None, typer.Option(help="A CA folder: ca-cert.pem, ca-key.pem, root-cert.pem, cert-chain.pem.")
     ] = None,
-    trust_domain: Annotated[str, typer.Option(help="The trust domain of every identity.")] = "cluster.local",
+    trust_domain: Annotated[
+        str, typer.Option(help="The trust domain of every identity; by default MeshConfig's, else cluster.local.")
+    ] = "",
     name: Annotated[
         list[str] | None, typer.Option(help="A further name or address by which hosts dial us. May be repeated.")
     ] = None,

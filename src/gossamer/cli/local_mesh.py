@@ -13,6 +13,7 @@ import os
 import platform
 import socket as socketlib
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,7 +33,9 @@ from gossamer.sources.state import lock, private_folder, runtime_folder, write_p
 _LOG = logging.getLogger(__name__)
 PLANE_SOCKET: Final = "control-plane.sock"
 AGENT_SOCKET: Final = "agent.sock"
-_START_S: Final = 20.0
+_START_S: Final = 60.0
+_STEADY_S: Final = 5.0
+"""A child that ran for so long is started again at once."""
 _STOP_S: Final = 30.0
 _AGAIN_S: Final = (0.1, 5.0)
 
@@ -158,7 +161,7 @@ class LocalMesh:
     async def _start_plane(self) -> None:
         argv = ["control-plane", *(f"--config={path}" for path in self._config), f"--state={self.state}"]
         argv += [f"--listen={self._addresses['xds']}", f"--join-listen={self._addresses['join']}"]
-        argv += [f"--trust-domain={self._trust_domain}", f"--lifetime={self.options.lifetime}"]
+        argv += [f"--lifetime={self.options.lifetime}"]
         argv += [f"--mesh-config={self._mesh_config}"] if self._mesh_config else []
         await self._start("control-plane", argv, PLANE_SOCKET)
 
@@ -173,6 +176,8 @@ class LocalMesh:
         private_folder(self.state / "logs")
         (self.runtime / socket).unlink(missing_ok=True)
         env = dict(os.environ) | ({"GOSSAMER_TOKEN": self._token} if name == "agent" and self._token else {})
+        if (former := self._children.get(name)) is not None:
+            former.release()
         child = await Child.start([sys.executable, "-P", "-m", "gossamer", *argv], log=self.log(name), env=env)
         self._children[name] = child
         ended = asyncio.create_task(child.wait())
@@ -194,7 +199,10 @@ class LocalMesh:
         """Start a child again whenever it ends."""
         delay = _AGAIN_S[0]
         while True:
+            began = time.monotonic()
             code = await self._children[name].wait()
+            if time.monotonic() - began > _STEADY_S:
+                delay = _AGAIN_S[0]
             self._children[name].release()
             self.restarts[name] += 1
             _LOG.warning("child-ended", extra={"child": name, "exit_code": code})
@@ -202,12 +210,11 @@ class LocalMesh:
                 await let_go.wait()
             while True:
                 await asyncio.sleep(delay)
+                delay = min(delay * 2, _AGAIN_S[1])
                 try:
                     await start()
-                    delay = _AGAIN_S[0]
                     break
                 except GossamerError as error:
-                    delay = min(delay * 2, _AGAIN_S[1])
                     _LOG.error("child-not-started", extra={"child": name, "reason": str(error)})
 
 

@@ -90,6 +90,12 @@ COMMANDS: Final[tuple[Entry, ...]] = (
         panel=OFFLINE,
     ),
     Entry(
+        name="schema",
+        module="gossamer.cli.schema",
+        summary="Print the JSON Schema of gossamer.yaml, for editors.",
+        panel=OFFLINE,
+    ),
+    Entry(
         name="simulate",
         module="gossamer.cli.simulate",
         summary="Follow one request through the proxies, and name the YAML that decides about it.",

@@ -15,6 +15,8 @@ from typing import Annotated
 
 import typer
 
+from gossamer.api.names import namespace_problem
+from gossamer.ca.tokens import Grant, allows
 from gossamer.cli.agent import address_towards, next_port
 from gossamer.cli.lifecycle import run_until_stopped
 from gossamer.cli.logs import log_events
@@ -25,6 +27,7 @@ from gossamer.node.application import RestartPolicy
 from gossamer.node.binary import find_envoy
 from gossamer.node.capture.choose import Way
 from gossamer.node.host import AgentSettings
+from gossamer.node.identity_files import IdentityFiles
 from gossamer.node.local_api import local_routes
 from gossamer.node.sandbox import Lifeline
 from gossamer.node.workload import ServedPort, WorkloadSpec
@@ -63,6 +66,8 @@ def command(
         restart=RestartPolicy.NEVER,
         terminal=True,
     )
+    if problem := namespace_problem(spec.name) or namespace_problem(spec.namespace):
+        raise UsageError(f"--name {spec.name}, --namespace {spec.namespace}: {problem}")
     folder = private_folder(state or state_folder() / "run" / spec.slug)
     if not control_plane:
         control_plane, join, token = _local_plane(spec)
@@ -80,6 +85,7 @@ def command(
     )
     log_events(logging.WARNING)
     with lock(folder, "run"):
+        _forget_useless(IdentityFiles(folder / "identity"), spec)
         raise typer.Exit(run_until_stopped(lambda stop: _serve(settings, spec, stop)))
 
 
@@ -99,6 +105,13 @@ async def _serve(settings: AgentSettings, spec: WorkloadSpec, stop: asyncio.Even
         if sidecar.problem and not stop.is_set():
             raise GossamerError(sidecar.problem)
     return sidecar.exit_code
+
+
+def _forget_useless(files: IdentityFiles, spec: WorkloadSpec) -> None:
+    """Forget the identity of an earlier run that may not be who this one is to be: it joins anew, by its token."""
+    known = files.load_host()
+    if known is not None and not allows(map(Grant.parse, known.grants), spec.namespace, spec.service_account):
+        files.remove_host()
 
 
 def _local_plane(spec: WorkloadSpec) -> tuple[str, str, str]:

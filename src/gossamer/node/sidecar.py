@@ -110,6 +110,7 @@ class Sidecar:
         finally:
             self.announced.set()
             self._host.registration.remove(self.spec.key)
+            self._host.identities.remove(self._workload_id(), forget=False)
 
     def refuse(self, reason: str) -> None:
         """The control plane does not take this workload: it does not run under a name that is not its own."""

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from gossamer.ca.ledger import Ledger
 from gossamer.ca.service import IdentityService
 from gossamer.ca.serving import ServerIdentity
 from gossamer.ca.tokens import allows
+from gossamer.core.diagnostics import Diagnostic
 from gossamer.core.errors import IdentityError, UsageError
 from gossamer.core.latest import Latest
 from gossamer.plane.pipeline import Pipeline
@@ -39,6 +40,8 @@ from gossamer.xds.service import SERVER_OPTIONS, Service
 
 _LOG = logging.getLogger(__name__)
 
+MESH_FILE = "mesh.json"
+"""What commands on this host need to know of the mesh: its trust domain, and its CA folder if one is plugged in."""
 REGISTRY_FILE = "registrations.json"
 LAST_GOOD_FILE = "last-good.json"
 """Documents as they were last valid: what `api.last_good` writes, under a version of its own."""
@@ -63,7 +66,8 @@ class Settings:
     listen: str = "127.0.0.1:15012"
     join_listen: str = "127.0.0.1:15013"
     ca_folder: Path | None = None
-    trust_domain: str = "cluster.local"
+    trust_domain: str = ""
+    """Empty: what MeshConfig says, else `cluster.local`."""
     names: tuple[str, ...] = ()
     """Further names and addresses by which hosts dial this control plane; they go into its certificate."""
     lifetime: timedelta = timedelta(hours=24)
@@ -91,6 +95,7 @@ class ControlPlane:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     proxies: Proxies = field(init=False)
     xds: Service = field(init=False)
+    _told: frozenset[Diagnostic] = frozenset()
 
     def __post_init__(self) -> None:
         self.proxies = Proxies(self.settings.trust_domain, lambda: self.registry.snapshot, self.pipeline.resources)
@@ -101,7 +106,11 @@ class ControlPlane:
         """Listen on both ports while the context lasts; configuration is followed by `follow`."""
         self._build()
         identity = IdentityService(
-            authority=self.authority, ledger=self.ledger, clock=_now, lifetimes=_lifetimes(self.settings)
+            authority=self.authority,
+            ledger=self.ledger,
+            clock=_now,
+            lifetimes=_lifetimes(self.settings),
+            owner=lambda namespace, name: self.registry.owner(namespace, name, time.monotonic()),
         )
         registry = RegistryService(
             self.registry, _authenticator(identity), self.changed.set, lambda: self.pipeline.services
@@ -124,6 +133,7 @@ class ControlPlane:
 
     async def follow(self, stop: asyncio.Event) -> None:
         """Keep every connected proxy up to date until `stop` is set."""
+        self._tell_diagnostics()
         self.source.latest.subscribe(lambda _: self.changed.set())
         async with asyncio.TaskGroup() as group:
             group.create_task(self.source.watch(stop))
@@ -167,8 +177,17 @@ class ControlPlane:
                 "send_ms": round((sent - built - refreshed.seconds) * 1000, 1),
             },
         )
+        self._tell_diagnostics()
         if built - began + refreshed.seconds > MUCH_S:
             settle_heap()
+
+    def _tell_diagnostics(self) -> None:
+        """Log what is wrong with the configuration now, and was not a push ago."""
+        found = self.pipeline.diagnostics
+        for diagnostic in found:
+            if diagnostic not in self._told:
+                _LOG.warning("diagnostic", extra={"diagnostic": diagnostic.to_json()})
+        self._told = frozenset(found)
 
     async def _keep(self, stop: asyncio.Event) -> None:
         """Keep on disk what a restart needs: behind the pushes and not before them, and once more at the end."""
@@ -201,7 +220,22 @@ class ControlPlane:
 def open_control_plane(settings: Settings) -> ControlPlane:
     """Read everything that a control plane starts with. Errors are of `core.errors`."""
     now = _now()
-    trust_domain = settings.trust_domain
+    mesh = (settings.mesh_config,) if settings.mesh_config else ()
+    source = FileSource([*settings.config, *mesh])
+    kept = settings.state / LAST_GOOD_FILE
+    pipeline = Pipeline(
+        mesh_config=str(settings.mesh_config) if settings.mesh_config else None,
+        last_good=LastGood.from_bytes(kept.read_bytes()) if kept.exists() else None,
+    )
+    pipeline.build(source.latest.value, ())
+    trust_domain = pipeline.trust_domain
+    if settings.trust_domain not in ("", trust_domain):
+        raise UsageError(
+            f"--trust-domain says {settings.trust_domain}, MeshConfig says {trust_domain}: proxies are configured by "
+            "MeshConfig, so set trustDomain there, and leave the option out"
+        )
+    settings = replace(settings, trust_domain=trust_domain)
+    save_document(settings.state / MESH_FILE, 1, {"trust_domain": trust_domain, "ca": str(settings.ca_folder or "")})
     if settings.ca_folder is not None:
         authority = load_authority(settings.ca_folder, trust_domain, now)
     else:
@@ -209,18 +243,13 @@ def open_control_plane(settings: Settings) -> ControlPlane:
     registry = Registry(trust_domain)
     if saved := load_document(settings.state / REGISTRY_FILE, 1):
         registry.restore(saved[1], time.monotonic())
-    mesh = (settings.mesh_config,) if settings.mesh_config else ()
-    kept = settings.state / LAST_GOOD_FILE
     return ControlPlane(
         settings=settings,
         authority=Latest(authority),
         ledger=Ledger(settings.state / "joined"),
-        source=FileSource([*settings.config, *mesh]),
+        source=source,
         registry=registry,
-        pipeline=Pipeline(
-            mesh_config=str(settings.mesh_config) if settings.mesh_config else None,
-            last_good=LastGood.from_bytes(kept.read_bytes()) if kept.exists() else None,
-        ),
+        pipeline=pipeline,
     )
 
 

@@ -60,6 +60,11 @@ class Pipeline:
         return tuple(sorted({service.namespace for service in self._built[0].services.all})) if self._built else ()
 
     @property
+    def trust_domain(self) -> str:
+        """The trust domain that MeshConfig gives to the mesh."""
+        return self._built[0].settings.trust_domain if self._built else "cluster.local"
+
+    @property
     def services(self) -> tuple[str, ...]:
         """The ports of services that an HTTP proxy cannot serve, as `hostname:port`, sorted."""
         if self._built is None:

@@ -144,7 +144,7 @@ def _bar(bar: Bar, signs: Glyphs) -> Text:
 
 def _excerpt(block: Excerpt) -> RenderableType:
     text = Text(block.text, style="red" if block.alarming else "cyan", overflow="fold")
-    return Padding(Group(Text(block.caption, style="bold"), text), (0, 0, 0, 2))
+    return Group(Text(block.caption, style="bold"), text)  # not indented: lines of code need all the width
 
 
 def _check(check: Check, signs: Glyphs) -> RenderableType:

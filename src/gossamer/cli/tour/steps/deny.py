@@ -125,6 +125,7 @@ def _ok(measured: Measured) -> bool:
 
 
 def _cut(line: str) -> str:
-    """The line as far as the policy that it names."""
+    """The line from the request to the policy that it names."""
     found = POLICY.search(line)
-    return line[: found.end()] + " ..." if found else line[:200]
+    start = line.find('"') if found else -1
+    return line[max(start, 0) : found.end()] if found else line[:200]
