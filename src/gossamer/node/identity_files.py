@@ -53,6 +53,10 @@ class IdentityFiles:
         }
         write_private(self._folder / "host.json", dump_document(SCHEMA, content))
 
+    def remove_host(self) -> None:
+        """Forget what this host joined with."""
+        (self._folder / "host.json").unlink(missing_ok=True)
+
     def load_workload(self, dns_name: str) -> WorkloadIdentity | None:
         """The last certificate of a workload of this host, or None, also if what is kept is damaged: it is replaced."""
         try:
