@@ -164,6 +164,7 @@ class Place:
             MARK: str(self.root),
             "HOME": str(self.folder("home")),
             "XDG_RUNTIME_DIR": str(self.folder("run")),
+            "XDG_STATE_HOME": str(self.folder("states")),
             "TERM": "dumb",
         }
         self.user.give(self.root)
@@ -306,7 +307,7 @@ def place(user: User | None = None) -> Iterator[Place]:
 
 def print_logs(found: Place) -> None:
     """Print the ends of what was written in a place."""
-    for path in sorted([*found.root.glob("*.out"), *found.root.glob("state*/logs/*.log")]):
+    for path in sorted([*found.root.glob("*.out"), *found.root.rglob("logs/*.log")]):
         end = path.read_text(encoding="utf-8", errors="replace")[-1500:]
         print(f"==== {path.relative_to(found.root)}\n{end}")
 

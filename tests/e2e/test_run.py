@@ -1,0 +1,190 @@
+"""`gossamer run -- COMMAND`: a command with a sidecar around it, in time and in identity; nothing of it stays."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.e2e.meshes import Part, Place, free_port, get, place, until
+
+MESH = """\
+version: 1
+config: [config]
+gateways:
+  - name: ingress
+    namespace: default
+    labels: {istio: ingressgateway}
+    address: 127.0.0.1
+    ports: [{name: http, port: 80, targetPort: PORT}]
+"""
+CONFIG = """\
+apiVersion: v1
+kind: Service
+metadata: {name: echo}
+spec: {selector: {app: echo}, ports: [{name: http, port: 80, targetPort: 8000}]}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: istio-system}
+spec: {mtls: {mode: STRICT}}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: door}
+spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: door}
+spec: {hosts: ["*"], gateways: [door], http: [{route: [{destination: {host: echo}}]}]}
+"""
+# Answers every request with whom its sidecar saw calling. Before it ends, it asks itself by way of the mesh.
+ECHO = """
+import http.server, os, signal, sys, threading, urllib.request
+
+class Echo(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = self.headers.get("x-forwarded-client-cert", "nobody").encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): pass
+
+def ask(word):
+    print(word, urllib.request.urlopen("http://echo/", timeout=5).status, flush=True)
+
+def end(*_):
+    def last():
+        ask("last")
+        os._exit(7)
+    threading.Thread(target=last).start()
+
+server = http.server.ThreadingHTTPServer((os.environ.get("HOST", "0.0.0.0"), int(os.environ.get("PORT", "8000"))), Echo)
+signal.signal(signal.SIGTERM, end)
+print("serving", flush=True)
+server.serve_forever()
+"""
+ASK = """
+import sys, urllib.request
+print(urllib.request.urlopen("http://echo/", timeout=5).read().decode())
+sys.exit(int(sys.argv[1]))
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mesh:
+    """A mesh with a gateway and no workload; `port` is the gateway's, `own` are the processes of the mesh itself."""
+
+    place: Place
+    port: int
+    own: frozenset[int]
+
+    def run(self, *arguments: str) -> Part:
+        """`gossamer run ARGUMENTS`, at once."""
+        return self.place.start("run", *arguments, output=f"run-{len(self.place.parts)}")
+
+    def python(self, code: str, *arguments: str, options: tuple[str, ...] = ()) -> Part:
+        """`gossamer run OPTIONS -- python -c CODE ARGUMENTS`."""
+        return self.run(*options, "--", "python3", "-c", code, *arguments)
+
+    def finished(self, code: str, *arguments: str, options: tuple[str, ...] = ()) -> Part:
+        """The same, when it has ended."""
+        part = self.python(code, *arguments, options=options)
+        part.wait()
+        return part
+
+    def left(self) -> list[str]:
+        """What runs here that is not of the mesh itself."""
+        return [words for pid, words in self.place.processes().items() if pid not in self.own]
+
+
+@pytest.fixture(scope="module")
+def mesh() -> Iterator[Mesh]:
+    with place() as found:
+        port = free_port()
+        found.folder("mesh")
+        (found.mesh / "config").mkdir()
+        (found.mesh / "config" / "all.yaml").write_text(CONFIG)
+        (found.mesh / "gossamer.yaml").write_text(MESH.replace("PORT", str(port)))
+        found.up()
+        until(found.ready, "ready")
+        yield Mesh(place=found, port=port, own=frozenset(found.processes()))
+
+
+def _serve(mesh: Mesh, *options: str) -> Part:
+    """The service `echo`, when it answers through the gateway."""
+    labelled = ("--name=echo-1", "--label=app=echo", "--port=8000/http", "--service-account=echoer", *options)
+    part = mesh.python(ECHO, options=labelled)
+    until(lambda: get(mesh.port, "/").status == 200 or part.child.poll() is not None, "echo answers")
+    assert part.child.poll() is None, part.said
+    return part
+
+
+@pytest.mark.parametrize("capture", ["auto", "explicit"])
+def test_a_command_in_the_mesh(mesh: Mesh, capture: str) -> None:
+    """Its first call and its last go through, as who it is; its end is the end of everything, and its code is ours."""
+    served = _serve(mesh, f"--capture={capture}")
+    assert "URI=spiffe://cluster.local/ns/default/sa/default;" in get(mesh.port, "/").body
+    asker = mesh.finished(ASK, "3", options=("--service-account=asker", f"--capture={capture}"))
+    assert "URI=spiffe://cluster.local/ns/default/sa/asker;DNS=python3.default." in asker.said
+    assert asker.child.returncode == 3, asker.said
+    assert served.stop() == 7
+    assert "last 200" in served.said
+    assert mesh.left() == []
+    assert get(mesh.port, "/").status == 503
+
+
+def test_the_same_command_as_somebody_else(mesh: Mesh) -> None:
+    served = _serve(mesh)
+    for account in ("one", "other"):
+        asker = mesh.finished(ASK, "0", options=(f"--service-account={account}",))
+        assert f"URI=spiffe://cluster.local/ns/default/sa/{account};" in asker.said
+    served.stop()
+
+
+def test_killed(mesh: Mesh) -> None:
+    """kill -9 of `run` ends its command and its sidecar, and callers learn of it."""
+    served = _serve(mesh)
+    served.kill()
+    print(f"gone after {until(lambda: not mesh.left(), 'the end of what `run` started', 15):.2f} s")
+    until(lambda: get(mesh.port, "/").status == 503, "the registry forgets it", 15)
+    second = _serve(mesh)
+    assert second.stop() == 7
+
+
+def test_exit_codes(mesh: Mesh) -> None:
+    """A signal's code as a shell gives it; a command that is not there is said to be so."""
+    killed = mesh.finished("import os, signal; print('here'); os.kill(os.getpid(), signal.SIGKILL)")
+    assert killed.child.returncode == 128 + signal.SIGKILL, killed.said
+    absent = mesh.run("--name=absent", "--", "no-such-command")
+    assert absent.wait() == 1
+    assert "cannot start no-such-command" in absent.said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--port=http", "--", "true"), 2, "--port http: write a port, such as 8080"),
+        (("--label=app", "--", "true"), 2, "--label app: write KEY=VALUE"),
+        (("--name=Not_A_Name", "--", "true"), 2, '"Not_A_Name" is not a DNS label'),
+        (("--name=ingress", "--", "true"), 1, "default/ingress runs on host"),
+        (("--name=n1", "--control-plane=127.0.0.1:1", "--", "true"), 1, "this host has not joined a mesh"),
+        (("--name=n2", "--control-plane=127.0.0.1:1", "--token=x", "--", "true"), 1, "not a whole join token"),
+    ],
+)
+def test_mistakes(mesh: Mesh, arguments: tuple[str, ...], code: int, said: str) -> None:
+    part = mesh.run(*arguments)
+    assert part.wait() == code
+    assert said in part.said
+    assert mesh.left() == []
+
+
+def test_without_a_control_plane() -> None:
+    with place() as found:
+        part = found.run("run", "--", "true")
+        assert part.child.returncode == 2
+        assert "no control plane of yours runs on this host" in part.said
