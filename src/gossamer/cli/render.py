@@ -6,6 +6,7 @@ and frames appear only on a terminal, so a pipe gets plain text.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
 from gossamer.core.diagnostics import Diagnostic, Position, Severity
@@ -88,6 +90,15 @@ def print_diagnostics(
         if name not in lines:
             lines[name] = texts.get(name, "").splitlines()
         stream.write("\n".join(_describe(diagnostic, lines[name], paint, width)) + "\n\n")
+
+
+def texts_of(diagnostics: Iterable[Diagnostic]) -> dict[str, str]:
+    """The texts of the files that diagnostics are about, as far as they can be read."""
+    texts: dict[str, str] = {}
+    for name in {diagnostic.position.file for diagnostic in diagnostics if diagnostic.position.file}:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            texts[name] = Path(name).read_text(encoding="utf-8")
+    return texts
 
 
 def _describe(diagnostic: Diagnostic, lines: list[str], paint: Paint, width: int) -> list[str]:

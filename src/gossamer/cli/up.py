@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import logging
 import sys
@@ -16,9 +15,8 @@ from gossamer.cli.lifecycle import run_until_stopped
 from gossamer.cli.local_mesh import LocalMesh, MeshOptions
 from gossamer.cli.logs import log_events
 from gossamer.cli.mesh_file import OpenedMesh, open_mesh
-from gossamer.cli.render import print_diagnostics
+from gossamer.cli.render import print_diagnostics, texts_of
 from gossamer.cli.up_view import show
-from gossamer.core.diagnostics import Diagnostics
 from gossamer.core.errors import UsageError
 from gossamer.sources.state import state_folder
 
@@ -74,12 +72,3 @@ def default_state(file: Path) -> Path:
     """A state folder of the file's own, so that two meshes run side by side."""
     digest = hashlib.sha256(str(file.absolute()).encode()).hexdigest()[:8]
     return state_folder() / "up" / f"{file.absolute().parent.name}-{digest}"
-
-
-def texts_of(diagnostics: Diagnostics) -> dict[str, str]:
-    """The texts of the files that diagnostics are about, as far as they can be read."""
-    texts: dict[str, str] = {}
-    for name in {diagnostic.position.file for diagnostic in diagnostics if diagnostic.position.file}:
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            texts[name] = Path(name).read_text(encoding="utf-8")
-    return texts

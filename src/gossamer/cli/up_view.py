@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,9 +17,13 @@ from rich.text import Text
 
 from gossamer.cli.local_mesh import LocalMesh
 from gossamer.cli.mesh_file import OpenedMesh
+from gossamer.cli.render import print_diagnostics, texts_of
+from gossamer.core.diagnostics import Diagnostic
 from gossamer.core.errors import GossamerError, UnavailableError
 
 _PERIOD_S = 0.25
+_SHOWN = 3
+"""Mistakes that are spelt out on a terminal at a time."""
 _COLOURS = {"ready": "green", "healthy": "green", "SYNCED": "green", "starting": "yellow", "STALE": "yellow"}
 
 
@@ -53,6 +58,7 @@ async def _follow_live(console: Console, mesh: LocalMesh, opened: OpenedMesh, be
 async def _follow_lines(console: Console, mesh: LocalMesh, began: float) -> None:
     known: dict[str, str] = {}
     told = False
+    shown: list[Diagnostic] = []
     while True:
         agent, plane = await _ask(mesh)
         for row in _rows(agent, plane):
@@ -60,10 +66,33 @@ async def _follow_lines(console: Console, mesh: LocalMesh, began: float) -> None
             if known.get(name) != words:
                 known[name] = words
                 console.print(f"{name}: {words}", soft_wrap=True)
+        problems = _errors(plane) if plane else shown
+        if problems != shown:
+            console.out(_spelt([one for one in problems if one not in shown], terminal=False), end="", highlight=False)
+            shown = problems
         if agent.get("ready") and not told:
             told = True
             console.print(f"ready after {time.monotonic() - began:.1f} s; capture: {agent['capture']}", soft_wrap=True)
         await asyncio.sleep(_PERIOD_S)
+
+
+def _errors(plane: dict[str, Any]) -> list[Diagnostic]:
+    found = [Diagnostic.of_json(one) for one in plane.get("diagnostics", ())]
+    return [diagnostic for diagnostic in found if diagnostic.is_error]
+
+
+def _spelt(diagnostics: list[Diagnostic], *, terminal: bool) -> str:
+    """Diagnostics as `gossamer validate` shows them, each with its line and a caret."""
+    buffer = _Terminal() if terminal else io.StringIO()
+    print_diagnostics(diagnostics, texts_of(diagnostics), file=buffer)
+    return buffer.getvalue()
+
+
+class _Terminal(io.StringIO):
+    """Takes what is meant for a terminal, colours and all."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 async def _ask(mesh: LocalMesh) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -108,8 +137,7 @@ def _screen(
         if problem:
             table.add_row(Text(f"  {problem}", style="red"))
     parts: list[RenderableType] = [_headline(mesh, opened, agent, plane, ready_after), table]
-    errors = [one for one in plane.get("diagnostics", ()) if one["severity"] == "error"]
-    parts += [Text(f"{one['file']}:{one['line']}: {one['message']}", style="red") for one in errors[:5]]
+    parts.append(Text.from_ansi(_spelt(_errors(plane)[:_SHOWN], terminal=True)))
     return Group(*parts)
 
 

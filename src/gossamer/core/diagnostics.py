@@ -6,8 +6,10 @@ line, the console, resource status and JSON output, so its fields only ever grow
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from gossamer.core.ids import ResourceId
 
@@ -70,6 +72,21 @@ class Diagnostic:
             "column": self.position.column,
             "hint": self.hint,
         }
+
+    @classmethod
+    def of_json(cls, value: Mapping[str, Any]) -> Diagnostic:
+        """What `to_json` published."""
+        return cls(
+            severity=Severity(value["severity"]),
+            code=value["code"],
+            message=value["message"],
+            kind=value["kind"],
+            namespace=value["namespace"],
+            name=value["name"],
+            path=value["path"],
+            position=Position(file=value["file"], line=value["line"], column=value["column"]),
+            hint=value["hint"],
+        )
 
 
 Diagnostics = tuple[Diagnostic, ...]
