@@ -1,0 +1,1 @@
+"""What users write: Istio's and Kubernetes' kinds, YAML, validation, `load`."""

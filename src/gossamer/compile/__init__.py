@@ -1,0 +1,1 @@
+"""What Envoy is told; the one room that makes Envoy protobufs of configuration."""

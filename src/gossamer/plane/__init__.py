@@ -1,0 +1,1 @@
+"""The control-plane process: settings and wiring."""
