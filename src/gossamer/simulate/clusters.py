@@ -11,14 +11,14 @@ from typing import Final
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import Metadata
 from envoy.config.core.v3.health_check_pb2 import HealthStatus
-from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint, LocalityLbEndpoints
+from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint
 from envoy.extensions.clusters.aggregate.v3.cluster_pb2 import ClusterConfig as AggregateConfig
 from envoy.extensions.clusters.dynamic_forward_proxy.v3.cluster_pb2 import ClusterConfig as ForwardProxyConfig
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from google.protobuf.struct_pb2 import Struct
 
 from gossamer.simulate.connection import Connection, Trace
-from gossamer.simulate.decode import address_of, short_type, type_name, unpack, unpack_as
+from gossamer.simulate.decode import address_of, short_type, unpack
 from gossamer.simulate.index import ClusterConfig, Decoder
 from gossamer.simulate.load import Candidate, spread
 from gossamer.simulate.outcome import EndpointChoice, UpstreamTls
@@ -26,11 +26,7 @@ from gossamer.simulate.request import Address, HttpRequest
 from gossamer.simulate.transport import describe_san, validation_context
 from gossamer.simulate.virtual_hosts import split_port
 
-_HEALTH: Final = {
-    HealthStatus.UNKNOWN: "HEALTHY",
-    HealthStatus.HEALTHY: "HEALTHY",
-    HealthStatus.DEGRADED: "DEGRADED",
-}
+_SOCKET: Final = "envoy.transport_socket_match"
 
 
 class Upstream:
@@ -58,18 +54,15 @@ class Upstream:
         if assignment is None:
             return ()
         candidates = [
-            Candidate(
-                group=group,
-                endpoint=endpoint,
-                choice=self._choice(cluster, endpoint, group),
-            )
+            Candidate(group, endpoint)
             for group in assignment.endpoints
             for endpoint in group.lb_endpoints
             if _in_subset(message, endpoint, subset)
         ]
         if assignment.policy.drop_overloads:
             self._trace.note("the endpoints' drop_overloads were passed over")
-        return spread(candidates, message, assignment.policy)
+        shares = spread(candidates, message, assignment.policy)
+        return tuple(self._choice(cluster, candidate, share) for candidate, share in shares)
 
     def _by_extension(self, cluster: ClusterConfig, subset: Struct | None) -> tuple[EndpointChoice, ...]:
         packed = cluster.message.cluster_type.typed_config
@@ -102,20 +95,21 @@ class Upstream:
     def _single(self, cluster: ClusterConfig, address: Address) -> EndpointChoice:
         return EndpointChoice(address=address, share=1.0, tls=self._tls(cluster, Metadata(), Metadata()))
 
-    def _choice(self, cluster: ClusterConfig, endpoint: LbEndpoint, group: LocalityLbEndpoints) -> EndpointChoice:
-        weight = endpoint.load_balancing_weight.value if endpoint.HasField("load_balancing_weight") else 1
+    def _choice(self, cluster: ClusterConfig, candidate: Candidate, share: float) -> EndpointChoice:
+        group, endpoint = candidate.group, candidate.endpoint
         place = group.locality
         return EndpointChoice(
             address=address_of(endpoint.endpoint.address),
             locality="/".join((place.region, place.zone, place.sub_zone)).rstrip("/"),
             priority=group.priority,
-            weight=weight,
-            health=_HEALTH.get(endpoint.health_status, HealthStatus.Name(endpoint.health_status)),
+            weight=candidate.weight,
+            health="HEALTHY" if candidate.healthy else HealthStatus.Name(endpoint.health_status),
+            share=share,
             tls=self._tls(cluster, endpoint.metadata, group.metadata),
         )
 
     def _tls(self, cluster: ClusterConfig, *metadata: Metadata) -> UpstreamTls | None:
-        context = _tls_context(cluster.message, metadata)
+        context = _tls_context(cluster, metadata)
         if context is None:
             return None
         common = context.common_tls_context
@@ -150,21 +144,13 @@ def _includes(have: Struct | None, wanted: Struct) -> bool:
     return all(key in fields and fields[key] == value for key, value in wanted.fields.items())
 
 
-def _tls_context(cluster: Cluster, metadata: tuple[Metadata, ...]) -> UpstreamTlsContext | None:
+def _tls_context(cluster: ClusterConfig, metadata: tuple[Metadata, ...]) -> UpstreamTlsContext | None:
     """The TLS of the transport socket that the endpoint's metadata choose, or of the cluster's own."""
-    socket = cluster.transport_socket
-    given = next((m.filter_metadata["envoy.transport_socket_match"] for m in metadata if _has_match(m)), None)
-    for match in cluster.transport_socket_matches:
-        if _includes(given, match.match):
-            socket = match.transport_socket
-            break
-    if type_name(socket.typed_config) != UpstreamTlsContext.DESCRIPTOR.full_name:
-        return None
-    return unpack_as(UpstreamTlsContext, socket.typed_config)
-
-
-def _has_match(metadata: Metadata) -> bool:
-    return "envoy.transport_socket_match" in metadata.filter_metadata
+    own, by_match = cluster.sockets
+    if not by_match:
+        return own
+    given = next((m.filter_metadata[_SOCKET] for m in metadata if _SOCKET in m.filter_metadata), None)
+    return next((context for wanted, context in by_match if _includes(given, wanted)), own)
 
 
 def speaks_http2(cluster: ClusterConfig, *, downstream: bool) -> bool:

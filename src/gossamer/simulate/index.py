@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.core.v3.config_source_pb2 import ExtensionConfigSource
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -20,10 +21,11 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
-from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
+from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext, UpstreamTlsContext
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
 
 from gossamer.core.ids import Origin
 from gossamer.core.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, Resource, Resources
@@ -185,9 +187,21 @@ class ClusterConfig:
         return self.message.load_assignment if self.message.HasField("load_assignment") else None
 
     @cached_property
+    def sockets(self) -> tuple[UpstreamTlsContext | None, tuple[tuple[Struct, UpstreamTlsContext | None], ...]]:
+        """TLS of its own, and of the transport sockets that endpoints choose by matching; None is plaintext."""
+        by_match = [
+            (match.match, _upstream_tls(match.transport_socket)) for match in self.message.transport_socket_matches
+        ]
+        return _upstream_tls(self.message.transport_socket), tuple(by_match)
+
+    @cached_property
     def http_options(self) -> HttpProtocolOptions | None:
         packed = self.message.typed_extension_protocol_options.get(HttpProtocolOptions.DESCRIPTOR.full_name)
         return unpack_as(HttpProtocolOptions, packed) if packed is not None else None
+
+
+def _upstream_tls(socket: TransportSocket) -> UpstreamTlsContext | None:
+    return unpack_as(UpstreamTlsContext, socket.typed_config)
 
 
 class Decoder:

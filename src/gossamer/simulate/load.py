@@ -6,56 +6,58 @@ Invariant: the shares add up to one unless there is nobody to take them. Priorit
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.health_check_pb2 import HealthStatus
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint, LocalityLbEndpoints
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
-from gossamer.simulate.outcome import EndpointChoice
-
 _PANIC_BELOW: Final = 50.0
 _OVERPROVISIONING: Final = 140
+_HEALTHY: Final = frozenset({HealthStatus.UNKNOWN, HealthStatus.HEALTHY})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """An endpoint, the locality that it is in, and what is known of it."""
+    """An endpoint and the locality that it is in."""
 
     group: LocalityLbEndpoints
     endpoint: LbEndpoint
-    choice: EndpointChoice
 
     @property
     def healthy(self) -> bool:
-        return self.choice.health == "HEALTHY"
+        return self.endpoint.health_status in _HEALTHY
 
     @property
     def usable(self) -> bool:
-        return self.choice.health in ("HEALTHY", "DEGRADED")
+        return self.healthy or self.endpoint.health_status == HealthStatus.DEGRADED
+
+    @property
+    def weight(self) -> int:
+        given = self.endpoint.HasField("load_balancing_weight")
+        return self.endpoint.load_balancing_weight.value if given else 1
 
 
-def spread(
-    candidates: list[Candidate], cluster: Cluster, policy: ClusterLoadAssignment.Policy
-) -> tuple[EndpointChoice, ...]:
-    """The endpoints that get something, with their shares."""
+Shares = list[tuple[Candidate, float]]
+
+
+def spread(candidates: list[Candidate], cluster: Cluster, policy: ClusterLoadAssignment.Policy) -> Shares:
+    """The endpoints that get something, with their parts of the load."""
     given = policy.overprovisioning_factor
     factor = (given.value if policy.HasField("overprovisioning_factor") else _OVERPROVISIONING) / 100
     levels: dict[int, list[Candidate]] = {}
     for candidate in candidates:
-        levels.setdefault(candidate.choice.priority, []).append(candidate)
+        levels.setdefault(candidate.group.priority, []).append(candidate)
     availability = {level: _availability(members, factor) for level, members in levels.items()}
     panics = sum(availability.values()) < 1
-    shares: list[EndpointChoice] = []
+    shares: Shares = []
     for level, load in sorted(_loads(availability, levels).items()):
         members = _takers(levels[level], cluster, panics=panics)
-        for candidate, share in _within(members, cluster, factor):
-            shares.append(replace(candidate.choice, share=share * load))
-    total = sum(choice.share for choice in shares)
-    if not total:
-        return ()
-    return tuple(replace(choice, share=round(choice.share / total, 6)) for choice in shares if choice.share)
+        shares += [(candidate, share * load) for candidate, share in _within(members, cluster, factor)]
+    total = sum(share for _, share in shares)
+    return [(candidate, round(share / total, 6)) for candidate, share in shares if share] if total else []
 
 
 def _availability(members: list[Candidate], factor: float) -> float:
@@ -90,11 +92,11 @@ def _takers(members: list[Candidate], cluster: Cluster, *, panics: bool) -> list
     return healthy or usable
 
 
-def _within(members: list[Candidate], cluster: Cluster, factor: float) -> list[tuple[Candidate, float]]:
+def _within(members: list[Candidate], cluster: Cluster, factor: float) -> Shares:
     """Each one's share of its priority's load."""
     if not cluster.common_lb_config.HasField("locality_weighted_lb_config"):
-        total = sum(candidate.choice.weight for candidate in members)
-        return [(candidate, candidate.choice.weight / total) for candidate in members] if total else []
+        total = sum(candidate.weight for candidate in members)
+        return [(candidate, candidate.weight / total) for candidate in members] if total else []
     groups: dict[int, list[Candidate]] = {}
     for candidate in members:
         groups.setdefault(id(candidate.group), []).append(candidate)
@@ -104,9 +106,9 @@ def _within(members: list[Candidate], cluster: Cluster, factor: float) -> list[t
         for key, found in groups.items()
     }
     everything = sum(weights.values())
-    shares: list[tuple[Candidate, float]] = []
+    shares: Shares = []
     for key, found in groups.items():
-        total = sum(candidate.choice.weight for candidate in found)
+        total = sum(candidate.weight for candidate in found)
         if everything and total:
-            shares += [(c, weights[key] / everything * c.choice.weight / total) for c in found]
+            shares += [(c, weights[key] / everything * c.weight / total) for c in found]
     return shares
