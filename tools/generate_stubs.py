@@ -58,10 +58,10 @@ def main(target: Path) -> None:
     response = plugin_pb2.CodeGeneratorResponse.FromString(done.stdout)
     if response.error:
         raise SystemExit(response.error)
-    for file in response.file:
-        path = target / file.name
+    for stub in response.file:
+        path = target / stub.name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(file.content, encoding="utf-8")
+        path.write_text(stub.content, encoding="utf-8")
     print(f"{len(response.file)} stubs in {target}")
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from gossamer.core.errors import StateError
@@ -99,7 +101,7 @@ def test_a_name_keeps_its_account_while_it_is_remembered() -> None:
         ({"namespace": "A"}, "namespace"),
     ],
 )
-def test_what_is_not_what_it_should_be_is_not_taken(fields: dict[str, object], named: str) -> None:
+def test_what_is_not_what_it_should_be_is_not_taken(fields: dict[str, Any], named: str) -> None:
     registry = Registry("cluster.local")
     [rejection] = registry.renew("host-a", [reviews(**fields)], now=0)
     assert named in rejection.reason
