@@ -151,7 +151,9 @@ def _headline(
         text.append("the control plane is away; traffic goes on\n", style="yellow")
     for gateway in opened.file.gateways:
         for port in gateway.ports:
-            text.append(f"{gateway.name} http://{gateway.address or 'localhost'}:{port.target_port or port.port}\n")
+            scheme = "https" if port.port == 443 or port.name.startswith("https") else "http"
+            bound = f"{gateway.address or 'localhost'}:{port.target_port or port.port}"
+            text.append(f"{gateway.name} {scheme}://{bound}\n")
     if agent:
         text.append(f"capture: {agent['capture']}\n", style="yellow" if agent["bypassable"] else "")
     text.append(f"logs: {mesh.state / 'logs'}   stop: Ctrl-C\n", style="dim")
