@@ -120,6 +120,17 @@ def test_proxies_that_see_the_same_hold_the_same_tables() -> None:
         assert one.of_type(type_url)[0] is two.of_type(type_url)[0]
 
 
+def test_replicas_hold_the_same_inbound_tables_too() -> None:
+    memo = Memo()
+    one, two, six = (
+        compiled(*DOCUMENTS, proxy=replace(SIDECAR, name=name, addresses=(address,)), memo=memo).resources
+        for name, address in (("one", "10.0.0.1"), ("two", "10.0.0.2"), ("six", "fd00::6"))
+    )
+    for type_url in (CLUSTER, LISTENER, EXTENSION):
+        assert all(a is b for a, b in zip(one.of_type(type_url), two.of_type(type_url), strict=True))
+    assert six.of_type(LISTENER)[-1] != one.of_type(LISTENER)[-1]  # another family of addresses
+
+
 def test_an_endpoint_changes_endpoints_alone() -> None:
     memo = Memo()
     before = compiled(*DOCUMENTS, registrations=MEMBERS, memo=memo).resources

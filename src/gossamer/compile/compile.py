@@ -38,6 +38,7 @@ def compile_proxy(view: ProxyView, memo: Memo) -> Resources:
 
 def _compile(view: ProxyView, memo: Memo) -> Resources:
     proxy, settings = view.proxy, view.settings
+    local = memo(_local, proxy)
     captured = proxy.type is ProxyType.SIDECAR and proxy.capture.mode is CaptureMode.TRANSPARENT
     parts = [
         memo.keep(
@@ -49,7 +50,7 @@ def _compile(view: ProxyView, memo: Memo) -> Resources:
             settings,
             memo,
         ),
-        memo.keep(proxy, _inbound_tables, proxy, settings, view.inbound, view.policies, memo),
+        memo.keep((local, view.inbound), _inbound_tables, local, settings, view.inbound, view.policies, memo),
     ]
     if proxy.capture.dns and captured:
         services = memo.keep("", services_of, view.outbound.services)
@@ -64,6 +65,18 @@ def _compile(view: ProxyView, memo: Memo) -> Resources:
         for table in part:
             joined[table.type_url] = (*joined.get(table.type_url, ()), table)
     return Resources(tables=FrozenMap(joined))
+
+
+def _local(proxy: Proxy) -> Proxy:
+    """All of a proxy that its inbound side is made from: replicas that differ in name and address share that."""
+    return Proxy(
+        type=proxy.type,
+        namespace="",
+        addresses=proxy.addresses if proxy.capture.mesh_ports else wildcards_of(proxy),
+        trust_domain=proxy.trust_domain,
+        capture=proxy.capture,
+        gateway_ports=proxy.gateway_ports,
+    )
 
 
 def _shared(
@@ -133,7 +146,7 @@ def _inbound_tables(
     policies: WorkloadPolicies,
     memo: Memo,
 ) -> tuple[Table, ...]:
-    """What is of this workload alone. It does not see the rest of the view, so nothing of that makes it anew."""
+    """What is of a workload alone. It does not see the rest of the view, so nothing of that makes it anew."""
     nothing = Outbound(client=Client(namespace=proxy.namespace))
     view = ProxyView(proxy=proxy, settings=settings, inbound=inbound, policies=policies, outbound=nothing)
     drafts = [*compile_inbound(view, memo), *memo(passthrough_clusters, settings)]
