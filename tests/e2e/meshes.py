@@ -227,7 +227,8 @@ class Place:
     def status(self, name: str) -> dict[str, Any]:
         """What `agent` or `control-plane` says of itself; empty while it is away."""
         try:
-            return dict(call(self.socket(name), "GET", "/v1/status").json())
+            path = self.socket(name)
+            return dict(call(path, "GET", "/v1/status").json()) if _answers(path) else {}
         except (GossamerError, AssertionError):
             return {}
 
@@ -349,6 +350,12 @@ def _link(path: Path) -> str:
         return str(path.readlink())
     except OSError:
         return ""
+
+
+def _answers(path: Path) -> bool:
+    """Whether somebody listens on a UNIX socket: httpcore leaves its own open when nobody does."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def _alive(entry: Path) -> bool:
