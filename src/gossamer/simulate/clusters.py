@@ -30,10 +30,8 @@ _SOCKET: Final = "envoy.transport_socket_match"
 
 
 class Upstream:
-    """Chooses endpoints of one cluster for one request.
-
-    `subset` are the metadata (`envoy.lb`) that the route asks of endpoints, `alpn` the protocols to offer in place of
-    the cluster's own.
+    """Chooses endpoints for one request: `http` is the request as it leaves (None for a tunnel), `alpn` the protocols to
+    offer in place of a cluster's own.
     """
 
     def __init__(self, decoder: Decoder, connection: Connection, trace: Trace) -> None:
@@ -44,7 +42,8 @@ class Upstream:
         self.alpn: tuple[str, ...] = ()
 
     def endpoints(self, cluster: ClusterConfig, subset: Struct | None) -> tuple[EndpointChoice, ...]:
-        """The endpoints that may get the request, with their shares."""
+        """The endpoints that may get the request, with their shares; only those with the metadata (`envoy.lb`) of
+        `subset`, which the route asks for."""
         message = cluster.message
         if message.WhichOneof("cluster_discovery_type") == "cluster_type":
             return self._by_extension(cluster, subset)
