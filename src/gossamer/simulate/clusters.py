@@ -30,8 +30,8 @@ _SOCKET: Final = "envoy.transport_socket_match"
 
 
 class Upstream:
-    """Chooses endpoints for one request: `http` is the request as it leaves (None for a tunnel), `alpn` the protocols to
-    offer in place of a cluster's own.
+    """Chooses endpoints for one request. `http` is the request as it leaves (None for a tunnel), `alpn` the protocols
+    to offer in place of a cluster's own.
     """
 
     def __init__(self, decoder: Decoder, connection: Connection, trace: Trace) -> None:
