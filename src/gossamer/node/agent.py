@@ -33,6 +33,7 @@ from gossamer.node.store import Store
 from gossamer.node.workload import WorkloadSpec
 
 _LOG = logging.getLogger(__name__)
+_REFUSED_S: Final = 5.0
 _ANNOUNCE_S: Final = 5.0
 """How long the first word to the control plane waits for workloads that an earlier agent left running."""
 
@@ -44,6 +45,7 @@ class Agent:
     host: Host
     sidecars: dict[Key, Sidecar] = field(default_factory=dict)
     _tasks: dict[Key, asyncio.Task[None]] = field(default_factory=dict)
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def start(self, spec: WorkloadSpec) -> Sidecar:
         """Run a workload. GossamerError if one of that name runs already."""
@@ -66,6 +68,7 @@ class Agent:
 
     async def stop(self) -> None:
         """Stop all workloads together; gateways last, since requests in flight pass through them."""
+        self._stopping.set()
         for routers in (False, True):
             chosen = [sidecar for sidecar in self.sidecars.values() if (not sidecar.spec.command) == routers]
             for sidecar in chosen:
@@ -74,6 +77,18 @@ class Agent:
                 await self.finish(sidecar.spec.key)
 
     async def _run(self, sidecar: Sidecar) -> None:
+        """Run a workload; one that is refused is tried again, since a name becomes free when its host has gone."""
+        while True:
+            await self._run_once(sidecar)
+            if not sidecar.refused or sidecar.spec.terminal or self._stopping.is_set():
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_REFUSED_S):
+                    await self._stopping.wait()
+                    return
+            sidecar = self.sidecars[sidecar.spec.key] = Sidecar(self.host, sidecar.spec)
+
+    async def _run_once(self, sidecar: Sidecar) -> None:
         try:
             await sidecar.run()
         except GossamerError:

@@ -73,6 +73,7 @@ class Sidecar:
         self.envoy: Envoy | None = None
         self.application: Application | None = None
         self.problem = ""
+        self.refused = False
         self.exit_code = 0
         self.ready = asyncio.Event()
         self.announced = asyncio.Event()
@@ -115,6 +116,7 @@ class Sidecar:
     def refuse(self, reason: str) -> None:
         """The control plane does not take this workload: it does not run under a name that is not its own."""
         self.problem = reason
+        self.refused = True
         _LOG.error("workload-refused", extra={"workload": self.spec.slug, "reason": reason})
         self.stop()
 
