@@ -75,8 +75,9 @@ class AgentHost:
 
 
 @contextmanager
-def load(requests: Requests) -> Iterator[Record]:
-    """A constant load beside the test; its record is whole when the context has ended."""
+def load(requests: Requests, before: Callable[[], None] = lambda: None) -> Iterator[Record]:
+    """A constant load beside the test, on a thread that begins with `before`; its record is whole when the context has
+    ended."""
     started: queue.Queue[tuple[Record, Callable[[], object]]] = queue.Queue()
 
     async def run() -> None:
@@ -86,7 +87,11 @@ def load(requests: Requests) -> Iterator[Record]:
             started.put((record, lambda: loop.call_soon_threadsafe(ended.set)))
             await ended.wait()
 
-    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    def begin() -> None:
+        before()
+        asyncio.run(run())
+
+    thread = threading.Thread(target=begin)
     thread.start()
     record, end = started.get(timeout=10)
     try:
