@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +22,7 @@ from gossamer.model.endpoint_sources import TLS_MODE
 from gossamer.model.inbound import instances_of
 from gossamer.model.proxy import Proxy, ProxyType
 from gossamer.model.service import Service, Workload
+from gossamer.node.workload import WorkloadSpec
 from gossamer.simulate.call import Peer
 from gossamer.simulate.outcome import EndpointChoice
 from gossamer.simulate.request import Certificate
@@ -95,9 +96,11 @@ class Cast:
         return next((instance.workload_port for instance in instances if instance.port.number == port), port)
 
 
-def build_cast(config: Config, memo: Memo) -> Cast:
-    """The workloads of a configuration, in the mesh that it makes."""
-    started = tuple(_started(config))
+def build_cast(config: Config, memo: Memo, specs: Sequence[WorkloadSpec] = ()) -> Cast:
+    """The workloads of a configuration, in the mesh that it makes; `specs` are those of a mesh file."""
+    listed = {spec.key for spec in specs}
+    started = tuple(w for w in _started(config) if (w.namespace, w.name) not in listed)
+    started += tuple(_listed(spec, str(_POOL[-3 - number])) for number, spec in enumerate(specs))
     fleet = build_fleet(config, memo, started)
     workloads = (*started, *_declared(config), *_inline(fleet))
     return Cast(fleet=fleet, workloads=workloads, _peers={})
@@ -135,6 +138,18 @@ def _started(config: Config) -> Iterator[Workload]:
             named_ports=FrozenMap({port.name: port.container_port for port in ports if port.name}),
             tls=True,
         )
+
+
+def _listed(spec: WorkloadSpec, address: str) -> Workload:
+    return Workload(
+        name=spec.name,
+        namespace=spec.namespace,
+        service_account=spec.service_account,
+        labels=spec.labels,
+        address=address,
+        named_ports=FrozenMap({port.name: port.number for port in spec.ports if port.name}),
+        tls=spec.type is ProxyType.SIDECAR,
+    )
 
 
 def _declared(config: Config) -> Iterator[Workload]:

@@ -15,8 +15,9 @@ import typer
 
 from gossamer.cli.cast import Cast, build_cast, find_workload
 from gossamer.cli.inputs import FileOption, MeshConfigOption, given_files, load_inputs
+from gossamer.cli.mesh_file import OpenedMesh, open_mesh
 from gossamer.cli.question import Question, gateway_request, inbound_request, outbound_request, parse_headers, parse_url
-from gossamer.cli.render import Output, print_data, print_diagnostics
+from gossamer.cli.render import Output, print_data, print_diagnostics, texts_of
 from gossamer.cli.simulate_view import Answer, print_answer
 from gossamer.core.errors import UsageError
 from gossamer.core.memo import Memo
@@ -31,6 +32,7 @@ _FROM_HELP = (
 )
 _TO_HELP = "Ask only this workload's own sidecar, as if the request were already on its way to it."
 _GATEWAY_HELP = "The request comes from outside, to this gateway: namespace/label=value,... or namespace/name."
+_MESH_HELP = "A gossamer.yaml: its configuration is read, and its workloads are asked about."
 _CHANCE_HELP = "Where chance decides (weights, faults): 0 up to 1; 0.3 is what 30 % and less fall on."
 
 
@@ -67,6 +69,7 @@ def command(
     address: Annotated[str, typer.Option(metavar="IP", help="The address that the host has.")] = "",
     client_ip: Annotated[str, typer.Option(metavar="IP", help="The address that the client has.")] = "",
     chance: Annotated[float, typer.Option(min=0.0, max=0.999999, help=_CHANCE_HELP)] = 0.5,
+    mesh: Annotated[Path | None, typer.Option(metavar="FILE", help=_MESH_HELP)] = None,
     mesh_config: MeshConfigOption = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print it.")] = Output.TABLE,
 ) -> None:
@@ -90,16 +93,27 @@ def command(
     people = People(caller=caller, target=target, gateway=gateway, service_account=service_account, client=client_ip)
     people.check()
     memo = Memo()
-    inputs = load_inputs(given_files(files, more), mesh_config, memo)
+    opened = _opened(mesh) if mesh else None
+    paths = [*opened.config, *(files or ()), *more] if opened else given_files(files, more)
+    inputs = load_inputs(paths, mesh_config, memo)
     errors = [diagnostic for diagnostic in inputs.diagnostics if diagnostic.is_error]
     print_diagnostics(errors, inputs.texts, file=sys.stderr)
-    answer = ask(build_cast(inputs.loaded.config, memo), question, people)
+    answer = ask(build_cast(inputs.loaded.config, memo, opened.specs if opened else ()), question, people)
     if output is Output.TABLE:
         print_answer(answer, inputs)
     else:
         print_data(answer.to_json(inputs.loaded.index), output)
     if answer.call.verdicts[0][0] not in GOOD:
         raise typer.Exit(1)
+
+
+def _opened(path: Path) -> OpenedMesh:
+    """The mesh file; its mistakes are shown, and end the command."""
+    opened, diagnostics = open_mesh(path)
+    if opened is None:
+        print_diagnostics(diagnostics, texts_of(diagnostics), file=sys.stderr)
+        raise typer.Exit(1)
+    return opened
 
 
 def _url_among(words: list[str]) -> tuple[str, list[Path]]:
