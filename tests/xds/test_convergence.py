@@ -96,6 +96,8 @@ class World:
     def differences(self) -> list[str]:
         """What the client should have and has not, or the other way round; what it refused aside."""
         found = []
+        refused = any((r.type_url, r.name, r.version) in self.envoy.refuses for r in self.goal.all_of(ROUTE))
+        refused |= any((r.type_url, r.name, r.version) in self.envoy.refuses for r in self.goal.all_of(LISTENER))
         for url in (CLUSTER, ENDPOINT, LISTENER, ROUTE, EXTENSION):
             held = self.envoy.held.get(url, {})
             wanted = {resource.name: resource for resource in self.goal.all_of(url)}
@@ -104,6 +106,8 @@ class World:
                 goal, has = wanted.get(name), held.get(name)
                 if goal is not None and (url, name, goal.version) in self.envoy.refuses:
                     continue
+                if url in (CLUSTER, ROUTE) and goal is None and refused:
+                    continue  # what is in use instead of what was refused may name it
                 if has != goal and not (url == ENDPOINT and goal is None):
                     found.append(f"{url} {name}: has {has}, should have {goal}")
         return found
