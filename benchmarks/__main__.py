@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import pipeline, swarm
-from benchmarks.report import Budget, Figures, Run, about_here, load_last, over_budget, save, show
+from benchmarks.report import Budget, Figures, Run, about_here, load_runs, over_budget, save, show
 from benchmarks.shape import Shape
 
 ROOT = Path(__file__).parents[1]
@@ -26,15 +26,16 @@ FULL = (
     Shape(services=1000, rules=8, proxies=100),
     Shape(services=1000, rules=500, proxies=100),
     Shape(services=1000, rules=8, proxies=500),
+    Shape(services=1000, rules=8, proxies=500, kubernetes=True),
 )
-QUICK = (Shape(services=100, rules=10, proxies=20),)
+QUICK = (Shape(services=100, rules=10, proxies=20), Shape(services=100, rules=10, proxies=20, kubernetes=True))
 BUDGETS = (
     Budget(suite="swarm of 100", phase="endpoint", name="last_ms", limit=150),
     Budget(suite="swarm of 100", phase="route", name="last_ms", limit=500),
     Budget(suite="swarm of 500", phase="endpoint", name="last_ms", limit=400),
     Budget(suite="swarm of 500", phase="route", name="last_ms", limit=1000),
     Budget(suite="swarm of 500", phase="connect", name="last_ms", limit=8000),
-    Budget(suite="swarm of 500", phase="connect", name="peak_mb", limit=500),
+    Budget(suite="swarm of 500, the process", phase="process", name="peak_mb", limit=500),
     Budget(suite="swarm of 100", phase="nothing", name="sent_mb", limit=0),
     Budget(suite="swarm of 500", phase="nothing", name="sent_mb", limit=0),
 )
@@ -44,15 +45,13 @@ BUDGETS = (
 def main() -> int:
     options = _options()
     console = Console()
-    before, about = load_last(KEPT), about_here()
+    runs, about = load_runs(KEPT), about_here()
     figures: Figures = {}
     for suite, rows in _measured(options, console):
         figures[suite] = rows
-        show(console, suite, figures, before, BUDGETS)
+        show(console, suite, figures, runs, BUDGETS)
     path = save(Run(figures=figures, about=about), KEPT)
     console.print(f"kept in {path.relative_to(ROOT)}", highlight=False)
-    if before is not None:
-        console.print(f"x: against {before.about['commit']} of {before.about['at']}", highlight=False)
     excesses = list(over_budget(figures, BUDGETS))
     for excess in excesses:
         console.print(f"[red]over budget[/] {excess}", highlight=False)
@@ -79,8 +78,9 @@ def _measured(options: argparse.Namespace, console: Console) -> Iterator[tuple[s
     for proxies in options.proxies or ((20,) if options.quick else (100, 500)):
         label = f"swarm of {proxies}" + (f" on {shown.services} services" if options.quick else "")
         with console.status(label), tempfile.TemporaryDirectory(prefix="gossamer-bench-") as folder:
-            rows = swarm.measure(shown, Path(folder), proxies)
+            rows, process = swarm.measure(shown, Path(folder), proxies)
         yield label, rows
+        yield f"{label}, the process", {"process": process}
 
 
 def _options() -> argparse.Namespace:

@@ -14,12 +14,11 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from benchmarks.shape import Shape, files_of, proxies_of, with_change
+from benchmarks.shape import Shape, State, proxies_of, state_of, with_endpoint, with_route
 from gossamer.core.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, Resources
 from gossamer.model.proxy import Proxy
 from gossamer.plane.pipeline import Pipeline
 from gossamer.plane.tuning import settle_heap
-from gossamer.sources.files import Files
 from gossamer.xds.batches import Batches
 from gossamer.xds.messages import Request, Response
 from gossamer.xds.stream import Stream
@@ -89,12 +88,12 @@ class Fleet:
         self._clients = [Client(batches) for _ in proxies]
         self._connected = False
 
-    def push(self, files: Files) -> Row:
+    def push(self, state: State) -> Row:
         """Build, compile for every proxy and tell all of them; the figures of that."""
         for client in self._clients:
             client.messages = client.sent = 0
         watch = _Watch(time.process_time())
-        self._pipeline.build(files, ())
+        self._pipeline.build(state.files, state.registrations)
         build = watch.lap()
         told = [self._pipeline.resources(proxy) for proxy in self._proxies]
         self._pipeline.settle()
@@ -118,16 +117,16 @@ class Fleet:
 
 def measure(shape: Shape) -> dict[str, Row]:
     """Figures of one shape by phase, in this process; those of changes are medians."""
-    files = files_of(shape)
+    state = state_of(shape)
     fleet = Fleet(proxies_of(shape))
-    rows = {"cold": fleet.push(files)}
+    rows = {"cold": fleet.push(state)}
     settle_heap()
     for number in range(1, ROUNDS + 1):
-        files = with_change(files, shape, endpoint=number)
-        rows[f"endpoint {number}"] = fleet.push(files)
-        files = with_change(files, shape, route=number)
-        rows[f"route {number}"] = fleet.push(files)
-        rows[f"nothing {number}"] = fleet.push(files)
+        state = with_endpoint(state, shape, number)
+        rows[f"endpoint {number}"] = fleet.push(state)
+        state = with_route(state, shape, number)
+        rows[f"route {number}"] = fleet.push(state)
+        rows[f"nothing {number}"] = fleet.push(state)
     medians = {
         phase: [rows[f"{phase} {n}"] for n in range(1, ROUNDS + 1)] for phase in ("endpoint", "route", "nothing")
     }

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -51,13 +52,10 @@ class Budget:
         return f"{self.suite}: {self.phase} {self.name} is {value:,.0f}, budget {self.limit:,.0f}"
 
 
-def load_last(folder: Path) -> Run | None:
-    """The newest run that is kept, if there is one that this program can read."""
-    for path in sorted(folder.glob("run-*.json"), reverse=True):
-        document = json.loads(path.read_text())
-        if document.get("schema") == SCHEMA:
-            return Run(figures=document["figures"], about=document["about"])
-    return None
+def load_runs(folder: Path) -> list[Run]:
+    """The runs that are kept and that this program can read, the newest first."""
+    documents = [json.loads(path.read_text()) for path in sorted(folder.glob("run-*.json"), reverse=True)]
+    return [Run(figures=d["figures"], about=d["about"]) for d in documents if d.get("schema") == SCHEMA]
 
 
 def save(run: Run, folder: Path) -> Path:
@@ -70,10 +68,11 @@ def save(run: Run, folder: Path) -> Path:
 
 def about_here() -> dict[str, Any]:
     """This machine and this moment."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], check=False, capture_output=True, text=True)
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    commit = subprocess.run(command, check=False, capture_output=True, text=True)
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit.stdout.strip(),
+        "commit": commit.stdout.strip() or "unknown",
         "cpus": len(os.sched_getaffinity(0)),
         "machine": platform.machine(),
         "python": platform.python_version(),
@@ -81,18 +80,22 @@ def about_here() -> dict[str, Any]:
     }
 
 
-def show(console: Console, suite: str, figures: Figures, before: Run | None, budgets: tuple[Budget, ...]) -> None:
-    """One suite as a table: a row for each phase; beside a figure, its ratio to the run before."""
+def show(console: Console, suite: str, figures: Figures, runs: list[Run], budgets: tuple[Budget, ...]) -> None:
+    """One suite as a table: a row for each phase; beside a figure, its ratio to the newest run that has the suite."""
     rows = figures[suite]
+    before = next((run for run in runs if suite in run.figures), None)
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
-    table = Table(title=suite, title_justify="left", title_style="bold", header_style="dim", pad_edge=False)
+    table = Table(title=suite, title_justify="left", title_style="bold", header_style="dim", box=SIMPLE)
     table.add_column("phase")
     for name in names:
         table.add_column(_heading(name), justify="right")
     for phase, row in rows.items():
-        old = before.figures.get(suite, {}).get(phase, {}) if before else {}
+        old = before.figures[suite].get(phase, {}) if before else {}
         limits = {b.name: b.limit for b in budgets if (b.suite, b.phase) == (suite, phase)}
         table.add_row(phase, *(_cell(row.get(name), old.get(name), limits.get(name)) for name in names))
+    if before is not None:
+        table.caption = f"x: to {before.about['commit']}, {before.about['at']}"
+        table.caption_justify = "left"
     console.print(table)
 
 

@@ -55,28 +55,27 @@ class Swarm:
         return (self.shared / "judge" / "swarm.py").is_file()
 
 
-def measure(swarm: Swarm, folder: Path, proxies: int) -> dict[str, Row]:
-    """Figures by phase, of a control plane started for them in `folder`, with this many proxies."""
+def measure(swarm: Swarm, folder: Path, proxies: int) -> tuple[dict[str, Row], Row]:
+    """Figures by phase, of a control plane started for them in `folder` with this many proxies; and of its process."""
     mesh, state = folder / "mesh", folder / "state"
     _judge(swarm, "judge.shape", str(mesh), "--services", str(swarm.services), "--namespaces", str(NAMESPACES))
     certificates = folder / "certificates"
     _issue(state, certificates, proxies)
-    with _control_plane(mesh, state, folder / "control-plane.log") as (process, address):
+    process_row: Row = {}
+    with _control_plane(mesh, state, folder / "control-plane.log", process_row) as (process, address):
         report = folder / "swarm.json"
         options = [
             *("--target", address, "--proxies", str(proxies), "--namespaces", str(NAMESPACES)),
             *("--workers", "2", "--server-pid", str(process.pid)),
-            *("--repeat", str(swarm.repeat), "--json", str(report)),
+            *("--repeat", str(swarm.repeat), "--quiet", "2", "--timeout", "90", "--json", str(report)),
             *("--root", str(certificates / "proxy-0" / "root.pem")),
             *("--cert", str(certificates / "{name}" / "cert.pem"), "--key", str(certificates / "{name}" / "key.pem")),
             *_changes(mesh),
             *(["--eager"] if swarm.eager else []),
         ]
         _judge(swarm, "judge.swarm", *options)
-        peak = _peak_mb(process.pid)
-        rows = _rows(json.loads(report.read_text()))
-        rows["connect"]["peak_mb"] = peak
-    return rows
+        process_row["peak_mb"] = _peak_mb(process.pid)
+    return _rows(json.loads(report.read_text())), process_row
 
 
 def _changes(mesh: Path) -> Iterator[str]:
@@ -111,16 +110,22 @@ def _issue(state: Path, certificates: Path, proxies: int) -> None:
 
 
 @contextmanager
-def _control_plane(mesh: Path, state: Path, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A control plane on ports of the system's choice, and its address; stopped in order."""
+def _control_plane(mesh: Path, state: Path, log: Path, row: Row) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A control plane on ports of the system's choice, and its address; stopped in order. `row` gets how long its
+    start and its stop took."""
     options = ["--config", str(mesh), "--state", str(state), "--listen", "127.0.0.1:0", "--join-listen", "127.0.0.1:0"]
     command = [sys.executable, "-m", "gossamer", "control-plane", *options]
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
-            yield process, _address(process, state, log)
+            began = time.monotonic()
+            address = _address(process, state, log)
+            row["start_ms"] = (time.monotonic() - began) * 1000
+            yield process, address
+            began = time.monotonic()
             process.send_signal(signal.SIGTERM)
             if process.wait(STOP_S) != 0:
                 raise RuntimeError(f"the control plane ended with {process.returncode}:\n{log.read_text()[-2000:]}")
+            row["stop_ms"] = (time.monotonic() - began) * 1000
         finally:
             if process.poll() is None:
                 process.kill()
