@@ -50,6 +50,8 @@ def main() -> int:
     for suite, rows in _measured(options, console):
         figures[suite] = rows
         show(console, suite, figures, runs, BUDGETS)
+    if not figures:
+        return 1
     path = save(Run(figures=figures, about=about), KEPT)
     console.print(f"kept in {path.relative_to(ROOT)}", highlight=False)
     excesses = list(over_budget(figures, BUDGETS))
