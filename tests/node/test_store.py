@@ -58,6 +58,13 @@ def test_one_name_and_version_with_two_bodies_is_two_resources(tmp_path: Path) -
     assert (first.body, second.body) == (b"x", b"y")
 
 
+def test_a_body_that_comes_back_is_written_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for items in ([item("a")], [], [item("a")]):
+        store.save("web", items)
+    assert len(Store(tmp_path).load("web")) == 1
+
+
 def test_bodies_that_nobody_uses_go(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.save("web", [item("a"), item("b")])
@@ -85,8 +92,9 @@ def test_a_damaged_body_is_not_served_and_is_mended_by_the_next_save(tmp_path: P
     store = Store(tmp_path)
     store.save("web", [item("a"), item("b")])
     (next(path for path in bodies(tmp_path) if path.read_bytes() == b"a ")).write_bytes(b"")
-    assert [stored.resource.name for stored in Store(tmp_path).load("web")] == ["b"]
-    store.save("web", [item("a"), item("b")])
+    fresh = Store(tmp_path)
+    assert [stored.resource.name for stored in fresh.load("web")] == ["b"]
+    fresh.save("web", [item("a"), item("b")])
     assert len(Store(tmp_path).load("web")) == 2
 
 

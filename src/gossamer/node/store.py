@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from gossamer.ca.files import dump_document, private_folder, write_private
 from gossamer.core.errors import StateError
@@ -42,6 +42,9 @@ class Store:
         self._folder = folder
         self._lock = threading.Lock()
         self._used: dict[str, frozenset[str]] | None = None
+        self._folders: set[str] = set()
+        self._written: set[str] = set()
+        self._digests: WeakKeyDictionary[Resource, tuple[bytes, str]] = WeakKeyDictionary()
         self._shared: WeakValueDictionary[_Key, Resource] = WeakValueDictionary()
 
     def share(self, resource: Resource) -> Resource:
@@ -72,7 +75,8 @@ class Store:
                 private_folder(folder)
             for item in items:
                 resource = item.resource
-                digest = self._save_body(resource.body)
+                digest = self._digest(resource)
+                self._save_body(digest, resource.body)
                 rows.append((resource.type_url, resource.name, resource.version, digest, item.verified))
             write_private(self._manifest(sidecar), dump_document(SCHEMA, {"resources": rows}))
             self._replace_used(sidecar, frozenset(row[3] for row in rows))
@@ -117,21 +121,34 @@ class Store:
         if hashlib.sha256(body).hexdigest() == digest:
             return body
         _LOG.warning("copy-damaged", extra={"file": str(path), "reason": "it is not what its name says"})
-        path.unlink(missing_ok=True)
+        self._remove_body(digest)
         return None
 
-    def _save_body(self, body: bytes) -> str:
-        digest = hashlib.sha256(body).hexdigest()
+    def _remove_body(self, digest: str) -> None:
+        self._written.discard(digest)
+        self._body(digest).unlink(missing_ok=True)
+
+    def _digest(self, resource: Resource) -> str:
+        body, digest = self._digests.get(resource, (b"", ""))
+        if body is not resource.body or not digest:
+            digest = hashlib.sha256(resource.body).hexdigest()
+            self._digests[resource] = (resource.body, digest)
+        return digest
+
+    def _save_body(self, digest: str, body: bytes) -> None:
         path = self._body(digest)
-        if path.exists():
-            return digest
-        private_folder(path.parent)
+        if digest in self._written or path.exists():
+            self._written.add(digest)
+            return
+        if digest[:2] not in self._folders:
+            private_folder(path.parent)
+            self._folders.add(digest[:2])
         scratch = path.with_name(f".{digest}")
         # No fsync: after a crash of the machine a body that is not whole is noticed by its name, and fetched again.
         with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(body)
         scratch.replace(path)
-        return digest
+        self._written.add(digest)
 
     def _replace_used(self, sidecar: str, digests: frozenset[str]) -> None:
         """Remove the bodies that only the manifest before this one used."""
@@ -142,7 +159,7 @@ class Store:
         self._used[sidecar] = digests
         for digest in before - digests:
             if not any(digest in used for used in self._used.values()):
-                self._body(digest).unlink(missing_ok=True)
+                self._remove_body(digest)
 
     def _collect(self, sidecar: str, digests: frozenset[str]) -> dict[str, frozenset[str]]:
         """Read every manifest once, and remove bodies that none uses: what a crash left behind."""

@@ -32,7 +32,10 @@ _WholeKey = tuple[str, Goal, frozenset[str] | None, Pick]
 
 
 class Batches:
-    """Makes batches; recent ones are found again. One per process, shared by its streams."""
+    """Makes batches; recent ones are found again. One per process, shared by its streams.
+
+    With `kept_bytes` 0 nothing is kept: for who has one client alone.
+    """
 
     __slots__ = ("_kept", "_limit", "_made", "_names", "_size", "_whole")
 
@@ -60,7 +63,7 @@ class Batches:
             else:
                 resources = [resource for name in sorted(names) if (resource := pick(goal, name)) is not None]
             found = self._whole[key] = list(_groups(type_url, resources))
-            if len(self._whole) > WHOLES:
+            if len(self._whole) > WHOLES or not self._limit:
                 self._whole.popitem(last=False)
         return [self._shared(type_url, group) for group in found]
 
@@ -91,7 +94,7 @@ class Batches:
             return found
         batch = self._kept[key] = Batch(type_url, resources, nonce=self._nonce())
         self._size += _cost(batch)
-        while self._size > self._limit and len(self._kept) > 1:
+        while self._size > self._limit and self._kept:
             _, dropped = self._kept.popitem(last=False)
             self._size -= _cost(dropped)
             dropped.forget_encoded()
