@@ -7,9 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from gossamer.core.errors import EnvoyError
 from gossamer.node.binary import find_envoy
+
+settings.register_profile("gossamer", deadline=None)  # how long an example takes says nothing about the code here
+settings.load_profile("gossamer")
 
 Need = Callable[[bool, str], None]
 SHARED = Path(os.environ.get("GOSSAMER_SHARED", Path(__file__).parents[2] / "shared"))
