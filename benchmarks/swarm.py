@@ -144,9 +144,9 @@ def _address(process: subprocess.Popen[bytes], state: Path, log: Path) -> str:
 def _judge(swarm: Swarm, module: str, *options: str) -> None:
     env = {**os.environ, "PYTHONPATH": str(swarm.shared)}
     command = [sys.executable, "-m", module, *options]
-    done = subprocess.run(command, check=False, env=env, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, check=False, env=env, capture_output=True, text=True)
     if done.returncode != 0:
-        raise RuntimeError(f"{module} ended with {done.returncode}:\n{done.stdout}")
+        raise RuntimeError(f"{module} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
 
 
 def _peak_mb(pid: int) -> float:
