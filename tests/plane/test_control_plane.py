@@ -14,7 +14,7 @@ import pytest
 
 from gossamer.core.errors import UsageError
 from gossamer.core.resources import CLUSTER, LISTENER
-from gossamer.plane.control_plane import LAST_GOOD_FILE, REGISTRY_FILE
+from gossamer.plane.kept import LAST_GOOD_FILE, REGISTRY_FILE
 from gossamer.xds.codec import METHOD
 from tests.plane.running import Mesh, Proxy, eventually, refused, run, service
 

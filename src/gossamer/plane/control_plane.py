@@ -11,14 +11,13 @@ import ipaddress
 import logging
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc.aio
 
-from gossamer.api.last_good import LastGood
 from gossamer.ca.authority import Authority, Lifetimes
 from gossamer.ca.folder import load_authority, open_authority
 from gossamer.ca.ledger import Ledger
@@ -28,6 +27,7 @@ from gossamer.ca.tokens import allows
 from gossamer.core.diagnostics import Diagnostic
 from gossamer.core.errors import IdentityError, UsageError
 from gossamer.core.latest import Latest
+from gossamer.plane.kept import keep, load_last_good, load_registry
 from gossamer.plane.pipeline import Pipeline
 from gossamer.plane.proxies import Proxies, Refreshed
 from gossamer.plane.registry_service import Authenticate, Granted, RegistryService
@@ -35,19 +35,14 @@ from gossamer.plane.tuning import settle_heap
 from gossamer.rpc.calls import Context
 from gossamer.sources.files import FileSource
 from gossamer.sources.registry import Registry
-from gossamer.sources.state import load_document, save_document, write_private
+from gossamer.sources.state import save_document
 from gossamer.xds.service import SERVER_OPTIONS, Service
 
 _LOG = logging.getLogger(__name__)
 
 MESH_FILE = "mesh.json"
 """What commands on this host need to know of the mesh: its trust domain, and its CA folder if one is plugged in."""
-REGISTRY_FILE = "registrations.json"
-LAST_GOOD_FILE = "last-good.json"
-"""Documents as they were last valid: what `api.last_good` writes, under a version of its own."""
 EXPIRE_S = 1.0
-KEEP_S = 0.5
-RETRY_S = 10.0
 PREPARED = 32
 """Namespaces that are compiled for before anybody of them connects."""
 PATIENCE_S = 5.0
@@ -137,7 +132,7 @@ class ControlPlane:
         self.source.latest.subscribe(lambda _: self.changed.set())
         async with asyncio.TaskGroup() as group:
             group.create_task(self.source.watch(stop))
-            group.create_task(self._keep(stop))
+            group.create_task(keep(self.settings.state, self.registry, lambda: self.pipeline.last_good, stop))
             tasks = [group.create_task(self._push()), group.create_task(self._expire())]
             await stop.wait()
             for task in tasks:
@@ -189,25 +184,6 @@ class ControlPlane:
                 _LOG.warning("diagnostic", extra={"diagnostic": diagnostic.to_json()})
         self._told = frozenset(found)
 
-    async def _keep(self, stop: asyncio.Event) -> None:
-        """Keep on disk what a restart needs: behind the pushes and not before them, and once more at the end."""
-        last_good: LastGood | None = None
-        registrations: object = None
-        while not stop.is_set():
-            await _wait(stop, KEEP_S)
-            try:
-                if self.registry.snapshot is not registrations:
-                    snapshot, text = self.registry.snapshot, self.registry.save()
-                    await asyncio.to_thread(save_document, self.settings.state / REGISTRY_FILE, 1, text)
-                    registrations = snapshot
-                if self.pipeline.last_good is not last_good:
-                    newest = self.pipeline.last_good
-                    await asyncio.to_thread(_save_last_good, newest, self.settings.state / LAST_GOOD_FILE)
-                    last_good = newest
-            except OSError as error:
-                _LOG.error("state-not-kept", extra={"reason": str(error)})
-                await _wait(stop, RETRY_S)
-
     async def _expire(self) -> None:
         while True:
             await asyncio.sleep(EXPIRE_S)
@@ -222,10 +198,9 @@ def open_control_plane(settings: Settings) -> ControlPlane:
     now = _now()
     mesh = (settings.mesh_config,) if settings.mesh_config else ()
     source = FileSource([*settings.config, *mesh])
-    kept = settings.state / LAST_GOOD_FILE
     pipeline = Pipeline(
         mesh_config=str(settings.mesh_config) if settings.mesh_config else None,
-        last_good=LastGood.from_bytes(kept.read_bytes()) if kept.exists() else None,
+        last_good=load_last_good(settings.state),
     )
     pipeline.build(source.latest.value, ())
     trust_domain = pipeline.trust_domain
@@ -240,15 +215,12 @@ def open_control_plane(settings: Settings) -> ControlPlane:
         authority = load_authority(settings.ca_folder, trust_domain, now)
     else:
         authority = open_authority(settings.state / "ca", trust_domain, now)
-    registry = Registry(trust_domain)
-    if saved := load_document(settings.state / REGISTRY_FILE, 1):
-        registry.restore(saved[1], time.monotonic())
     return ControlPlane(
         settings=settings,
         authority=Latest(authority),
         ledger=Ledger(settings.state / "joined"),
         source=source,
-        registry=registry,
+        registry=load_registry(settings.state, trust_domain, time.monotonic()),
         pipeline=pipeline,
     )
 
@@ -256,16 +228,6 @@ def open_control_plane(settings: Settings) -> ControlPlane:
 def _settle_after(seconds: float) -> None:
     if seconds > MUCH_S:
         settle_heap()
-
-
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-
-
-def _save_last_good(last_good: LastGood, path: Path) -> None:
-    write_private(path, last_good.to_bytes())
 
 
 def _now() -> datetime:

@@ -1,0 +1,68 @@
+"""What a control plane keeps on disk for the next one: what was last valid, and who is registered.
+
+It is written behind the pushes and not before them, and once more at the end: a crash loses what came in the last half
+second, which files and agents say again. A disk that takes nothing is reported and stops nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from gossamer.api.last_good import LastGood
+from gossamer.sources.registry import Registry
+from gossamer.sources.state import load_document, save_document, write_private
+
+_LOG = logging.getLogger(__name__)
+
+REGISTRY_FILE = "registrations.json"
+LAST_GOOD_FILE = "last-good.json"
+"""Documents as they were last valid: what `api.last_good` writes, under a version of its own."""
+KEEP_S = 0.5
+RETRY_S = 10.0
+
+
+def load_last_good(state: Path) -> LastGood | None:
+    """What was last valid; None if nothing is kept. StateError if it is damaged or from a newer version."""
+    path = state / LAST_GOOD_FILE
+    return LastGood.from_bytes(path.read_bytes()) if path.exists() else None
+
+
+def load_registry(state: Path, trust_domain: str, now: float) -> Registry:
+    """The registry as it was kept, every lease fresh from `now`. StateError as above."""
+    registry = Registry(trust_domain)
+    if saved := load_document(state / REGISTRY_FILE, 1):
+        registry.restore(saved[1], now)
+    return registry
+
+
+async def keep(state: Path, registry: Registry, last_good: Callable[[], LastGood], stop: asyncio.Event) -> None:
+    """Keep both up to date on disk until `stop` is set."""
+    kept: LastGood | None = None
+    snapshot: object = None
+    while not stop.is_set():
+        await _wait(stop, KEEP_S)
+        try:
+            if registry.snapshot is not snapshot:
+                newest, text = registry.snapshot, registry.save()
+                await asyncio.to_thread(save_document, state / REGISTRY_FILE, 1, text)
+                snapshot = newest
+            if (valid := last_good()) is not kept:
+                await asyncio.to_thread(_save, valid, state / LAST_GOOD_FILE)
+                kept = valid
+        except OSError as error:
+            _LOG.error("state-not-kept", extra={"reason": str(error)})
+            await _wait(stop, RETRY_S)
+
+
+def _save(last_good: LastGood, path: Path) -> None:
+    write_private(path, last_good.to_bytes())
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
