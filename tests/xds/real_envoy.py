@@ -44,8 +44,10 @@ from gossamer.core.resources import (
     version_of,
 )
 from gossamer.xds.codec import Node
-from gossamer.xds.service import SERVER_OPTIONS, Peer, Service
+from gossamer.xds.messages import Request
+from gossamer.xds.service import SERVER_OPTIONS, Peer, Service, Subscription
 from gossamer.xds.status import SyncState
+from gossamer.xds.stream import Stream
 
 DRAIN_S = 2
 ADS = {"ads": {}, "resource_api_version": "V3"}
@@ -172,10 +174,16 @@ class Plane:
     def __init__(self, folder: Path) -> None:
         self.socket = folder / "xds.sock"
         self.latest: Latest[Resources | None] = Latest(None)
-        self.service = Service(self._authorize, drain_s=DRAIN_S)
+        self.service = Service(self._authorize, drain_s=DRAIN_S, heard=self._heard)
+        self.nacks: list[str] = []
+        """What Envoy said of each response that it rejected."""
 
     async def _authorize(self, _: Peer, __: Node) -> Plane:
         return self
+
+    def _heard(self, _: Subscription, __: Stream, request: Request | None) -> None:
+        if request is not None and request.error is not None:
+            self.nacks.append(request.error)
 
     def close(self) -> None:
         pass

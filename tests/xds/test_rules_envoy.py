@@ -379,13 +379,11 @@ def test_rule_8_slots_travel_alone_so_a_bad_one_stops_no_other(envoy: Path, tmp_
             b.plane.offer(*b.base(listener=slotted), *empty)
             await b.plane.synced()
             await b.serves(200)
-            rejected = await b.envoy.stat("extension_config_discovery.http_filter.second.config_reload")
             wrong = policy("first", Lua())  # not a type that the slot takes
             b.plane.offer(*b.base(listener=slotted), wrong, policy("second", deny_all()))
             await eventually(lambda: list(b.plane.refused()) == ["first"], what=f"{b.plane.refused()}")
             await b.serves(403)
-            reloads = await b.envoy.stat("extension_config_discovery.http_filter.second.config_reload")
-            assert reloads == rejected + 1  # applied once, and not again with the bad one isolated
+            assert len(b.plane.nacks) == 1  # nothing but the bad one was ever rejected
 
     run(test)
 
