@@ -6,6 +6,8 @@ The way in and the product page are on the first, the services that it asks on t
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -21,7 +23,7 @@ from tests.conftest import need
 from tests.e2e.hosts import AgentHost, Plane, load
 from tests.e2e.meshes import INGRESS, PRODUCTPAGE, Place, Reply, get, place, until
 from tests.e2e.networks import Machine, two_machines
-from tests.e2e.users import User, ordinary
+from tests.e2e.users import NOT_ALLOWED, OWN_ROOT, User, ordinary
 
 PORT = 8080
 FIRST = f"""\
@@ -72,13 +74,14 @@ class TwoHosts:
         return all(found.ready() for found in self.places) and self.places[0].synced(PROXIES)
 
 
-MODES = {"transparent": "root", "transparent without root": "ordinary", "explicit": "ordinary"}
+MODES = ("transparent", "transparent without root", "explicit")
 
 
 @pytest.fixture(scope="module", params=MODES)
 def hosts(request: pytest.FixtureRequest) -> Iterator[TwoHosts]:
-    need(os.geteuid() == 0, "this needs root: it makes network namespaces for two hosts")
-    user = User.current() if MODES[request.param] == "root" else ordinary()
+    if os.geteuid() != 0:
+        pytest.skip("an ordinary user has two hosts in a user namespace alone: see the last test of this file")
+    user = ordinary() if request.param == "transparent without root" else User.current()
     capture = f"--capture={request.param.split()[0]}"
     with ExitStack() as stack:
         machines = stack.enter_context(two_machines())
@@ -170,3 +173,31 @@ def test_the_link_fails_and_returns(hosts: TwoHosts) -> None:
 
 def _good(hosts: TwoHosts) -> bool:
     return all(hosts.get(DETAILS).status == 200 for _ in range(4))
+
+
+def test_as_root_of_a_user_namespace() -> None:
+    """All of the above, by an ordinary user who is root in a user namespace alone, as in a container without rights.
+
+    When these tests run as root, only what crosses between the hosts, since the rest was above.
+    """
+    names = "(transparent or explicit) and not without and not namespace"
+    if os.geteuid() == 0:
+        names += " and transparent and (cross or plaintext)"
+    with place(ordinary()) as found:
+        command = [*found.user.before, *OWN_ROOT, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-s"]
+        # what has no other mark of this place, Envoy that is, has it in its PATH
+        env = found.env | {"PATH": f"{found.root}/bin:{os.environ['PATH']}", "GOSSAMER_REQUIRE": ""}
+        inner = subprocess.run(
+            [*command, __file__, "-k", names],
+            env=env,
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+        print(inner.stdout)
+        need(inner.returncode != NOT_ALLOWED, "user namespaces are not allowed here")
+        assert inner.returncode == 0, inner.stdout
+        assert " passed" in inner.stdout
+        assert "skipped" not in inner.stdout

@@ -36,7 +36,7 @@ for word in words[:split]:
     handles = {path: os.open(path, os.O_PATH) for path in wanted.split(":")}
     mount("tmpfs", hidden, b"tmpfs", 0, b"mode=755")
     for path, handle in handles.items():
-        os.makedirs(path)
+        os.makedirs(path, exist_ok=True)
         mount(f"/proc/self/fd/{handle}", path, None, MS_BIND | MS_REC)
         os.close(handle)
 os.setgroups([])
@@ -44,6 +44,24 @@ os.setresgid(int(uid), int(uid), int(uid))
 os.setresuid(int(uid), int(uid), int(uid))
 os.execv(words[split + 1], words[split + 1:])
 """
+
+
+# Runs its arguments as root of a user namespace of its own.
+_OWN_ROOT = """
+import ctypes, os, sys
+uid, gid = os.getuid(), os.getgid()
+CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
+if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER | CLONE_NEWNS):
+    print("not allowed:", os.strerror(ctypes.get_errno()))
+    sys.exit(77)
+for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+    with open(f"/proc/self/{name}", "w") as file:
+        file.write(text)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+OWN_ROOT = (sys.executable, "-I", "-c", _OWN_ROOT)
+NOT_ALLOWED = 77
+"""The exit code of OWN_ROOT where user namespaces are not allowed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +96,9 @@ def ordinary() -> User:
 
 
 def _program_folders() -> list[Path]:
-    """What a gossamer command reads: the interpreter, the environment, our source."""
-    source = Path(gossamer.__file__).parents[1]
-    return [Path(sys.base_prefix).resolve(), Path(sys.prefix).resolve(), source.resolve()]
+    """What a command reads: these tests, the interpreter, the environment, our source."""
+    wanted = (Path(__file__).parents[2], Path(sys.base_prefix), Path(sys.prefix), Path(gossamer.__file__).parents[1])
+    return [path.resolve() for path in wanted]
 
 
 def _first_closed(path: Path) -> Path | None:
