@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -207,8 +206,8 @@ def test_a_server_that_speaks_first_is_not_waited_for_to_be_spoken_to() -> None:
     assert text.count("start: 80") == 0
 
 
-def test_hundreds_of_ports_and_policies_compile_in_linear_time() -> None:
-    def seconds(count: int) -> float:
+def test_what_hundreds_of_ports_and_policies_compile_to_grows_with_them_and_no_faster() -> None:
+    def size(count: int) -> int:
         deny = tuple(
             SelectedPolicy(
                 origin=Origin(resource=ResourceId(kind="AuthorizationPolicy", namespace="default", name=f"p{n}")),
@@ -223,10 +222,6 @@ def test_hundreds_of_ports_and_policies_compile_in_linear_time() -> None:
             view_of(PeerPolicy(ports=FrozenMap({1000 + n: STRICT for n in range(0, count, 2)})), deny=deny),
             inbound=tuple(InboundPort(number=1000 + n, protocol=Protocol.AUTO) for n in range(count)),
         )
-        began = time.perf_counter()
-        compile_inbound(view, Memo())
-        return time.perf_counter() - began
+        return sum(draft.message.ByteSize() for draft in compile_inbound(view, Memo()))
 
-    small, large = min(seconds(30) for _ in range(3)), min(seconds(300) for _ in range(2))
-    assert large < 25 * small
-    assert large < 3
+    assert size(300) < 12 * size(30)
