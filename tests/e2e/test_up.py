@@ -46,6 +46,7 @@ def test_first_page_and_two_meshes_side_by_side() -> None:
         print(f"all seven ready after another {until(one.ready, 'ready'):.2f} s")
         second = two.up()
         until(two.ready, "the second mesh is ready")
+        until(_page(ports[1]), "the second page")  # its gateway hears of the last endpoint a moment after that is ready
         assert [get(port, PAGE).status for port in ports] == [200, 200]
         assert get(ports[0], "/api/v1/products/0/reviews").status == 200
         # the second has no reviews: had it the first's endpoints, or its trust, it would have an answer
