@@ -133,7 +133,7 @@ class ControlPlane:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.source.watch(stop))
             group.create_task(keep(self.settings.state, self.registry, lambda: self.pipeline.last_good, stop))
-            tasks = [group.create_task(self._push()), group.create_task(self._expire())]
+            tasks = [group.create_task(task) for task in (self._prepare(), self._push(), self._expire())]
             await stop.wait()
             for task in tasks:
                 task.cancel()
@@ -142,10 +142,12 @@ class ControlPlane:
         registrations = tuple(entry.workload for entry in self.registry.snapshot.values())
         self.pipeline.build(self.source.latest.value, registrations)
 
-    async def _push(self) -> None:
+    async def _prepare(self) -> None:
         began = time.perf_counter()
         await self.proxies.prepare(self.pipeline.namespaces[:PREPARED])
         _settle_after(time.perf_counter() - began)
+
+    async def _push(self) -> None:
         async with asyncio.TaskGroup() as group:
             while True:
                 await self.changed.wait()
