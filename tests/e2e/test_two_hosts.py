@@ -99,6 +99,7 @@ def hosts(request: pytest.FixtureRequest) -> Iterator[TwoHosts]:
             AgentHost(place=found, plane=plane, token=token, options=(capture,)).start()
         running = TwoHosts(machines=machines, places=(one, two), plane=plane)
         until(running.whole, "both hosts are ready", 60)
+        until(lambda: PRODUCTPAGE in running.get(PAGE).body, "a page with details", 5)
         print(f"{request.param}: both hosts ready after {time.monotonic() - began:.1f} s")
         yield running
 
