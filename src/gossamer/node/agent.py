@@ -107,17 +107,13 @@ async def open_agent(
     UnavailableError if `stop` is set before there is a control plane to join.
     """
     files = IdentityFiles(settings.state / "identity")
-    identity = await _join(settings, files, stop)
-    sandbox, choice = await choose_capture(
-        settings.way,
-        SandboxSettings(
-            runtime=settings.runtime / "sandbox",
-            lifeline=settings.lifeline,
-            # of every mesh of this user: an application has the user's rights, and no business there
-            hidden=(settings.state, settings.runtime, *settings.hidden),
-        ),
-    )
-    _LOG.info("capture-chosen", extra={"way": str(choice)})
+    capturing = asyncio.create_task(_capture(settings))  # meanwhile: a control plane takes its time to start
+    try:
+        identity = await _join(settings, files, stop)
+    except BaseException:
+        await _let_go(capturing)
+        raise
+    sandbox, choice = await capturing
     try:
         identities = Identities(settings.control_plane, files, identity)
         agent = Agent(_host(settings, identities, sandbox, choice))
@@ -137,6 +133,27 @@ async def open_agent(
                     task.cancel()
     finally:
         await sandbox.close()
+
+
+async def _capture(settings: AgentSettings) -> tuple[Sandbox, Choice]:
+    sandbox, choice = await choose_capture(
+        settings.way,
+        SandboxSettings(
+            runtime=settings.runtime / "sandbox",
+            lifeline=settings.lifeline,
+            # of every mesh of this user: an application has the user's rights, and no business there
+            hidden=(settings.state, settings.runtime, *settings.hidden),
+        ),
+    )
+    _LOG.info("capture-chosen", extra={"way": str(choice)})
+    return sandbox, choice
+
+
+async def _let_go(capturing: asyncio.Task[tuple[Sandbox, Choice]]) -> None:
+    """End a sandbox that is not needed; one that an earlier agent left goes on as it was."""
+    with contextlib.suppress(GossamerError):
+        sandbox, _ = await capturing
+        await (sandbox.detach() if sandbox.adopted else sandbox.close())
 
 
 def _host(settings: AgentSettings, identities: Identities, sandbox: Sandbox, choice: Choice) -> Host:

@@ -192,7 +192,8 @@ class Envoy:
         ended = asyncio.create_task(child.wait())
         try:
             while not ended.done() and not self._stopping.is_set():
-                if await self.admin.state() == "LIVE":
+                # a question to nobody costs a millisecond, of which a host with many Envoys to start has none to spare
+                if self.settings.admin_socket.exists() and await self.admin.state() == "LIVE":
                     self.state.publish(EnvoyState.READY)
                     break
                 await asyncio.wait([ended], timeout=_READY_INTERVAL)

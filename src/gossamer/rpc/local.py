@@ -12,19 +12,22 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpcore
-import uvicorn
-from starlette.applications import Starlette
-from starlette.routing import Route
 
 from gossamer.core.errors import GossamerError, UnavailableError
+
+if TYPE_CHECKING:
+    from starlette.routing import Route
 
 
 @contextlib.asynccontextmanager
 async def serving(socket: Path, routes: Sequence[Route]) -> AsyncIterator[None]:
     """Serve the routes on the socket while the context lasts; a stale socket of a dead process is replaced."""
+    import uvicorn  # noqa: PLC0415 - commands that only ask need not wait for a server's modules
+    from starlette.applications import Starlette  # noqa: PLC0415
+
     socket.unlink(missing_ok=True)
     config = uvicorn.Config(Starlette(routes=list(routes)), uds=str(socket), log_level="error", lifespan="off")
     server = uvicorn.Server(config)
