@@ -19,6 +19,9 @@ from gossamer.node.relay import UPSTREAM_OPTIONS, Relay, RelaySettings
 from gossamer.node.sds import SecretSet, secrets_handler, serve_private
 from gossamer.node.workload import WorkloadSpec
 
+_TOLD_S: Final = 0.5
+"""How long the first connection waits until the control plane has this workload in its registry: who is not, is sent
+away. Envoy waits for none of it when there is a last copy."""
 _FILES_S: Final = 10.0
 """How often certificates that configuration names as files are looked at."""
 
@@ -40,13 +43,18 @@ async def serving_envoy(
         host.chance,
         secrets.set_named if spec.type is ProxyType.ROUTER else None,
     )
+
+    async def run() -> None:
+        await host.registration.told(_TOLD_S)
+        await relay.run()
+
     unsubscribe = identity.subscribe(lambda _: relay.refresh())
     try:
         async with (
             serve_private(socket, [relay.handler(), secrets_handler(secrets)]),
             asyncio.TaskGroup() as group,
         ):
-            tasks = [group.create_task(relay.run()), group.create_task(_refresh_files(secrets))]
+            tasks = [group.create_task(run()), group.create_task(_refresh_files(secrets))]
             try:
                 yield socket, relay
             finally:
