@@ -171,3 +171,17 @@ def test_nothing_is_left(used: tuple[Place, int], end: str) -> None:
     assert is_left_of(found, networks) == []
     assert links() <= before
     assert up.child.returncode == {"kill -9": -signal.SIGKILL, "Ctrl-C twice": 130}.get(end, 0)
+
+
+def test_files_that_are_no_meshes() -> None:
+    """What is wrong is said with its line, and nothing was started, or what was has ended."""
+    with place() as found:
+        missing = found.run("up", "-f", str(found.root / "nowhere.yaml"))
+        assert missing.child.returncode == 2
+        assert "nowhere.yaml" in missing.said
+        found.write(free_port(), SMALL.replace("ports: [9080]", "ports: [high]"))
+        wrong = found.run("up", "-f", str(found.mesh / "gossamer.yaml"))
+        assert wrong.child.returncode == 1
+        assert "gossamer.yaml:14:13" in wrong.said
+        assert "ports: [high]" in wrong.said
+        assert found.processes() == {}

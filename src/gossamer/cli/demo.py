@@ -31,7 +31,7 @@ from gossamer.cli.tour.report import Finished
 from gossamer.cli.tour.run import run_tour, telling
 from gossamer.cli.tour.scene import PAGE
 from gossamer.cli.tour.steps import STEPS
-from gossamer.cli.up import local_mesh
+from gossamer.cli.up_mesh import local_mesh
 from gossamer.cli.up_view import show
 from gossamer.core.errors import GossamerError, UnavailableError, UsageError
 from gossamer.demo.mesh import write_mesh

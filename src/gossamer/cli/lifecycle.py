@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 from gossamer.core.errors import failure_of
 
@@ -56,57 +55,3 @@ def _watch_lifeline(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> Non
 
     os.set_inheritable(int(descriptor), False)
     loop.add_reader(int(descriptor), ended)
-
-
-class Child:
-    """A gossamer process of ours in a session of its own, tied to us by a lifeline, its output in a file."""
-
-    def __init__(self, process: asyncio.subprocess.Process, lifeline: int, log: Path) -> None:
-        self._process = process
-        self._lifeline = lifeline
-        self.log = log
-
-    @classmethod
-    async def start(cls, argv: Sequence[str], *, log: Path, env: Mapping[str, str]) -> Child:
-        reading, writing = os.pipe()
-        try:
-            with log.open("ab") as output:
-                process = await asyncio.create_subprocess_exec(
-                    *argv,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    env={**env, LIFELINE: str(reading)},
-                    pass_fds=(reading,),
-                    start_new_session=True,
-                )
-        finally:
-            os.close(reading)
-        return cls(process, writing, log)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    async def wait(self) -> int:
-        """Its exit code, once it has ended."""
-        return await self._process.wait()
-
-    async def stop(self, timeout_s: float) -> int:
-        """Ask it to stop in order; kill it when it does not. Returns its exit code."""
-        if self._process.returncode is None:
-            self._process.terminate()
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await self.wait()
-        except TimeoutError:
-            self._process.kill()
-            return await self.wait()
-        finally:
-            self.release()
-
-    def release(self) -> None:
-        """Close our end of the lifeline of a child that has ended."""
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1

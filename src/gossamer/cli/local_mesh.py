@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import platform
 import socket as socketlib
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +21,7 @@ from typing import Any, Final
 from gossamer.ca.folder import open_authority
 from gossamer.ca.issue import create_token
 from gossamer.ca.ledger import Ledger
-from gossamer.cli.lifecycle import Child
+from gossamer.cli.child import Child, Spare
 from gossamer.cli.mesh_file import OpenedMesh
 from gossamer.core.errors import GossamerError, UnavailableError
 from gossamer.node.workload import dump_specs
@@ -55,7 +53,8 @@ class MeshOptions:
 class LocalMesh:
     """Control plane and agent of one mesh file. Use `running`."""
 
-    def __init__(self, options: MeshOptions, opened: OpenedMesh) -> None:
+    def __init__(self, options: MeshOptions, opened: OpenedMesh, spares: Mapping[str, Spare]) -> None:
+        """`spares` by name of command, of those that were started already."""
         self.options = options
         self.state = private_folder(options.state)
         self.runtime = runtime_folder(self.state)
@@ -65,6 +64,7 @@ class LocalMesh:
         self._mesh_config = self._written(opened.mesh_config)
         self._trust_domain = opened.trust_domain
         self._children: dict[str, Child] = {}
+        self._spares = dict(spares)
         self._held: dict[str, asyncio.Event] = {}
         self._addresses: dict[str, str] = {"xds": options.listen, "join": options.join_listen}
         self._token: str | None = None
@@ -159,7 +159,7 @@ class LocalMesh:
         return create_token(authority, Ledger(self.state / "joined"), host=_host_name(), grants=["*/*"], now=now)
 
     async def _start_plane(self) -> None:
-        argv = ["control-plane", *(f"--config={path}" for path in self._config), f"--state={self.state}"]
+        argv = [*(f"--config={path}" for path in self._config), f"--state={self.state}"]
         argv += [f"--listen={self._addresses['xds']}", f"--join-listen={self._addresses['join']}"]
         argv += [f"--lifetime={self.options.lifetime}"]
         argv += [f"--mesh-config={self._mesh_config}"] if self._mesh_config else []
@@ -168,18 +168,19 @@ class LocalMesh:
     async def _start_agent(self) -> None:
         workloads = self.state / "workloads.json"
         write_private(workloads, dump_specs(self._specs).encode())
-        argv = ["agent", f"--workloads={workloads}", f"--state={self.state}", f"--capture={self.options.capture}"]
+        argv = [f"--workloads={workloads}", f"--state={self.state}", f"--capture={self.options.capture}"]
         argv += [f"--control-plane={self._addresses['xds']}", f"--join={self._addresses['join']}"]
         await self._start("agent", argv, AGENT_SOCKET)
 
     async def _start(self, name: str, argv: Sequence[str], socket: str) -> None:
         private_folder(self.state / "logs")
         (self.runtime / socket).unlink(missing_ok=True)
-        env = dict(os.environ) | ({"GOSSAMER_TOKEN": self._token} if name == "agent" and self._token else {})
+        env = {"GOSSAMER_TOKEN": self._token} if name == "agent" and self._token else {}
         if (former := self._children.get(name)) is not None:
             former.release()
-        child = await Child.start([sys.executable, "-P", "-m", "gossamer", *argv], log=self.log(name), env=env)
-        self._children[name] = child
+        spare = self._spares.pop(name, None)
+        child = spare.employ(argv, log=self.log(name), env=env) if spare else None
+        child = self._children[name] = child or Child.start([name, *argv], log=self.log(name), env=env)
         ended = asyncio.create_task(child.wait())
         try:
             async with asyncio.timeout(_START_S):

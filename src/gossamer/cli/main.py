@@ -19,6 +19,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from gossamer import __version__
+from gossamer.cli.spare import await_words
 from gossamer.core.errors import GossamerError, UsageError
 
 RUNNING: Final = "A mesh that runs"
@@ -162,7 +163,10 @@ def run(arguments: Sequence[str]) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # refused handshakes are events of ours, not gRPC's to print
     words = [*arguments, *(word for name in _COMPLETING for word in os.environ.get(name, "").split())]
     try:
-        build_app(words)(args=list(arguments), prog_name="gossamer")
+        app = build_app(words)
+        told = await_words(arguments)
+        if told is not None:
+            app(args=told, prog_name="gossamer")
     except GossamerError as error:
         typer.secho(f"error: {error}", err=True, fg=typer.colors.RED if sys.stderr.isatty() else None)
         return 2 if isinstance(error, UsageError) else 1

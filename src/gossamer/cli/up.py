@@ -1,26 +1,16 @@
-"""`gossamer up`: the mesh of one file on this machine, like a compose file; stays in front until it is stopped."""
+"""`gossamer up`: the mesh of one file on this machine, like a compose file; stays in front until it is stopped.
+
+Control plane and agent are started first, as spares: they load their modules while we load ours and read the file.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import logging
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gossamer.cli.lifecycle import run_until_stopped
-from gossamer.cli.local_mesh import LocalMesh, MeshOptions
-from gossamer.cli.logs import log_events
-from gossamer.cli.mesh_file import OpenedMesh, open_mesh
-from gossamer.cli.render import print_diagnostics, texts_of
-from gossamer.cli.up_view import show
-from gossamer.core.errors import UsageError
-from gossamer.sources.state import state_folder
-
-READY_S = 60.0
+from gossamer.cli.child import Spare
 
 
 def command(
@@ -35,40 +25,14 @@ def command(
     lifetime: Annotated[str, typer.Option(help="How long a workload's certificate is valid.")] = "24h",
 ) -> None:
     """Run control plane, gateways and workloads of one file on this machine; Ctrl-C stops all of it."""
-    opened, diagnostics = open_mesh(file)
-    if opened is None or diagnostics:
-        print_diagnostics(diagnostics, texts_of(diagnostics), file=sys.stderr)
-    if opened is None:
-        raise typer.Exit(1)
-    mesh = local_mesh(
-        opened,
-        MeshOptions(
-            file=file.absolute(),
-            state=state or default_state(file),
-            capture=capture,
-            listen=listen,
-            join_listen=join_listen,
-            lifetime=lifetime,
-        ),
-    )
-    log_events(logging.ERROR if sys.stderr.isatty() else logging.INFO)
-    raise typer.Exit(run_until_stopped(lambda stop: _serve(mesh, opened, stop)))
+    spares = {name: Spare(name) for name in ("control-plane", "agent")} if file.is_file() else {}
+    try:
+        from gossamer.cli.up_mesh import Asked, run_mesh  # noqa: PLC0415 - takes as long as the spares take
 
-
-async def _serve(mesh: LocalMesh, opened: OpenedMesh, stop: asyncio.Event) -> int:
-    async with mesh.running(), show(mesh, opened):
-        await stop.wait()
-    return 0
-
-
-def local_mesh(opened: OpenedMesh, options: MeshOptions) -> LocalMesh:
-    """The mesh of an opened file, not started yet. UsageError when the capture asked for is none."""
-    if options.capture not in ("auto", "transparent", "explicit"):
-        raise UsageError(f"--capture {options.capture} is none of auto, transparent, explicit")
-    return LocalMesh(options, opened)
-
-
-def default_state(file: Path) -> Path:
-    """A state folder of the file's own, so that two meshes run side by side."""
-    digest = hashlib.sha256(str(file.absolute()).encode()).hexdigest()[:8]
-    return state_folder() / "up" / f"{file.absolute().parent.name}-{digest}"
+        asked = Asked(
+            file=file, state=state, capture=capture, listen=listen, join_listen=join_listen, lifetime=lifetime
+        )
+        raise typer.Exit(run_mesh(asked, spares))
+    finally:
+        for spare in spares.values():
+            spare.dismiss()
