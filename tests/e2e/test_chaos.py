@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -142,6 +143,27 @@ def test_envoy(mesh: Mesh, name: str, path: str) -> None:
     assert not record.failed or name != "reviews-v1"
     until(mesh.whole, "everything is in sync")
     print(f"an edit is live after {mesh.edit_is_live():.2f} s")
+
+
+def test_warden(mesh: Mesh) -> None:
+    """The process that holds the namespaces takes all that runs on the host with it; the next agent starts it anew."""
+    assert mesh.host.part is not None
+    os.kill(_warden(mesh.place), signal.SIGKILL)
+    assert mesh.host.part.wait() == 1
+    assert "start the agent again" in mesh.host.part.said
+    left = [words for words in mesh.place.processes().values() if "control-plane" not in words]
+    assert left == []
+    mesh.host.start()
+    print(f"kill -9 warden: whole again {until(mesh.whole, 'the host is whole again'):.1f} s after the agent's start")
+    assert mesh.versions(30) == {"v1", "v2", "v3"}
+
+
+def _warden(found: Place) -> int:
+    """The first of its name; those that it forked are below it."""
+    wardens = {pid for pid, words in found.processes().items() if "sandbox_warden" in words}
+    parents = {pid: int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) for pid in wardens}
+    (first,) = [pid for pid in wardens if parents[pid] not in wardens]
+    return first
 
 
 def test_restarts_while_the_control_plane_is_away(mesh: Mesh) -> None:

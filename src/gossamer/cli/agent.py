@@ -14,7 +14,7 @@ import typer
 
 from gossamer.cli.lifecycle import run_until_stopped
 from gossamer.cli.logs import log_events
-from gossamer.core.errors import UsageError
+from gossamer.core.errors import UnavailableError, UsageError
 from gossamer.node.agent import open_agent
 from gossamer.node.binary import find_envoy
 from gossamer.node.capture.choose import Way
@@ -41,10 +41,22 @@ async def _serve(settings: AgentSettings, specs: Sequence[WorkloadSpec], stop: a
         serving(settings.runtime / SOCKET, local_routes(running)),
     ):
         _LOG.info("agent-started", extra={"workloads": len(specs), "capture": str(running.host.choice)})
-        await stop.wait()
+        lost = await _until_stopped(stop, running.host.sandbox.gone)
         _LOG.info("agent-stopping")
+    if lost:
+        # all that ran here has ended with it: the next agent starts it anew
+        raise UnavailableError("the process that holds this host's workloads was killed; start the agent again")
     _LOG.info("agent-stopped")
     return 0
+
+
+async def _until_stopped(stop: asyncio.Event, gone: asyncio.Event) -> bool:
+    """Wait for one of the two; returns whether it was `gone`."""
+    waiting = [asyncio.create_task(event.wait()) for event in (stop, gone)]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    return not stop.is_set()
 
 
 def command(
