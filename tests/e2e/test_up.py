@@ -6,6 +6,7 @@ import contextlib
 import os
 import pty
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -185,3 +186,17 @@ def test_files_that_are_no_meshes() -> None:
         assert "gossamer.yaml:14:13" in wrong.said
         assert "ports: [high]" in wrong.said
         assert found.processes() == {}
+
+
+def test_a_gateway_whose_port_is_taken() -> None:
+    """`up` says which, and the gateway opens it once it is free."""
+    with place() as found, socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = int(taken.getsockname()[1])
+        found.write(port, SMALL)
+        up = found.up()
+        said = f"Gateway default/bookinfo spec.servers[0] asks for: 127.0.0.1_{port}"
+        until(lambda: said in up.said and f"cannot bind '127.0.0.1:{port}'" in up.said, "it says what is wrong")
+        taken.close()
+        print(f"the page is there {until(_page(port), 'the page'):.1f} s after its port is free")

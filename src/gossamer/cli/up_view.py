@@ -66,6 +66,10 @@ async def _follow_lines(console: Console, mesh: LocalMesh, began: float) -> None
             if known.get(name) != words:
                 known[name] = words
                 console.print(f"{name}: {words}", soft_wrap=True)
+        for text in _refusals(plane):
+            if text not in known:
+                known[text] = ""
+                console.print(text, soft_wrap=True)
         problems = _errors(plane) if plane else shown
         if problems != shown:
             console.out(_spelt([one for one in problems if one not in shown], terminal=False), end="", highlight=False)
@@ -117,6 +121,17 @@ def _rows(agent: dict[str, Any], plane: dict[str, Any]) -> list[tuple[str, str, 
             row["problem"] if row["envoy"] != "ready" or row["application"] not in ("", "healthy") else "",
         )
         for row in agent.get("workloads", ())
+    ]
+
+
+def _refusals(plane: dict[str, Any]) -> list[str]:
+    """What an Envoy did not accept, and whose fault that is: a port that somebody else has, say."""
+    return [
+        f"{row['name']} refused what {', '.join(refused['origins']) or refused['name']} asks for: "
+        + " ".join(refused["message"].split())
+        for row in plane.get("proxies", ())
+        for kind in row["types"]
+        for refused in kind["rejections"]
     ]
 
 
