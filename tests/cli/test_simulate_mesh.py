@@ -31,3 +31,13 @@ def test_a_mesh_file_that_is_wrong_is_shown(tmp_path: Path, capsys: pytest.Captu
     mesh.write_text("version: 7\n")
     assert run(["simulate", "--mesh", str(mesh), "--from", "default/a", "http://b/"]) == 1
     assert "version: 7" in capsys.readouterr().err
+
+
+def test_the_mesh_config_of_the_file_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mesh = write_mesh(tmp_path / "mesh")
+    asked = ["simulate", "--mesh", str(mesh), "--from", "default/productpage-v1", "http://elsewhere.example/"]
+    assert run(asked) == 0
+    only = "meshConfig:\n  outboundTrafficPolicy: {mode: REGISTRY_ONLY}"
+    mesh.write_text(mesh.read_text().replace("meshConfig:", only))
+    assert run(asked) == 1
+    assert "BlackHoleCluster" in capsys.readouterr().out

@@ -56,7 +56,7 @@ def read_mesh_config(text: str, key: str = "") -> MeshReading:
         return MeshReading(mesh=MeshConfig())
     value, chunk = given[0]
     if key:
-        value = value.get(key) if isinstance(value, dict) else None
+        value = written(value, key) if isinstance(value, dict) else None
     if value is None:
         return MeshReading(mesh=MeshConfig())
     mesh, at = build_mesh_config(value, (key,) if key else ())

@@ -55,8 +55,13 @@ class Inputs:
     diagnostics: Diagnostics
 
 
-def load_inputs(paths: Sequence[Path], mesh_config: Path | None = None, memo: Memo | None = None) -> Inputs:
-    """Read and load files, folders (every .yaml, .yml and .json in and below them) and `-` for standard input."""
+def load_inputs(
+    paths: Sequence[Path], mesh_config: Path | None = None, memo: Memo | None = None, *, key: str = ""
+) -> Inputs:
+    """Read and load files, folders (every .yaml, .yml and .json in and below them) and `-` for standard input.
+
+    `mesh_config` is a file with a MeshConfig, by itself or under `key`.
+    """
     texts: dict[str, str] = {}
     if Path("-") in paths:
         texts[STDIN] = sys.stdin.read()
@@ -68,7 +73,7 @@ def load_inputs(paths: Sequence[Path], mesh_config: Path | None = None, memo: Me
             raise UsageError(f"there is no file in {folder} whose name ends in {', '.join(SUFFIXES)}")
     mesh = _mesh_config(mesh_config)
     sources = [SourceFile(name=name, text=text) for name, text in texts.items() if not mesh or name != mesh.name]
-    loaded = load(sources, mesh_config=mesh, memo=memo)
+    loaded = load(sources, mesh_config=mesh, mesh_config_key=key, memo=memo)
     if mesh:
         texts[mesh.name] = mesh.text
     return Inputs(texts=texts, loaded=loaded, diagnostics=(*found.diagnostics, *loaded.diagnostics))

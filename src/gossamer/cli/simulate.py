@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from gossamer.cli.cast import Cast, build_cast, find_workload
-from gossamer.cli.inputs import FileOption, MeshConfigOption, given_files, load_inputs
+from gossamer.cli.inputs import FileOption, Inputs, MeshConfigOption, given_files, load_inputs
 from gossamer.cli.mesh_file import OpenedMesh, open_mesh
 from gossamer.cli.question import Question, gateway_request, inbound_request, outbound_request, parse_headers, parse_url
 from gossamer.cli.render import Output, print_data, print_diagnostics, texts_of
@@ -95,7 +95,7 @@ def command(
     memo = Memo()
     opened = _opened(mesh) if mesh else None
     paths = [*opened.config, *(files or ()), *more] if opened else given_files(files, more)
-    inputs = load_inputs(paths, mesh_config, memo)
+    inputs = _inputs(paths, mesh_config, opened, memo)
     errors = [diagnostic for diagnostic in inputs.diagnostics if diagnostic.is_error]
     print_diagnostics(errors, inputs.texts, file=sys.stderr)
     answer = ask(build_cast(inputs.loaded.config, memo, opened.specs if opened else ()), question, people)
@@ -105,6 +105,13 @@ def command(
         print_data(answer.to_json(inputs.loaded.index), output)
     if answer.call.verdicts[0][0] not in GOOD:
         raise typer.Exit(1)
+
+
+def _inputs(paths: list[Path], mesh_config: Path | None, opened: OpenedMesh | None, memo: Memo) -> Inputs:
+    """The configuration; without --mesh-config, the mesh file's own MeshConfig holds."""
+    if mesh_config is None and opened is not None and opened.mesh_config is not None:
+        return load_inputs(paths, opened.path, memo, key="meshConfig")
+    return load_inputs(paths, mesh_config, memo)
 
 
 def _opened(path: Path) -> OpenedMesh:

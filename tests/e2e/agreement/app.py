@@ -1,0 +1,103 @@
+"""What runs behind the sidecars of the agreement tests: it says what it got, and asks others when told to.
+
+`python -m tests.e2e.agreement.app NAME` serves, until it is ended,
+
+- HTTP on port 8080: what arrived, as JSON; `POST /-/ask` makes it ask somebody (see `Asked`) and tell what came back;
+- TCP on port 9090: `NAME: ` and the first line that it gets;
+- TLS on port 9443, with a certificate of its own: HTTP as on 8080.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ssl
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tests.e2e.agreement.asking import ask
+
+HTTP, TCP, TLS = 8080, 9090, 9443
+
+
+def application(name: str) -> Starlette:
+    """The HTTP side."""
+
+    async def echo(request: Request) -> Response:
+        query = request.scope["query_string"].decode()
+        raw = request.scope["raw_path"].decode() + (f"?{query}" if query else "")
+        headers = [[key, value] for key, value in request.headers.items()]
+        said: dict[str, Any] = {"name": name, "method": request.method, "path": raw, "headers": headers}
+        return JSONResponse(said, headers={"x-from": name})
+
+    async def told(request: Request) -> Response:
+        return JSONResponse(await ask(**await request.json()))
+
+    anything = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
+    return Starlette(
+        routes=[Route("/-/ask", told, methods=["POST"]), Route("/{rest:path}", echo, methods=anything)],
+    )
+
+
+async def _tcp(name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    line = await reader.readline()
+    writer.write(f"{name}: ".encode() + line)
+    await writer.drain()
+    writer.close()
+
+
+def _own_certificate(folder: Path, name: str) -> tuple[str, str]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("secure.example")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    chain, secret = folder / "cert.pem", folder / "key.pem"
+    chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    secret.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return str(chain), str(secret)
+
+
+async def serve(name: str, ports: tuple[int, int, int] = (HTTP, TCP, TLS)) -> None:
+    """Serve until cancelled or told to end by a signal."""
+    web = application(name)
+    with tempfile.TemporaryDirectory() as folder:
+        chain, secret = _own_certificate(Path(folder), name)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(chain, secret)
+        quiet: dict[str, Any] = {"log_level": "warning", "host": "0.0.0.0", "lifespan": "off"}
+        servers = [
+            uvicorn.Server(uvicorn.Config(web, port=ports[0], **quiet)),
+            uvicorn.Server(uvicorn.Config(web, port=ports[2], ssl_certfile=chain, ssl_keyfile=secret, **quiet)),
+        ]
+        lines = await asyncio.start_server(lambda reader, writer: _tcp(name, reader, writer), "0.0.0.0", ports[1])
+        async with lines:
+            await asyncio.gather(*(server.serve() for server in servers))
+
+
+if __name__ == "__main__":
+    given = [int(word) for word in sys.argv[2:]]
+    asyncio.run(serve(sys.argv[1], (given[0], given[1], given[2]) if given else (HTTP, TCP, TLS)))

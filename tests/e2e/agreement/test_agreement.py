@@ -1,0 +1,100 @@
+"""What real Envoys do with a request, what `gossamer simulate` says they would, and what Istio's documentation says
+they should: for each case of `cases/`, all three are the same.
+
+A case is a name, a configuration and calls; a call says where it comes from (`caller`, a workload, or a port of the
+gateway), what it asks, and how it must end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gossamer.cli.question import Question, parse_url
+from gossamer.cli.simulate import People, ask
+from tests.e2e.agreement.prediction import End, end_of, ends_of, received
+from tests.e2e.agreement.world import CALLER, GATEWAY, World, running
+
+CASES: list[dict[str, Any]] = [
+    {"family": file.stem, **case}
+    for file in sorted(Path(__file__).parent.glob("cases/*.yaml"))
+    for case in yaml.safe_load(file.read_text(encoding="utf-8"))
+]
+SETTLE_S = 5.0
+"""After a proxy has acknowledged a listener, its old filter chains may still take connections."""
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with running() as found:
+        yield found
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['family']}: {case['name']}")
+def test_agreement(world: World, case: dict[str, Any]) -> None:
+    cast = world.apply(case["config"])
+    for call in case["calls"]:
+        predicted = ends_of(ask(cast, _question(world, call), _people(call)).call)
+        reply = _settled(world, call, predicted)
+        assert end_of(reply) in predicted, (call, reply)
+        _as_documented(call["expect"], reply, predicted)
+
+
+def test_there_are_enough() -> None:
+    assert len(CASES) >= 16
+    names = [(case["family"], case["name"]) for case in CASES]
+    assert len(set(names)) == len(names)
+
+
+def _question(world: World, call: dict[str, Any]) -> Question:
+    return Question(
+        url=parse_url(world.filled(call["url"])),
+        method=call.get("method", "GET"),
+        headers=tuple(call.get("headers", {}).items()),
+        http2=call.get("http2", False),
+    )
+
+
+def _people(call: dict[str, Any]) -> People:
+    if call["from"] == "caller":
+        return People(caller=CALLER)
+    return People(gateway=GATEWAY, client="127.0.0.1")
+
+
+def _settled(world: World, call: dict[str, Any], predicted: frozenset[End]) -> dict[str, Any]:
+    """The reply: the first that is as predicted, or the last of those that were not."""
+    deadline = time.monotonic() + SETTLE_S
+    while True:
+        reply = _reply(world, call)
+        if end_of(reply) in predicted or time.monotonic() > deadline:
+            return reply
+        time.sleep(0.1)
+
+
+def _reply(world: World, call: dict[str, Any]) -> dict[str, Any]:
+    asked = {key: call[key] for key in ("method", "headers", "http2") if key in call}
+    url = world.filled(call["url"])
+    if call["from"] == "caller":
+        return world.from_caller(url=url, **asked)
+    return world.from_outside(url, int(call["from"]), **asked)
+
+
+def _as_documented(expected: dict[str, Any], reply: dict[str, Any], predicted: frozenset[End]) -> None:
+    """Both the reply and the prediction are what the case says."""
+    ends = {*predicted, end_of(reply)}
+    by = expected.get("by")
+    for end in ends:
+        assert end.status == expected.get("status", 200), (end, reply)
+        assert by is None or end.by in (by if isinstance(by, list) else [by]), (end, reply)
+        for name in ("path", "authority", "location"):
+            assert name not in expected or getattr(end, name) == expected[name], (end, reply)
+    seen = received(reply)
+    for name, value in expected.get("received", {}).items():
+        assert seen.get(name) == value, (name, seen)
+    for name, value in expected.get("headers", {}).items():
+        assert reply["headers"].get(name) == value, (name, reply)

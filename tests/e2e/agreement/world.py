@@ -1,0 +1,156 @@
+"""One running mesh in which each case is tried, and the same files read for the simulator.
+
+Invariant: a case is one file of configuration beside the base; nothing of a case is left when the next one begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gossamer.cli.cast import Cast, build_cast
+from gossamer.cli.inputs import load_inputs
+from gossamer.cli.mesh_file import open_mesh
+from gossamer.core.memo import Memo
+from tests.e2e.agreement.asking import ask
+from tests.e2e.meshes import Place, free_port, place, until
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+GATEWAY = "istio-system/istio-ingressgateway"
+CALLER = "default/caller"
+NAMES = ("a-v1", "a-v2", "b-v1")
+GATEWAY_PORTS = (80, 443, 31400)
+
+
+@dataclass(slots=True, kw_only=True)
+class World:
+    """The mesh under test. `ports`: where the gateway's ports are on this host; `outside`: the ports (HTTP, TCP, TLS)
+    of a server that is not of the mesh."""
+
+    place: Place
+    ports: dict[int, int]
+    outside: tuple[int, int, int]
+    memo: Memo = field(default_factory=Memo)
+
+    @property
+    def _case(self) -> Path:
+        return self.place.mesh / "config" / "case.yaml"
+
+    def apply(self, text: str) -> Cast:
+        """Put a case's configuration on disk, and wait until every proxy has it. What the simulator makes of it."""
+        before = int(self.place.status("control-plane")["generation"])
+        self._write(self.filled(text))
+        until(lambda: self._live(before), "the case is live", 20)
+        return self._cast()
+
+    def clear(self) -> None:
+        """Take the case away."""
+        before = int(self.place.status("control-plane")["generation"])
+        if self._case.exists():
+            self._case.unlink()
+            until(lambda: self._live(before), "the case is gone", 20)
+
+    def filled(self, text: str) -> str:
+        """A case's text, with the ports of the server outside in it."""
+        for name, port in zip(("OUTSIDE_HTTP", "OUTSIDE_TCP", "OUTSIDE_TLS"), self.outside, strict=True):
+            text = text.replace(name, str(port))
+        return text
+
+    def _write(self, text: str) -> None:
+        passing = self._case.with_name(".case.yaml.new")
+        passing.write_text(text, encoding="utf-8")
+        self.place.user.give(passing)
+        passing.replace(self._case)
+
+    def _live(self, before: int) -> bool:
+        status = self.place.status("control-plane")
+        rows = status.get("proxies", ())
+        return bool(
+            status.get("generation", 0) > before
+            and len(rows) == len(NAMES) + 2
+            and all(row["state"] == "SYNCED" for row in rows)
+        )
+
+    def _cast(self) -> Cast:
+        opened, _ = open_mesh(self.place.mesh / "gossamer.yaml")
+        assert opened is not None
+        inputs = load_inputs(opened.config, None, self.memo)
+        errors = [found for found in inputs.diagnostics if found.is_error]
+        assert not errors, errors
+        return build_cast(inputs.loaded.config, self.memo, opened.specs)
+
+    def from_caller(self, **asked: Any) -> dict[str, Any]:
+        """What a workload of the mesh gets when it asks."""
+        told = asyncio.run(
+            ask("http://caller.test/-/ask", method="POST", body=asked, via=f"http://127.0.0.1:{self.ports[80]}")
+        )
+        if told["status"] != 200:
+            return {"status": -1, "headers": {}, "body": f"the caller itself could not be asked: {told}"}
+        return dict(told["json"])
+
+    def from_outside(self, url: str, port: int, **asked: Any) -> dict[str, Any]:
+        """What a client outside the mesh gets at a port of the gateway."""
+        return asyncio.run(ask(url, via=f"http://127.0.0.1:{self.ports[port]}", **asked))
+
+
+def _mesh_file(ports: dict[int, int]) -> str:
+    listed = ", ".join(f"{{name: p{port}, port: {port}, targetPort: {there}}}" for port, there in ports.items())
+    gateway = f"""\
+version: 1
+config: [config]
+gateways:
+  - name: istio-ingressgateway
+    namespace: istio-system
+    serviceAccount: gateway
+    labels: {{app: istio-ingressgateway, istio: ingressgateway}}
+    address: 127.0.0.1
+    ports: [{listed}]
+workloads:
+"""
+    return gateway + "".join(_workload(name) for name in ("caller", *NAMES))
+
+
+def _workload(name: str) -> str:
+    app, _, version = name.partition("-")
+    return f"""\
+  - name: {name}
+    namespace: {"other" if app == "b" else "default"}
+    serviceAccount: {app}
+    labels: {{app: {app}, version: {version or "v1"}}}
+    ports: [{{name: http, port: 8080}}, {{name: tcp, port: 9090}}, {{name: tls, port: 9443}}]
+    command: ["${{PYTHON}}", -m, tests.e2e.agreement.app, {name}]
+    env: {{PYTHONPATH: "{os.pathsep.join((str(ROOT / "src"), str(ROOT)))}"}}
+    health: {{path: /, port: 8080}}
+"""
+
+
+@contextmanager
+def running() -> Iterator[World]:
+    """The mesh with nothing but its base configuration."""
+    with place() as found:
+        ports = {port: free_port() for port in GATEWAY_PORTS}
+        outside = (free_port(), free_port(), free_port())
+        config = found.folder("mesh") / "config"
+        config.mkdir()
+        (config / "base.yaml").write_text((HERE / "base.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+        (found.mesh / "gossamer.yaml").write_text(_mesh_file(ports), encoding="utf-8")
+        found.user.give(found.mesh)
+        argv = [sys.executable, "-m", "tests.e2e.agreement.app", "outside", *map(str, outside)]
+        stranger = subprocess.Popen(argv, env=found.env | {"PYTHONPATH": os.pathsep.join(sys.path)}, cwd=ROOT)
+        try:
+            found.up()
+            world = World(place=found, ports=ports, outside=outside)
+            until(found.ready, "the mesh is ready", 60)
+            until(lambda: found.synced(len(NAMES) + 2), "every proxy has its configuration", 20)
+            yield world
+        finally:
+            stranger.kill()
+            stranger.wait(10)
