@@ -20,7 +20,7 @@ from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.endpoint_sources import TLS_MODE
 from gossamer.model.inbound import instances_of
-from gossamer.model.proxy import Proxy, ProxyType
+from gossamer.model.proxy import Capture, Proxy, ProxyType
 from gossamer.model.service import Service, Workload
 from gossamer.node.workload import WorkloadSpec
 from gossamer.simulate.call import Peer
@@ -122,6 +122,7 @@ def proxy_of(workload: Workload, kind: ProxyType, trust_domain: str) -> Proxy:
         labels=workload.labels,
         addresses=(workload.address,) if _is_ip(workload.address) else (),
         trust_domain=trust_domain,
+        capture=Capture(dns=kind is ProxyType.SIDECAR),
     )
 
 

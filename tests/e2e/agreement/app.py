@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import ssl
 import sys
 import tempfile
 from pathlib import Path
@@ -58,7 +57,8 @@ async def _tcp(name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWr
     writer.close()
 
 
-def _own_certificate(folder: Path, name: str) -> tuple[str, str]:
+def own_certificate(name: str) -> tuple[bytes, bytes]:
+    """A certificate for a name, signed by itself, and its key; both PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
@@ -70,24 +70,28 @@ def _own_certificate(folder: Path, name: str) -> tuple[str, str]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("secure.example")]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    chain, secret = folder / "cert.pem", folder / "key.pem"
-    chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    secret.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    form, unlocked = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return (
+        certificate.public_bytes(serialization.Encoding.PEM),
+        key.private_bytes(serialization.Encoding.PEM, form, unlocked),
     )
-    return str(chain), str(secret)
+
+
+def _write(folder: Path, chain: bytes, key: bytes) -> tuple[str, str]:
+    certificate, secret = folder / "cert.pem", folder / "key.pem"
+    certificate.write_bytes(chain)
+    secret.write_bytes(key)
+    return str(certificate), str(secret)
 
 
 async def serve(name: str, ports: tuple[int, int, int] = (HTTP, TCP, TLS)) -> None:
     """Serve until cancelled or told to end by a signal."""
     web = application(name)
     with tempfile.TemporaryDirectory() as folder:
-        chain, secret = _own_certificate(Path(folder), name)
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(chain, secret)
+        chain, secret = _write(Path(folder), *own_certificate("secure.example"))
         quiet: dict[str, Any] = {"log_level": "warning", "host": "0.0.0.0", "lifespan": "off"}
         servers = [
             uvicorn.Server(uvicorn.Config(web, port=ports[0], **quiet)),

@@ -64,6 +64,12 @@ def end_of(reply: dict[str, Any]) -> End:
     return End(status=reply["status"], location=headers.get("location", ""))
 
 
+def agrees(end: End, predicted: frozenset[End]) -> bool:
+    """Whether it was predicted; where TLS hides the request from the proxies, its path could not be."""
+    hidden = End(status=end.status, by=end.by)
+    return end in predicted or (bool(end.by) and hidden in predicted)
+
+
 def received(reply: dict[str, Any]) -> dict[str, str]:
     """The headers that the answering application got; empty when none did."""
     return dict(reply["json"]["headers"]) if "x-from" in reply["headers"] else {}

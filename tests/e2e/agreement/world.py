@@ -6,6 +6,7 @@ Invariant: a case is one file of configuration beside the base; nothing of a cas
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from gossamer.cli.cast import Cast, build_cast
 from gossamer.cli.inputs import load_inputs
 from gossamer.cli.mesh_file import open_mesh
 from gossamer.core.memo import Memo
+from tests.e2e.agreement.app import own_certificate
 from tests.e2e.agreement.asking import ask
 from tests.e2e.meshes import Place, free_port, place, until
 
@@ -38,18 +40,23 @@ class World:
     place: Place
     ports: dict[int, int]
     outside: tuple[int, int, int]
+    certificate: dict[str, str]
+    """A key and a certificate, as a Secret holds them."""
     memo: Memo = field(default_factory=Memo)
 
     @property
     def _case(self) -> Path:
         return self.place.mesh / "config" / "case.yaml"
 
-    def apply(self, text: str) -> Cast:
-        """Put a case's configuration on disk, and wait until every proxy has it. What the simulator makes of it."""
+    def apply(self, text: str, *, broken: bool = False) -> Cast:
+        """Put a case's configuration on disk, and wait until every proxy has it. What the simulator makes of it.
+
+        AssertionError if it has errors, or, where it is meant to be `broken`, none.
+        """
         before = int(self.place.status("control-plane")["generation"])
         self._write(self.filled(text))
         until(lambda: self._live(before), "the case is live", 20)
-        return self._cast()
+        return self._cast(broken=broken)
 
     def clear(self) -> None:
         """Take the case away."""
@@ -62,7 +69,7 @@ class World:
         """A case's text, with the ports of the server outside in it."""
         for name, port in zip(("OUTSIDE_HTTP", "OUTSIDE_TCP", "OUTSIDE_TLS"), self.outside, strict=True):
             text = text.replace(name, str(port))
-        return text
+        return text.replace("stringData: CERTIFICATE", f"stringData: {json.dumps(self.certificate)}")
 
     def _write(self, text: str) -> None:
         passing = self._case.with_name(".case.yaml.new")
@@ -79,12 +86,12 @@ class World:
             and all(row["state"] == "SYNCED" for row in rows)
         )
 
-    def _cast(self) -> Cast:
+    def _cast(self, *, broken: bool) -> Cast:
         opened, _ = open_mesh(self.place.mesh / "gossamer.yaml")
         assert opened is not None
         inputs = load_inputs(opened.config, None, self.memo)
         errors = [found for found in inputs.diagnostics if found.is_error]
-        assert not errors, errors
+        assert bool(errors) == broken, errors
         return build_cast(inputs.loaded.config, self.memo, opened.specs)
 
     def from_caller(self, **asked: Any) -> dict[str, Any]:
@@ -147,7 +154,9 @@ def running() -> Iterator[World]:
         stranger = subprocess.Popen(argv, env=found.env | {"PYTHONPATH": os.pathsep.join(sys.path)}, cwd=ROOT)
         try:
             found.up()
-            world = World(place=found, ports=ports, outside=outside)
+            chain, key = own_certificate("shop.example")
+            secret = {"tls.crt": chain.decode(), "tls.key": key.decode()}
+            world = World(place=found, ports=ports, outside=outside, certificate=secret)
             until(found.ready, "the mesh is ready", 60)
             until(lambda: found.synced(len(NAMES) + 2), "every proxy has its configuration", 20)
             yield world
