@@ -75,17 +75,6 @@ UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
         "tcp[].match[].sourceSubnet",
     ),
     "DestinationRule": ("workloadSelector", *_under(_POLICIES, _TRAFFIC_POLICY)),
-    "Gateway": (
-        "servers[].bind=unix://*",
-        "servers[].defaultEndpoint",
-        "servers[].port.targetPort",
-        "servers[].tls.mode=AUTO_PASSTHROUGH",
-        "servers[].tls.serverCertificate",
-        "servers[].tls.privateKey",
-        "servers[].tls.caCertificates",
-        "servers[].tls.tlsCertificates",
-        "servers[].tls.insecureSkipVerify",
-    ),
     "ServiceEntry": ("resolution=DYNAMIC_DNS",),
     "AuthorizationPolicy": (
         "action=AUDIT|CUSTOM",

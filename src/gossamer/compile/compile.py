@@ -15,6 +15,7 @@ from gossamer.compile.explicit import http_proxy
 from gossamer.compile.gateway import compile_gateway
 from gossamer.compile.inbound import compile_inbound
 from gossamer.compile.listeners import capture_listener, compile_binds, wildcards_of
+from gossamer.compile.passthrough import compile_passthrough
 from gossamer.compile.routes import compile_table
 from gossamer.compile.secrets import compile_secrets
 from gossamer.compile.serialise import finished, one, resource_of
@@ -57,7 +58,8 @@ def _compile(view: ProxyView, memo: Memo) -> Resources:
         parts.append((memo.keep(proxy, _dns_table, proxy, services, settings.domain, memo),))
     if proxy.type is ProxyType.ROUTER:
         parts.append(memo.keep(proxy, _gateway_tables, proxy, settings, view.opened, memo))
-        parts.append(compile_secrets(view.opened.secrets, memo))
+        parts.append(compile_passthrough(view.opened.servers, view.outbound.services, view.endpoints, settings, memo))
+        parts.append(compile_secrets(view.opened.credentials, memo))
     elif not captured:
         parts.append(memo.keep(proxy, _explicit_tables, proxy, settings, view.opened, memo))
     joined: dict[str, tuple[Table, ...]] = {}

@@ -8,23 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from envoy.config.core.v3.base_pb2 import OUTBOUND
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, FilterChainMatch
 from envoy.config.listener.v3.listener_pb2 import Listener
 
 from gossamer.compile.draft import Draft, references
+from gossamer.compile.endpoints import address_of
 from gossamer.compile.hcm import Direction, connection_manager
+from gossamer.compile.limits import seconds
 from gossamer.compile.names import target_name
 from gossamer.compile.origins import metadata_of
 from gossamer.compile.policies.slots import HTTP_SLOTS, TCP_SLOTS, network_filters, slot_references
-from gossamer.compile.streams import cidr, inspect, socket, tcp_proxy
-from gossamer.compile.tls import server_context
+from gossamer.compile.streams import TLS_INSPECTOR, cidr, tcp_proxy
+from gossamer.compile.tls import PEER_ALPN, server_context
 from gossamer.core.ids import Origin
 from gossamer.core.resources import CLUSTER, LISTENER, ROUTE, Reference
-from gossamer.model.servers import speaks_http, table_name, terminates_tls
+from gossamer.model.servers import is_auto, speaks_http, table_name, terminates_tls
 from gossamer.model.settings import MeshSettings
 from gossamer.model.view import Chain, Server
+
+_HTTP_ALPN: Final = ("h2", "http/1.1")
+_HANDSHAKE_S: Final = 15.0
+"""How long a client has for its TLS handshake: a gateway faces clients that nobody knows."""
 
 
 def compile_gateway(servers: tuple[Server, ...], address: str, settings: MeshSettings) -> tuple[Draft, ...]:
@@ -39,12 +46,12 @@ def compile_gateway(servers: tuple[Server, ...], address: str, settings: MeshSet
 
 @dataclass(slots=True, kw_only=True)
 class _Listener:
-    """A listener in the making. `names` are the server names that are taken, `plain` whether plaintext is."""
+    """A listener in the making. `taken` are the (server name, network) that somebody has; without a name it is
+    plaintext, and without a network all that no other has."""
 
     settings: MeshSettings
     chains: list[FilterChain] = field(default_factory=list)
-    names: set[str] = field(default_factory=set)
-    plain: bool = False
+    taken: set[tuple[str, str]] = field(default_factory=set)
     references: frozenset[Reference] = frozenset()
     origins: dict[Origin, None] = field(default_factory=dict)
 
@@ -57,48 +64,45 @@ class _Listener:
     def _http(self, server: Server) -> None:
         """Plain servers of a port share one chain and one route table; each TLS server has its own."""
         name, ended = table_name(server), terminates_tls(server.rule)
-        names = self._free([part.host for part in server.rule.hosts]) if ended else ()
-        if (self.plain and not ended) or (ended and not names):
-            return
-        prefix = f"outbound_0.0.0.0_{server.port}"
-        manager = connection_manager(Direction.GATEWAY, prefix, name, self.settings)
-        self._add(name, names, (), [manager], server, (server.rule.origin,))
-        self.plain |= not ended
-        self.references |= references(ROUTE, [name]) | slot_references(*HTTP_SLOTS)
+        for match in self._free([part.host for part in server.rule.hosts] if ended else (), ()):
+            manager = connection_manager(Direction.GATEWAY, f"outbound_0.0.0.0_{server.port}", name, self.settings)
+            self._add(name, match, [manager], server, (server.rule.origin,))
+            self.references |= references(ROUTE, [name]) | slot_references(*HTTP_SLOTS)
 
     def _stream(self, server: Server, chain: Chain) -> None:
-        names = self._free(chain.server_names)
-        if not names and (chain.server_names or self.plain):
-            return
-        self.plain |= not names
-        filters = [*network_filters(), tcp_proxy(chain.targets, self.settings)]
-        self._add(f"{server.gateway}:{server.number}", names, chain.subnets, filters, server, chain.origins)
-        clusters = [target_name(target) for target, _ in chain.targets]
-        self.references |= references(CLUSTER, clusters) | slot_references(*TCP_SLOTS)
+        for match in self._free(chain.server_names, chain.subnets):
+            if is_auto(server.rule):
+                match.application_protocols.extend(PEER_ALPN)
+            filters = [*network_filters(), tcp_proxy(chain.targets, self.settings)]
+            self._add(f"{server.gateway}:{server.number}", match, filters, server, chain.origins)
+            clusters = [target_name(target) for target, _ in chain.targets]
+            self.references |= references(CLUSTER, clusters) | slot_references(*TCP_SLOTS)
 
-    def _free(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Takes those of these server names that nobody has yet."""
-        wanted = tuple(name for name in dict.fromkeys(names) if name not in self.names)
-        self.names.update(wanted)
-        return wanted
+    def _free(self, names: Iterable[str], networks: Iterable[str]) -> list[FilterChainMatch]:
+        """Takes what of these server names on these networks nobody has yet: matches for just that."""
+        free: dict[tuple[str, ...], list[str]] = {}
+        for name in dict.fromkeys(names) or ("",):
+            nets = tuple(net for net in dict.fromkeys(networks) or ("",) if (name, net) not in self.taken)
+            self.taken.update((name, net) for net in nets)
+            if nets:
+                free.setdefault(nets, []).append(name)
+        return [
+            FilterChainMatch(
+                prefix_ranges=[cidr(net) for net in nets if net],
+                transport_protocol="tls" if any(wanted) else "",
+                server_names=wanted if all(wanted) and "*" not in wanted else (),
+            )
+            for nets, wanted in free.items()
+        ]
 
     def _add(
-        self,
-        name: str,
-        names: tuple[str, ...],
-        subnets: tuple[str, ...],
-        filters: list[Filter],
-        server: Server,
-        origins: tuple[Origin, ...],
+        self, name: str, match: FilterChainMatch, filters: list[Filter], server: Server, origins: tuple[Origin, ...]
     ) -> None:
-        match = FilterChainMatch(prefix_ranges=[cidr(subnet) for subnet in subnets])
-        if names:
-            match.transport_protocol = "tls"
-        if names and "*" not in names:
-            match.server_names.extend(names)
         chain = FilterChain(name=name, filter_chain_match=match, filters=filters, metadata=metadata_of(origins))
         if terminates_tls(server.rule) and server.rule.spec.tls is not None:
-            chain.transport_socket.CopyFrom(server_context(server.rule.spec.tls, self.settings.trust_domains))
+            alpn = _HTTP_ALPN if speaks_http(server.rule) else ()
+            chain.transport_socket.CopyFrom(server_context(server.rule.spec.tls, self.settings.trust_domains, alpn))
+            chain.transport_socket_connect_timeout.CopyFrom(seconds(_HANDSHAKE_S))
         self.chains.append(chain)
         self.origins |= dict.fromkeys(origins)
 
@@ -108,10 +112,11 @@ class _Listener:
         name, origins = f"{address}_{port}", tuple(self.origins)
         listener = Listener(
             name=name,
-            address=socket(address, port),
+            address=address_of(address.removeprefix("unix://"), port),
             traffic_direction=OUTBOUND,
             filter_chains=self.chains,
             metadata=metadata_of(origins),
         )
-        inspect(listener, self.settings, tls=bool(self.names), http=False)
+        if any(name for name, _ in self.taken):
+            listener.listener_filters.append(TLS_INSPECTOR)
         return Draft(type_url=LISTENER, name=name, message=listener, references=self.references, origins=origins)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gossamer.model.names import server_name
 from gossamer.model.view import Target
 
 PASSTHROUGH: Final = "PassthroughCluster"
@@ -22,9 +23,5 @@ def cluster_name(host: str, port: int, subset: str = "") -> str:
 
 def target_name(target: Target) -> str:
     """The cluster that a target is called by."""
-    return cluster_name(target.host, target.port, target.subset)
-
-
-def server_name(host: str, port: int, subset: str = "") -> str:
-    """SNI of mutual TLS to a service: by it a gateway between networks finds the cluster."""
-    return f"outbound_.{port}_.{subset}_.{host}"
+    name = server_name if target.passed_on else cluster_name
+    return name(target.host, target.port, target.subset)

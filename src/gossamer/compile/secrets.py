@@ -1,4 +1,4 @@
-"""Certificates of users' Secrets for gateways, under the names by which TLS contexts ask for them.
+"""Certificates of users' Secrets, under the names by which TLS contexts ask for them.
 
 Invariant: a Secret that holds no certificate gives no resource, and its name none to anyone else.
 """
@@ -18,16 +18,17 @@ from gossamer.compile.serialise import finished
 from gossamer.core.ids import Origin
 from gossamer.core.memo import Memo
 from gossamer.core.resources import SECRET, Resource, Table
+from gossamer.model.credentials import AUTHORITY
+from gossamer.model.view import Credential
 
 
-def compile_secrets(secrets: tuple[Document[Secret], ...], memo: Memo) -> tuple[Table, ...]:
-    """`kubernetes://NAME` for a certificate and its key, `kubernetes://NAME-cacert` for the clients' CA beside it; of a
-    Secret that holds a CA alone, `kubernetes://NAME` is that."""
-    found = [resource for secret in secrets for resource in memo(_resources, secret)]
+def compile_secrets(credentials: tuple[Credential, ...], memo: Memo) -> tuple[Table, ...]:
+    """`NAME` for a certificate and its key, `NAME-cacert` for the CA beside it."""
+    found = [resource for credential in credentials for resource in memo(_resources, credential)]
     return (Table(SECRET, found),) if found else ()
 
 
-def _resources(secret: Document[Secret]) -> tuple[Resource, ...]:
+def _resources(credential: Credential) -> tuple[Resource, ...]:
     return tuple(
         finished(
             Draft(
@@ -38,26 +39,45 @@ def _resources(secret: Document[Secret]) -> tuple[Resource, ...]:
                 origins=(Origin(resource=secret.id),),
             )
         )
-        for message in _messages(secret)
+        for message, secret in _messages(credential)
     )
 
 
-def _messages(secret: Document[Secret]) -> Iterator[EnvoySecret]:
-    """Kubernetes' keys (`tls.crt`, `tls.key`, `ca.crt`) and those of generic Secrets (`cert`, `key`, `cacert`)."""
-    name, spec = f"kubernetes://{secret.name}", secret.spec
-    chain, key = spec.value("tls.crt") or spec.value("cert"), spec.value("tls.key") or spec.value("key")
-    authority = spec.value("ca.crt") or spec.value("cacert")
-    if chain and key:
-        certificate = TlsCertificate(certificate_chain=_inline(chain), private_key=_inline(key))
-        yield EnvoySecret(name=name, tls_certificate=certificate)
-    if authority:
-        context = CertificateValidationContext(trusted_ca=_inline(authority))
-        alone = not (chain and key) and not secret.name.endswith("-cacert")
-        yield EnvoySecret(
-            name=name if secret.name.endswith("-cacert") else f"{name}-cacert", validation_context=context
-        )
-        if alone:
-            yield EnvoySecret(name=name, validation_context=context)
+def _messages(credential: Credential) -> Iterator[tuple[EnvoySecret, Document[Secret]]]:
+    if credential.certificate is not None:
+        pair = _certificate(credential.certificate.spec)
+        if pair is not None:
+            yield EnvoySecret(name=credential.name, tls_certificate=pair), credential.certificate
+    for secret in (credential.authority, credential.certificate):
+        context = _authority(secret.spec) if secret is not None else None
+        if secret is not None and context is not None:
+            yield EnvoySecret(name=credential.name + AUTHORITY, validation_context=context), secret
+            return
+
+
+def _certificate(secret: Secret) -> TlsCertificate | None:
+    """Kubernetes' keys (`tls.crt`, `tls.key`), or those of generic Secrets (`cert`, `key`); an OCSP response if there
+    is one (`tls.ocsp-staple`)."""
+    chain, key = secret.value("tls.crt") or secret.value("cert"), secret.value("tls.key") or secret.value("key")
+    if not (chain and key):
+        return None
+    pair = TlsCertificate(certificate_chain=_inline(chain), private_key=_inline(key))
+    staple = secret.value("tls.ocsp-staple")
+    if staple:
+        pair.ocsp_staple.CopyFrom(_inline(staple))
+    return pair
+
+
+def _authority(secret: Secret) -> CertificateValidationContext | None:
+    """Kubernetes' key (`ca.crt`), or that of generic Secrets (`cacert`), with a list of what is revoked (`ca.crl`,
+    `crl`)."""
+    roots, revoked = secret.value("ca.crt") or secret.value("cacert"), secret.value("ca.crl") or secret.value("crl")
+    if not roots:
+        return None
+    context = CertificateValidationContext(trusted_ca=_inline(roots))
+    if revoked:
+        context.crl.CopyFrom(_inline(revoked))
+    return context
 
 
 def _inline(content: bytes) -> DataSource:

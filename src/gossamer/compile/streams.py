@@ -98,7 +98,7 @@ def inspect(listener: Listener, settings: MeshSettings, *, tls: bool, http: bool
     """Have the first bytes looked at: for TLS and its server name, for plaintext HTTP. Without a detection timeout a
     client that sends nothing is waited for (Istio's default)."""
     if tls or http:
-        listener.listener_filters.append(_TLS_INSPECTOR)
+        listener.listener_filters.append(TLS_INSPECTOR)
     if http:
         listener.listener_filters.append(_HTTP_INSPECTOR)
     if tls or http:
@@ -106,7 +106,7 @@ def inspect(listener: Listener, settings: MeshSettings, *, tls: bool, http: bool
         listener.continue_on_listener_filters_timeout = True
 
 
-_TLS_INSPECTOR: Final = ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=pack(TlsInspector()))
+TLS_INSPECTOR: Final = ListenerFilter(name="envoy.filters.listener.tls_inspector", typed_config=pack(TlsInspector()))
 _HTTP_INSPECTOR: Final = ListenerFilter(
     name="envoy.filters.listener.http_inspector", typed_config=pack(HttpInspector())
 )

@@ -28,7 +28,9 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from gossamer.api.destination_rule import ClientTLSMode, ClientTLSSettings
 from gossamer.api.gateway import ServerTLSMode, ServerTLSSettings, TLSProtocol
+from gossamer.api.rules.gateway import CIPHER_SUITES
 from gossamer.compile.draft import pack
+from gossamer.model.credentials import authority_name, resource_name
 from gossamer.model.service import Protocol
 
 SDS_CLUSTER: Final = "sds-grpc"
@@ -91,7 +93,7 @@ def client_context(settings: ClientTLSSettings, sni: str, alpn: tuple[str, ...] 
     """
     common = _common(alpn)
     if settings.mode is ClientTLSMode.MUTUAL:
-        name = f"kubernetes://{settings.credential_name}" if settings.credential_name else ""
+        name = resource_name(settings.credential_name) if settings.credential_name else ""
         files = f"file-cert:{settings.client_certificate}~{settings.private_key}"
         common.tls_certificate_sds_secret_configs.append(sds(name or files, timeout=_CREDENTIAL_TIMEOUT))
     if not settings.insecure_skip_verify:
@@ -104,7 +106,7 @@ def client_context(settings: ClientTLSSettings, sni: str, alpn: tuple[str, ...] 
 
 def _client_roots(settings: ClientTLSSettings) -> str:
     if settings.credential_name:
-        return f"kubernetes://{settings.credential_name}-cacert"
+        return authority_name(settings.credential_name)
     return f"file-root:{settings.ca_certificates or 'system'}"
 
 
@@ -134,6 +136,11 @@ def server_context(
     """
     if settings.mode is ServerTLSMode.ISTIO_MUTUAL:
         return mesh_server_context(trust_domains, alpn)
+    return _server_socket(own_server_context(settings, alpn))
+
+
+def own_server_context(settings: ServerTLSSettings, alpn: tuple[str, ...]) -> DownstreamTlsContext:
+    """The context of a server with certificates of its own: every mode that ends TLS but ISTIO_MUTUAL."""
     common = _common(alpn)
     common.tls_params.CopyFrom(_server_parameters(settings))
     for name in _server_certificates(settings):
@@ -143,30 +150,29 @@ def server_context(
         context = _san_context(settings.subject_alt_names)
         context.verify_certificate_spki.extend(settings.verify_certificate_spki)
         context.verify_certificate_hash.extend(settings.verify_certificate_hash)
+        if settings.insecure_skip_verify:
+            context.trust_chain_verification = CertificateValidationContext.ACCEPT_UNTRUSTED
         if settings.ca_crl:
             context.crl.CopyFrom(DataSource(filename=settings.ca_crl))
         _validate(common, _server_roots(settings), context, timeout=_CREDENTIAL_TIMEOUT)
-    return _server_socket(
-        DownstreamTlsContext(common_tls_context=common, require_client_certificate=BoolValue(value=demands))
-    )
+    return DownstreamTlsContext(common_tls_context=common, require_client_certificate=BoolValue(value=demands))
 
 
 def _server_certificates(settings: ServerTLSSettings) -> list[str]:
     if settings.credential_name or settings.credential_names:
         names = (settings.credential_name,) if settings.credential_name else settings.credential_names
-        return [f"kubernetes://{name}" for name in names]
+        return [resource_name(name) for name in names]
     if settings.tls_certificates:
         return [f"file-cert:{pair.server_certificate}~{pair.private_key}" for pair in settings.tls_certificates]
     return [f"file-cert:{settings.server_certificate}~{settings.private_key}"]
 
 
 def _server_roots(settings: ServerTLSSettings) -> str:
-    if settings.ca_cert_credential_name:
-        return f"kubernetes://{settings.ca_cert_credential_name}"
-    name = settings.credential_name or next(iter(settings.credential_names), "")
+    name = settings.ca_cert_credential_name or settings.credential_name or next(iter(settings.credential_names), "")
     if name:
-        return f"kubernetes://{name}-cacert"
-    return f"file-root:{settings.ca_certificates}"
+        return authority_name(name)
+    pairs = (pair.ca_certificates for pair in settings.tls_certificates if pair.ca_certificates)
+    return f"file-root:{settings.ca_certificates or next(pairs, '')}"
 
 
 def _server_parameters(settings: ServerTLSSettings) -> TlsParameters:
@@ -176,7 +182,7 @@ def _server_parameters(settings: ServerTLSSettings) -> TlsParameters:
     return TlsParameters(
         tls_minimum_protocol_version=minimum,
         tls_maximum_protocol_version=maximum,
-        cipher_suites=settings.cipher_suites or _CIPHERS,
+        cipher_suites=[name for name in dict.fromkeys(settings.cipher_suites) if name in CIPHER_SUITES] or _CIPHERS,
         ecdh_curves=settings.ecdh_curves,
     )
 

@@ -16,9 +16,9 @@ from google.protobuf.struct_pb2 import Struct
 
 from gossamer.api.destination_rule import ClientTLSMode, ClientTLSSettings, TrafficPolicy
 from gossamer.compile.draft import pack
-from gossamer.compile.names import server_name
 from gossamer.compile.tls import client_context, mesh_alpn, mesh_client_context
 from gossamer.model.destinations import Subset
+from gossamer.model.names import server_name
 from gossamer.model.service import Port
 from gossamer.model.settings import MeshSettings
 from gossamer.model.view import OutboundService

@@ -5,12 +5,11 @@ Invariant: a view holds nothing that its proxy may not see; what proxies have in
 
 from __future__ import annotations
 
-from gossamer.api.kubernetes import Secret
-from gossamer.api.resource import Resource
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.build_endpoints import Endpoints, Instance
 from gossamer.model.build_outbound import build_outbound
+from gossamer.model.credentials import asked_by_destinations, asked_by_servers, credentials_for
 from gossamer.model.explicit import explicit_binds, explicit_tables
 from gossamer.model.inbound import inbound_ports, instances_of
 from gossamer.model.mesh import Mesh
@@ -18,7 +17,7 @@ from gossamer.model.policy import WorkloadPolicies
 from gossamer.model.proxy import Capture, CaptureMode, Proxy, ProxyType
 from gossamer.model.routing import MESH, Client
 from gossamer.model.server_chains import with_chains
-from gossamer.model.servers import build_gateway_tables, credentials_of, servers_for
+from gossamer.model.servers import build_gateway_tables, servers_for
 from gossamer.model.service import ServiceEndpoints
 from gossamer.model.settings import MeshSettings
 from gossamer.model.view import NOTHING, Opened, Outbound, OutboundService, ProxyView
@@ -65,7 +64,13 @@ def _gateway(mesh: Mesh, outbound: Outbound, proxy: Proxy, instances: tuple[Inst
     return Opened(
         servers=servers,
         tables=build_gateway_tables(servers, services, mesh.routings, client, memo),
-        secrets=memo.keep(proxy, _secrets_of, mesh.secrets, credentials_of(servers), proxy.namespace),
+        credentials=memo.keep(
+            proxy,
+            credentials_for,
+            asked_by_servers(servers) | memo.keep(client, asked_by_destinations, services),
+            mesh.secrets,
+            proxy.namespace,
+        ),
     )
 
 
@@ -87,10 +92,3 @@ def _endpoints_of(
     services: tuple[OutboundService, ...], by_service: FrozenMap[tuple[str, str], ServiceEndpoints]
 ) -> tuple[ServiceEndpoints, ...]:
     return tuple(by_service[outbound.service.key] for outbound in services)
-
-
-def _secrets_of(
-    secrets: tuple[Resource[Secret], ...], names: frozenset[str], namespace: str
-) -> tuple[Resource[Secret], ...]:
-    """The Secrets of these names in a gateway's own namespace; others' are not its to read."""
-    return tuple(secret for secret in secrets if secret.namespace == namespace and secret.name in names)

@@ -36,6 +36,8 @@ class GatewayServer(Value):
     spec: Server
     hosts: tuple[ServerHost, ...]
     origin: Origin
+    granted: frozenset[str] = frozenset()
+    """Credentials of other namespaces that it may have (Kubernetes Gateway API)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -22,6 +22,11 @@ def gateway_name(name: str, namespace: str) -> str:
     return name if name == "mesh" or "/" in name else f"{namespace}/{name}"
 
 
+def server_name(host: str, port: int, subset: str = "") -> str:
+    """SNI of the mesh's mutual TLS to a service: by it a gateway between networks finds the cluster."""
+    return f"outbound_.{port}_.{subset}_.{host}"
+
+
 def covers(pattern: str, host: str) -> bool:
     """Whether `pattern` (a host, `*.suffix` or `*`) takes in all of `host`, which may be a wildcard itself."""
     if not pattern.startswith("*"):

@@ -11,9 +11,10 @@ from dataclasses import replace
 from gossamer.core.memo import Memo
 from gossamer.model.binds import weighted
 from gossamer.model.names import overlaps
+from gossamer.model.passthrough import passthrough_chains
 from gossamer.model.protocols import declared_protocol
 from gossamer.model.routing import Client, Routing, loaded
-from gossamer.model.servers import speaks_http, terminates_tls
+from gossamer.model.servers import is_auto, speaks_http, terminates_tls
 from gossamer.model.targets import ByHost
 from gossamer.model.view import Chain, OutboundService, Server
 
@@ -27,12 +28,15 @@ def with_chains(
 ) -> tuple[Server, ...]:
     """The servers, those that do not speak HTTP with their chains."""
     by_host = {outbound.service.hostname: outbound for outbound in services}
-    return tuple(
-        server
-        if speaks_http(server.rule)
-        else replace(server, chains=tuple(_chains(server, _bound(server, routings, client, memo), by_host)))
-        for server in servers
-    )
+
+    def chained(server: Server) -> Server:
+        if speaks_http(server.rule):
+            return server
+        if is_auto(server.rule):
+            return replace(server, chains=tuple(passthrough_chains(server, services)))
+        return replace(server, chains=tuple(_chains(server, _bound(server, routings, client, memo), by_host)))
+
+    return tuple(chained(server) for server in servers)
 
 
 def _bound(server: Server, routings: tuple[Routing, ...], client: Client, memo: Memo) -> Iterator[Routing]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
+from gossamer.api.gateway import ServerTLSMode
 from gossamer.core.memo import Memo
 from gossamer.model.build_endpoints import Instance
 from gossamer.model.gateways import GatewayRule, GatewayServer
@@ -34,6 +35,8 @@ def servers_for(gateways: tuple[GatewayRule, ...], proxy: Proxy, instances: tupl
         if not gateway.services and not gateway.selector.items() <= proxy.labels.items():
             continue
         for rule in gateway.servers:
+            if rule.spec.bind.startswith("unix:///") and not proxy.binds_paths:
+                continue
             number = rule.spec.port.number
             for port in _bound_ports(gateway, number, proxy, instances):
                 found.append(Server(gateway=gateway.name, rule=rule, port=port, number=number))
@@ -49,17 +52,6 @@ def _bound_ports(gateway: GatewayRule, number: int, proxy: Proxy, instances: tup
         return sorted({it.workload_port for it in own})
     translated = {it.workload_port for it in own if it.service.labels.get(KEEP_PORTS) != "true"}
     return sorted(translated) or [number]
-
-
-def credentials_of(servers: Iterable[Server]) -> frozenset[str]:
-    """Names of the Secrets that these servers' TLS needs, and of those (`-cacert`) that hold a client CA for it."""
-    names: set[str] = set()
-    for server in servers:
-        tls = server.rule.spec.tls
-        if tls is not None:
-            given = {tls.credential_name, *tls.credential_names}
-            names |= given | {f"{name}-cacert" for name in given} | {tls.ca_cert_credential_name}
-    return frozenset(names - {"", "-cacert"})
 
 
 def table_name(server: Server) -> str:
@@ -81,6 +73,11 @@ def terminates_tls(rule: GatewayServer) -> bool:
     """Whether TLS ends here; `tls` on a plain HTTP port is there for `httpsRedirect` alone."""
     protocol, tls = declared_protocol(rule.spec.port.protocol), rule.spec.tls
     return protocol.is_tls and tls is not None and tls.mode not in ("PASSTHROUGH", "AUTO_PASSTHROUGH")
+
+
+def is_auto(rule: GatewayServer) -> bool:
+    """Whether the mesh's own TLS is passed on by its server name, without any VirtualService."""
+    return rule.spec.tls is not None and rule.spec.tls.mode is ServerTLSMode.AUTO_PASSTHROUGH
 
 
 def build_gateway_tables(

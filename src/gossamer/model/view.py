@@ -60,6 +60,8 @@ class Target(Value):
     consistent_hash: ConsistentHashLB | None = None
     idle_timeout: float | None = None
     """Seconds after which an idle TCP connection to it is closed."""
+    passed_on: bool = False
+    """The caller's own mutual TLS goes on to the endpoint, unread (a gateway's AUTO_PASSTHROUGH)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -158,6 +160,16 @@ class Server:
     """Where its connections go, if it does not speak HTTP."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Credential(Value):
+    """A certificate with its key, and a CA, under one name. `authority` is the Secret of that name with `-cacert`
+    behind it, which speaks before a CA in `certificate`."""
+
+    name: str
+    certificate: Resource[Secret] | None = None
+    authority: Resource[Secret] | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
     """What a proxy really opens: a gateway its servers, a sidecar with explicit capture ports for its workload."""
@@ -166,8 +178,8 @@ class Opened:
     binds: tuple[Bind, ...] = ()
     tables: tuple[RouteTable, ...] = ()
     """The route tables of these, by name."""
-    secrets: tuple[Resource[Secret], ...] = ()
-    """The Secrets that the servers name."""
+    credentials: tuple[Credential, ...] = ()
+    """Those that the TLS of its servers, or of its connections to others, names."""
 
 
 NOTHING = Opened()

@@ -195,6 +195,7 @@ def registration_of(host: str, message: rpc.Workload, trust_domain: str) -> Regi
         locality=message.locality,
         capture=capture,
         gateway_ports=FrozenMap(sorted(message.gateway_ports.items())),
+        binds_paths=False,
     )
     dialled = capture.mesh_address or next(iter(message.addresses), "")
     workload = Workload(

@@ -24,7 +24,7 @@ from gossamer.api.rules.common import (
 
 TLS_PROTOCOLS: Final = ("HTTPS", "TLS")
 _VERSIONS: Final = tuple(TLSProtocol)
-_CIPHERS: Final = frozenset((
+CIPHER_SUITES: Final = frozenset((
     "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384",
     "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305",
     "ECDHE-ECDSA-AES128-SHA", "ECDHE-RSA-AES128-SHA", "ECDHE-ECDSA-AES256-SHA", "ECDHE-RSA-AES256-SHA",
@@ -53,11 +53,19 @@ def _check_server(server: Server, raw: Any, at: At) -> None:
     if server.bind.startswith("unix://"):
         if server.port.number:
             at["port", "number"].error("invalid-port", "port number must be 0 for a server bound to a UNIX socket")
-        check(unix_socket_problem(server.bind), at["bind"])
+        if check(unix_socket_problem(server.bind), at["bind"]) and not server.bind.startswith("unix://@"):
+            message = "a gateway that an agent runs binds no path of its host; such a server is not opened there"
+            at["bind"].warning("no-effect", message, "name an abstract socket: unix://@name")
     else:
         check_port(server.port.number, at["port", "number"])
         if server.bind and not names.is_ip(server.bind):
             at["bind"].error("invalid-value", f'"{server.bind}" is not an IP address')
+    if server.port.target_port:
+        message = "targetPort has no effect on a Gateway: the service before the gateway says it"
+        at["port", "targetPort"].warning("no-effect", message, on_key=True)
+    if server.default_endpoint:
+        message = "defaultEndpoint has no effect: nobody implements it, Istio included; write a route for it"
+        at["defaultEndpoint"].warning("no-effect", message, on_key=True)
     require(server.hosts, at["hosts"], "server config must contain at least one host")
     for index, host in enumerate(server.hosts):
         _check_host(host, at["hosts", index])
@@ -122,7 +130,27 @@ def _check_tls(tls: ServerTLSSettings, raw: Any, at: At) -> None:
         _check_certificates(tls, given, at)
     elif given:
         at[given[0]].warning("no-effect", f"{given[0]} has no effect with mode {tls.mode}")
+    _check_clients(tls, at)
     _check_versions(tls, at)
+
+
+def _check_clients(tls: ServerTLSSettings, at: At) -> None:
+    """What is said of clients' certificates, where none is asked for or any is taken."""
+    asks = tls.mode in (ServerTLSMode.MUTUAL, ServerTLSMode.OPTIONAL_MUTUAL)
+    said = {
+        "subjectAltNames": tls.subject_alt_names,
+        "verifyCertificateSpki": tls.verify_certificate_spki,
+        "verifyCertificateHash": tls.verify_certificate_hash,
+        "caCertCredentialName": tls.ca_cert_credential_name,
+        "caCrl": tls.ca_crl,
+        "insecureSkipVerify": tls.insecure_skip_verify,
+    }
+    for name, value in said.items():
+        if value and not asks:
+            at[name].warning("no-effect", f"{name} has no effect with mode {tls.mode}, which asks for no certificate")
+    if asks and tls.insecure_skip_verify:
+        message = "any certificate is taken as it is, so policies that go by who the client is believe whatever it says"
+        at["insecureSkipVerify"].warning("insecure", message)
 
 
 def _check_certificates(tls: ServerTLSSettings, given: list[str], at: At) -> None:
@@ -147,7 +175,7 @@ def _check_versions(tls: ServerTLSSettings, at: At) -> None:
         at["minProtocolVersion"].error("out-of-range", f"minProtocolVersion {low} is above maxProtocolVersion {high}")
     for index, cipher in enumerate(tls.cipher_suites):
         here = at["cipherSuites", index]
-        if cipher not in _CIPHERS:
+        if cipher not in CIPHER_SUITES:
             here.warning("no-effect", f'"{cipher}" is no cipher suite that Envoy knows; it is left out')
         elif cipher in tls.cipher_suites[:index]:
             here.warning("no-effect", f'"{cipher}" is here twice')
