@@ -66,14 +66,7 @@ _HARMLESS_PROXY: Final = frozenset((
 """Of a proxy's settings, those that say how Istio starts a proxy; here the agent does."""
 
 UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
-    "VirtualService": (
-        "!hosts",
-        "http[].delegate",
-        "http[].match[].statPrefix",
-        "http[].fault.delay.exponentialDelay",
-        "http[].fault.abort.http2Error",
-        "tcp[].match[].sourceSubnet",
-    ),
+    "VirtualService": ("tcp[].match[].sourceSubnet",),
     "DestinationRule": ("workloadSelector", *_under(_POLICIES, _TRAFFIC_POLICY)),
     "ServiceEntry": ("resolution=DYNAMIC_DNS",),
     "AuthorizationPolicy": (

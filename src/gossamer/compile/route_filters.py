@@ -17,7 +17,7 @@ from gossamer.api import virtual_service as api
 from gossamer.compile.draft import pack
 from gossamer.compile.limits import seconds
 from gossamer.compile.route_action import percentage
-from gossamer.compile.route_match import string_matcher
+from gossamer.compile.strings import string_matcher
 
 FAULT: Final = "envoy.filters.http.fault"
 CORS: Final = "envoy.filters.http.cors"

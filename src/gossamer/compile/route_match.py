@@ -5,24 +5,25 @@ Invariant: a match with several conditions holds when all do; what is not condit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from envoy.config.route.v3.route_components_pb2 import HeaderMatcher, QueryParameterMatcher, RouteMatch
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
-from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.wrappers_pb2 import BoolValue
 
-from gossamer.api.common import Exact, Prefix, Present, Regex
+from gossamer.api.claims import is_claim
+from gossamer.api.common import Exact, Prefix, Regex
+from gossamer.api.rules.virtual_service import IGNORED_HEADERS
 from gossamer.api.virtual_service import HTTPMatchRequest
-
-StringMatch = Exact | Prefix | Regex | Present
+from gossamer.compile.claims import claim_matchers
+from gossamer.compile.strings import StringMatch, string_matcher
 
 
 def route_match(match: HTTPMatchRequest | None) -> RouteMatch:
     """The match; None takes everything."""
     if match is None:
         return RouteMatch(prefix="/")
-    result = RouteMatch(headers=_headers(match), query_parameters=_query(match))
+    result = RouteMatch(headers=_headers(match), query_parameters=_query(match), dynamic_metadata=claim_matchers(match))
     if isinstance(match.uri, Exact):
         result.path = match.uri.value
     elif isinstance(match.uri, Regex):
@@ -34,23 +35,19 @@ def route_match(match: HTTPMatchRequest | None) -> RouteMatch:
     return result
 
 
-def string_matcher(match: StringMatch) -> StringMatcher | None:
-    """The matcher; None for one that any value satisfies."""
-    if isinstance(match, Exact):
-        return StringMatcher(exact=match.value)
-    if isinstance(match, Prefix):
-        return StringMatcher(prefix=match.value)
-    if isinstance(match, Regex) and match.value != "*":  # Istio takes a lone `*` for "present"
-        return StringMatcher(safe_regex=RegexMatcher(regex=match.value))
-    return None
-
-
 def _headers(match: HTTPMatchRequest) -> list[HeaderMatcher]:
     pseudo = {":authority": match.authority, ":method": match.method, ":scheme": match.scheme}
     found = [_header(name, wanted) for name, wanted in pseudo.items() if wanted is not None]
-    found += [_header(name, wanted) for name, wanted in sorted(match.headers.items())]
-    found += [_header(name, wanted, invert=True) for name, wanted in sorted(match.without_headers.items())]
+    found += [_header(name, wanted) for name, wanted in _named(match.headers)]
+    found += [_header(name, wanted, invert=True) for name, wanted in _named(match.without_headers)]
     return found
+
+
+def _named(headers: Mapping[str, StringMatch]) -> Iterator[tuple[str, StringMatch]]:
+    """The header matches that are about headers."""
+    for name, wanted in sorted(headers.items()):
+        if name not in IGNORED_HEADERS and not is_claim(name):
+            yield name, wanted
 
 
 def _header(name: str, match: StringMatch, *, invert: bool = False) -> HeaderMatcher:

@@ -92,7 +92,7 @@ def compile_host(host: HostRoutes, refused: tuple[str, ...], settings: MeshSetti
         include_request_attempt_count=True,
     )
     targets = [*host.targets.values(), *((host.default,) if host.default else ())]
-    rules = dict.fromkeys(rule.origin.resource for rule in host.rules)
+    rules = dict.fromkeys(origin.resource for rule in host.rules for origin in rule.origins)
     service = host.service.origin if host.service else None
     return CompiledHost(
         content=wire(message),
@@ -123,7 +123,7 @@ def _route(rule: HttpRule, match: HTTPMatchRequest | None, targets: Targets, set
     route = Route(
         name=named,
         match=route_match(match),
-        metadata=metadata_of((rule.origin,)),
+        metadata=metadata_of(rule.origins),
         stat_prefix=match.stat_prefix if match else "",
         typed_per_filter_config=per_route(spec),
     )

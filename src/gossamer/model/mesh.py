@@ -13,10 +13,11 @@ from gossamer.api.kubernetes import Secret
 from gossamer.api.resource import Resource
 from gossamer.core.memo import Memo
 from gossamer.model.build_policies import PolicyIndex, build_policies
+from gossamer.model.build_routings import build_routings
 from gossamer.model.build_services import Services, build_services
 from gossamer.model.destinations import Destinations, build_destinations
 from gossamer.model.gateways import GatewayRule, build_gateways
-from gossamer.model.routing import Routing, asked_labels, build_routings
+from gossamer.model.routing import Routing, asked_labels
 from gossamer.model.settings import MeshSettings, build_settings
 
 

@@ -11,23 +11,17 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from gossamer.api.common import EMPTY
-from gossamer.api.resource import Resource
 from gossamer.api.virtual_service import (
-    Destination,
     HTTPMatchRequest,
     HTTPRoute,
     L4MatchAttributes,
-    RouteDestination,
     TCPRoute,
     TLSMatchAttributes,
     TLSRoute,
-    VirtualService,
 )
 from gossamer.core.frozen import FrozenMap, Value
 from gossamer.core.ids import Origin, ResourceId
-from gossamer.core.memo import Memo
-from gossamer.model.names import export_targets, exported, gateway_name, qualified
-from gossamer.model.settings import MeshSettings
+from gossamer.model.names import exported
 
 MESH = "mesh"
 Match = TypeVar("Match", HTTPMatchRequest, TLSMatchAttributes, L4MatchAttributes)
@@ -36,11 +30,17 @@ Rule = TypeVar("Rule", "HttpRule", "TlsRule", "TcpRule")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HttpRule(Value):
-    """`spec.http[index]`, its destinations' hosts resolved."""
+    """`spec.http[index]`, its destinations' hosts resolved. `via` is the rule that delegated to it."""
 
     index: int
     spec: HTTPRoute
     origin: Origin
+    via: Origin | None = None
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """Whose rule it is, and who delegated to it."""
+        return (self.origin,) if self.via is None else (self.origin, self.via)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,83 +93,6 @@ class Client(Value):
     labels: FrozenMap[str, str] = EMPTY
     gateways: frozenset[str] = frozenset({MESH})
     allocated: bool = False
-
-
-def build_routings(
-    resources: tuple[Resource[VirtualService], ...], settings: MeshSettings, memo: Memo
-) -> tuple[Routing, ...]:
-    """All VirtualServices, oldest first. One without hosts is there for others to delegate to and routes nothing."""
-    return tuple(
-        memo(_routing, resource, settings)
-        for resource in sorted(resources, key=lambda r: r.age_key)
-        if resource.spec.hosts
-    )
-
-
-def _routing(resource: Resource[VirtualService], settings: MeshSettings) -> Routing:
-    spec, namespace = resource.spec, resource.namespace
-
-    def origin(kind: str, index: int) -> Origin:
-        return Origin(resource=resource.id, rule=f"spec.{kind}[{index}]")
-
-    names = _Names(namespace=namespace, domain=settings.domain)
-    return Routing(
-        id=resource.id,
-        hosts=tuple(dict.fromkeys(names.host(host) for host in spec.hosts)),
-        gateways=frozenset(gateway_name(name, namespace) for name in spec.gateways or (MESH,)),
-        export_to=export_targets(spec.export_to, settings.export_routes_to, namespace),
-        http=tuple(
-            HttpRule(index=index, spec=names.http(rule), origin=origin("http", index))
-            for index, rule in enumerate(spec.http)
-            if rule.delegate is None
-        ),
-        tls=tuple(
-            TlsRule(index=index, spec=names.tls(rule), origin=origin("tls", index))
-            for index, rule in enumerate(spec.tls)
-        ),
-        tcp=tuple(
-            TcpRule(index=index, spec=names.tcp(rule), origin=origin("tcp", index))
-            for index, rule in enumerate(spec.tcp)
-        ),
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Names:
-    """Resolves what a resource of one namespace names."""
-
-    namespace: str
-    domain: str
-
-    def host(self, host: str) -> str:
-        return qualified(host, self.namespace, self.domain)
-
-    def destination(self, destination: Destination) -> Destination:
-        return replace(destination, host=self.host(destination.host))
-
-    def matches(self, matches: tuple[Match, ...]) -> tuple[Match, ...]:
-        return tuple(
-            replace(match, gateways=tuple(gateway_name(name, self.namespace) for name in match.gateways))
-            for match in matches
-        )
-
-    def http(self, rule: HTTPRoute) -> HTTPRoute:
-        return replace(
-            rule,
-            match=self.matches(rule.match),
-            route=tuple(replace(part, destination=self.destination(part.destination)) for part in rule.route),
-            mirror=self.destination(rule.mirror) if rule.mirror else None,
-            mirrors=tuple(replace(part, destination=self.destination(part.destination)) for part in rule.mirrors),
-        )
-
-    def tls(self, rule: TLSRoute) -> TLSRoute:
-        return replace(rule, match=self.matches(rule.match), route=self.targets(rule.route))
-
-    def tcp(self, rule: TCPRoute) -> TCPRoute:
-        return replace(rule, match=self.matches(rule.match), route=self.targets(rule.route))
-
-    def targets(self, route: tuple[RouteDestination, ...]) -> tuple[RouteDestination, ...]:
-        return tuple(replace(part, destination=self.destination(part.destination)) for part in route)
 
 
 def loaded(routing: Routing, client: Client) -> Routing | None:

@@ -150,8 +150,9 @@ def _check_fault(fault: HTTPFaultInjection, at: At) -> None:
         kinds = {"fixedDelay": fault.delay.fixed_delay, "exponentialDelay": fault.delay.exponential_delay}
         check_one_of(here, {name: value is not None for name, value in kinds.items()})
         require(any(value is not None for value in kinds.values()), here["fixedDelay"], "fixedDelay must be set")
-        for name, value in kinds.items():
-            check_duration(value, here[name])
+        check_duration(fault.delay.fixed_delay, here["fixedDelay"])
+        if fault.delay.exponential_delay is not None:
+            _refuse_reserved(here["exponentialDelay"], "fixedDelay")
         check_percent(fault.delay.percentage, here["percentage"])
         check_range(fault.delay.percent, 0, 100, here["percent"])
     if fault.abort:
@@ -160,11 +161,18 @@ def _check_fault(fault: HTTPFaultInjection, at: At) -> None:
         given = {"httpStatus": status is not None, "grpcStatus": grpc is not None, "http2Error": http2 is not None}
         check_one_of(here, given)
         require(any(given.values()), here["httpStatus"], "abort must say an httpStatus or a grpcStatus")
+        if http2 is not None:
+            _refuse_reserved(here["http2Error"], "httpStatus or grpcStatus")
         if status is not None:
             check_range(status, 200, 599, here["httpStatus"])
         if grpc is not None and grpc not in GRPC_STATUSES:
             here["grpcStatus"].error("invalid-value", f'"{grpc}" is not a gRPC status', closest(grpc, GRPC_STATUSES))
         check_percent(fault.abort.percentage, here["percentage"])
+
+
+def _refuse_reserved(at: At, instead: str) -> None:
+    message = f"{at.path[-1]} is reserved by Istio's API and has no meaning; Istio refuses it too"
+    at.error("reserved-field", message, f"use {instead}", on_key=True)
 
 
 def _check_retries(retries: HTTPRetry, at: At) -> None:

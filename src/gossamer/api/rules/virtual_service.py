@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from gossamer.api import names
+from gossamer.api.claims import claim_path, is_claim
 from gossamer.api.common import Exact, Prefix, Present, Regex
 from gossamer.api.findings import At
 from gossamer.api.resource import Resource
@@ -35,6 +36,8 @@ from gossamer.api.virtual_service import (
 )
 
 MESH: Final = "mesh"
+IGNORED_HEADERS: Final = ("uri", "scheme", "method", "authority")
+"""Names that Istio's documentation reserves: what they would ask has a field of its own."""
 
 
 def check_virtual_service(resource: Resource[VirtualService], raw: Any, at: At) -> None:
@@ -47,6 +50,8 @@ def check_virtual_service(resource: Resource[VirtualService], raw: Any, at: At) 
         _check_delegate(spec, at)
     if not (spec.http or spec.tls or spec.tcp):
         at.error("required", "http, tls or tcp routes must be given")
+    if spec.hosts:
+        _warn_of_claims(spec, at)
     for index, route in enumerate(spec.http):
         _check_http_route(route, at["http", index], delegate=not spec.hosts)
     for index, tls in enumerate(spec.tls):
@@ -127,9 +132,27 @@ def _check_http_match(match: HTTPMatchRequest, at: At) -> None:
 
 def _check_header_matches(headers: Mapping[str, Exact | Prefix | Regex | Present], at: At) -> None:
     for name, value in headers.items():
-        # Pseudo-headers are matched like any other.
-        check(names.header_problem(name.removeprefix(":")), at[name], "invalid-header")
         check_string_match(value, at[name])
+        if is_claim(name):
+            hint = "write it as in @request.auth.claims.group or @request.auth.claims[realm][roles]"
+            if not claim_path(name):
+                at[name].error("invalid-claim", f'"{name}" names no claim', hint)
+        elif name in IGNORED_HEADERS:
+            at[name].warning("no-effect", f'a header match named "{name}" is ignored', f"match by {name} itself")
+        else:  # pseudo-headers are matched like any other
+            check(names.header_problem(name.removeprefix(":")), at[name], "invalid-header")
+
+
+def _warn_of_claims(spec: VirtualService, at: At) -> None:
+    """Tokens are verified, for routes to be chosen by them, at gateways alone."""
+    for index, route in enumerate(spec.http):
+        for number, match in enumerate(route.match):
+            if MESH not in (match.gateways or spec.gateways or (MESH,)):
+                continue
+            for field, headers in (("headers", match.headers), ("withoutHeaders", match.without_headers)):
+                for name in filter(is_claim, headers):
+                    here = at["http", index, "match", number, field, name]
+                    here.warning("no-effect", "claims are known at gateways only: no sidecar finds this one")
 
 
 def _check_scope(match: HTTPMatchRequest | L4MatchAttributes | TLSMatchAttributes, at: At) -> None:
