@@ -36,7 +36,7 @@ from gossamer.compile.serialise import table_of
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.latest import Latest
 from gossamer.core.memo import Memo
-from gossamer.core.resources import LISTENER, Resources
+from gossamer.core.resources import LISTENER, SECRET, Resources
 from gossamer.model.proxy import Proxy
 from gossamer.node.identity import WorkloadIdentity, workload_identity
 from gossamer.node.sds import SecretSet, serve_secrets
@@ -166,7 +166,12 @@ class Agent:
 
     def publish(self, drafts: Iterable[Draft]) -> None:
         """Offer these, and no others, to Envoy."""
-        self._loop.call_soon_threadsafe(self._latest.publish, resources_of(drafts))
+        self.offer(resources_of(drafts))
+
+    def offer(self, resources: Resources) -> None:
+        """Offer these, and no others, to Envoy; users' Secrets by the socket that secrets come from."""
+        self._loop.call_soon_threadsafe(self._secrets.set_named, tuple(resources.all_of(SECRET)))
+        self._loop.call_soon_threadsafe(self._latest.publish, resources)
 
     async def _serve(self) -> None:
         async with AsyncExitStack() as stack:

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from gossamer.api.common import EMPTY, STRICT, Boolean, StrMap, UInt32
+
+HTTP3: Final = "gossamer.io/http3"
+"""Annotation of a Gateway, `"true"`: its HTTPS servers are to be reached by HTTP/3 too."""
 
 
 class ServerTLSMode(StrEnum):
@@ -90,3 +94,13 @@ class TLSCertificate:
     server_certificate: str = ""
     private_key: str = ""
     ca_certificates: str = ""
+
+
+def serves_http3(server: Server) -> bool:
+    """Whether HTTP/3 can stand beside a server: HTTPS that ends here and asks for no client certificate, since Envoy
+    cannot over QUIC, on an IP address."""
+    tls = server.tls
+    if tls is None or server.port.protocol.upper() != "HTTPS" or tls.mode is not ServerTLSMode.SIMPLE:
+        return False
+    new_enough = tls.max_protocol_version in (TLSProtocol.TLS_AUTO, TLSProtocol.TLSV1_3)
+    return new_enough and not server.bind.startswith("unix://")

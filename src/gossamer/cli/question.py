@@ -30,6 +30,7 @@ class Question:
     method: str = "GET"
     headers: tuple[tuple[str, str], ...] = ()
     http2: bool = False
+    http3: bool = False
     address: str = ""
     chance: float = 0.5
 
@@ -56,14 +57,15 @@ class Question:
             path=f"{path}?{self.url.query}" if self.url.query else path,
             method=self.method,
             headers=self.headers,
-            http2=self.http2,
+            http2=self.http2 or self.http3,
+            http3=self.http3,
         )
 
     def tls(self) -> Tls | None:
         """The client's own TLS; None for plaintext."""
         if self.url.scheme not in ("https", "tls"):
             return None
-        alpn = ("h2",) if self.http2 else ("http/1.1",)
+        alpn = ("h3",) if self.http3 else ("h2",) if self.http2 else ("http/1.1",)
         return Tls(server_name=self.host, alpn=alpn if self.url.scheme == "https" else ())
 
 

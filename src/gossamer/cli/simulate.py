@@ -65,6 +65,7 @@ def command(
         list[str] | None, typer.Option("--header", "-H", metavar="'NAME: VALUE'", help="A header; may be repeated.")
     ] = None,
     http2: Annotated[bool, typer.Option("--http2", help="The client speaks HTTP/2.")] = False,
+    http3: Annotated[bool, typer.Option("--http3", help="The client speaks HTTP/3: only to a gateway.")] = False,
     service_account: Annotated[str, typer.Option(help="The caller's service account, in place of its own.")] = "",
     address: Annotated[str, typer.Option(metavar="IP", help="The address that the host has.")] = "",
     client_ip: Annotated[str, typer.Option(metavar="IP", help="The address that the client has.")] = "",
@@ -87,11 +88,14 @@ def command(
         method=method.upper(),
         headers=parse_headers(header or ()),
         http2=http2,
+        http3=http3,
         address=address,
         chance=chance,
     )
     people = People(caller=caller, target=target, gateway=gateway, service_account=service_account, client=client_ip)
     people.check()
+    if http3 and (question.url.scheme != "https" or not gateway):
+        raise UsageError("--http3 is spoken to a gateway, over TLS: give --gateway and an https:// URL")
     memo = Memo()
     opened = _opened(mesh) if mesh else None
     paths = [*opened.config, *(files or ()), *more] if opened else given_files(files, more)

@@ -21,6 +21,7 @@ from gossamer.compile.limits import seconds
 from gossamer.compile.names import target_name
 from gossamer.compile.origins import metadata_of
 from gossamer.compile.policies.slots import HTTP_SLOTS, TCP_SLOTS, network_filters, slot_references
+from gossamer.compile.quic import quic_chain, quic_listener
 from gossamer.compile.streams import TLS_INSPECTOR, cidr, tcp_proxy
 from gossamer.compile.tls import PEER_ALPN, server_context
 from gossamer.core.ids import Origin
@@ -40,8 +41,10 @@ def compile_gateway(servers: tuple[Server, ...], address: str, settings: MeshSet
     for server in servers:
         bind = server.rule.spec.bind or address
         binds.setdefault((server.port, bind), _Listener(settings=settings)).take(server)
-    drafts = (listener.done(bind, port) for (port, bind), listener in sorted(binds.items(), key=lambda item: item[0]))
-    return tuple(draft for draft in drafts if draft is not None)
+    listeners = sorted(binds.items(), key=lambda item: item[0])
+    over_tcp = [listener.done(bind, port) for (port, bind), listener in listeners]
+    over_udp = [listener.over_quic(bind, port) for (port, bind), listener in listeners]
+    return tuple(draft for draft in (*over_tcp, *over_udp) if draft is not None)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,6 +54,8 @@ class _Listener:
 
     settings: MeshSettings
     chains: list[FilterChain] = field(default_factory=list)
+    quic: list[FilterChain] = field(default_factory=list)
+    """Those of the chains that are served by HTTP/3 too, as they are over QUIC."""
     taken: set[tuple[str, str]] = field(default_factory=set)
     references: frozenset[Reference] = frozenset()
     origins: dict[Origin, None] = field(default_factory=dict)
@@ -67,6 +72,8 @@ class _Listener:
         for match in self._free([part.host for part in server.rule.hosts] if ended else (), ()):
             manager = connection_manager(Direction.GATEWAY, f"outbound_0.0.0.0_{server.port}", name, self.settings)
             self._add(name, match, [manager], server, (server.rule.origin,))
+            if server.rule.http3 and server.rule.spec.tls is not None:
+                self.quic.append(quic_chain(self.chains[-1], server.rule.spec.tls))
             self.references |= references(ROUTE, [name]) | slot_references(*HTTP_SLOTS)
 
     def _stream(self, server: Server, chain: Chain) -> None:
@@ -120,3 +127,10 @@ class _Listener:
         if any(name for name, _ in self.taken):
             listener.listener_filters.append(TLS_INSPECTOR)
         return Draft(type_url=LISTENER, name=name, message=listener, references=self.references, origins=origins)
+
+    def over_quic(self, address: str, port: int) -> Draft | None:
+        """The listener beside it, None where nothing is served by HTTP/3."""
+        if not self.quic:
+            return None
+        named = frozenset(one for one in self.references if one.type_url != CLUSTER)
+        return quic_listener(address, port, self.quic, named, tuple(self.origins))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from envoy.config.core.v3.base_pb2 import DataSource
+from envoy.config.core.v3.base_pb2 import DataSource, HeaderValue, HeaderValueOption
 from envoy.config.route.v3.route_components_pb2 import (
     DirectResponseAction,
     Route,
@@ -63,9 +63,19 @@ def compile_table(table: RouteTable, settings: MeshSettings, memo: Memo) -> Reso
     after = RouteConfiguration(
         validate_clusters=BoolValue(value=False), ignore_port_in_host_matching=not table.with_ports
     )
+    if table.http3_port:
+        after.response_headers_to_add.append(_alt_svc(table.http3_port))
     content = wire(before) + repeated(_VIRTUAL_HOSTS, contents) + wire(after)
     origins = tuple(dict.fromkeys(origin for host in hosts for origin in host.origins))
     return resource_from_bytes(ROUTE, table.name, content, named, origins)
+
+
+def _alt_svc(port: int) -> HeaderValueOption:
+    """Tells clients that the same is to be had by HTTP/3."""
+    return HeaderValueOption(
+        header=HeaderValue(key="alt-svc", value=f'h3=":{port}"; ma=86400'),
+        append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
 
 
 def _with_refused(hosts: tuple[HostRoutes, ...]) -> Iterator[tuple[HostRoutes, tuple[str, ...]]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gossamer.api.common import EMPTY
-from gossamer.api.gateway import Gateway, Server
+from gossamer.api.gateway import HTTP3, Gateway, Server, serves_http3
 from gossamer.api.resource import Resource
 from gossamer.core.frozen import FrozenMap, Value
 from gossamer.core.ids import Origin, ResourceId
@@ -36,6 +36,8 @@ class GatewayServer(Value):
     spec: Server
     hosts: tuple[ServerHost, ...]
     origin: Origin
+    http3: bool = False
+    """Whether HTTP/3 is served beside it, on the same port of UDP."""
     granted: frozenset[str] = frozenset()
     """Credentials of other namespaces that it may have (Kubernetes Gateway API)."""
 
@@ -72,6 +74,7 @@ def _gateway(resource: Resource[Gateway]) -> GatewayRule:
                 spec=server,
                 hosts=tuple(_host(text, resource.namespace) for text in server.hosts),
                 origin=Origin(resource=resource.id, rule=f"spec.servers[{index}]"),
+                http3=resource.annotations.get(HTTP3) == "true" and serves_http3(server),
             )
             for index, server in enumerate(resource.spec.servers)
         ),

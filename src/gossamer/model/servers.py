@@ -39,7 +39,8 @@ def servers_for(gateways: tuple[GatewayRule, ...], proxy: Proxy, instances: tupl
                 continue
             number = rule.spec.port.number
             for port in _bound_ports(gateway, number, proxy, instances):
-                found.append(Server(gateway=gateway.name, rule=rule, port=port, number=number))
+                mapped = number in proxy.gateway_ports
+                found.append(Server(gateway=gateway.name, rule=rule, port=port, number=number, mapped=mapped))
     return tuple(found)
 
 
@@ -101,9 +102,17 @@ def build_gateway_tables(
             port=group[0].port,
             hosts=tuple(_hosts(group, routings, client, by_host, memo)),
             rest=Rest.NOT_FOUND,
+            http3_port=_http3_port(group[0]),
         )
         for name, group in sorted(by_name.items())
     )
+
+
+def _http3_port(server: Server) -> int:
+    """The port that callers dial: what an agent maps to another is dialled there, what a service does is not."""
+    if not server.rule.http3:
+        return 0
+    return server.port if server.mapped else server.number
 
 
 def _hosts(

@@ -102,6 +102,8 @@ class RouteTable:
     hosts: tuple[HostRoutes, ...]
     rest: Rest
     with_ports: bool = False
+    http3_port: int = 0
+    """Where clients are told (`alt-svc`) that the same is served by HTTP/3; 0 for nowhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -156,6 +158,8 @@ class Server:
     rule: GatewayServer
     port: int
     number: int
+    mapped: bool = False
+    """Whether it was the proxy's host that chose `port`: then that is the port which callers dial."""
     chains: tuple[Chain, ...] = ()
     """Where its connections go, if it does not speak HTTP."""
 

@@ -30,6 +30,7 @@ from gossamer.simulate.selection import Selection, draw_cluster
 from gossamer.simulate.virtual_hosts import find_virtual_host, normal_authority
 
 _ALPN_HTTP2: Final = "h2"
+_ALPN_HTTP3: Final = "h3"
 
 
 def simulate_http(message: HttpConnectionManager, connection: Connection, decoder: Decoder, trace: Trace) -> Outcome:
@@ -70,8 +71,10 @@ def _undecodable(message: HttpConnectionManager, connection: Connection) -> str:
     if request.http is None:
         return "the chain expects HTTP and gets something else"
     codec = message.codec_type
-    if codec == HttpConnectionManager.HTTP3:
-        return "the chain speaks HTTP/3 only"
+    if (codec == HttpConnectionManager.HTTP3) != request.http.http3:
+        return "HTTP/3 meets a chain that does not speak it" if request.http.http3 else "the chain speaks HTTP/3 only"
+    if request.http.http3:
+        return "" if connection.negotiated == _ALPN_HTTP3 else "the client does not offer h3 in its handshake"
     if codec == HttpConnectionManager.HTTP1 and request.http.http2:
         return "the chain speaks HTTP/1.1 only and gets HTTP/2"
     http1_expected = codec == HttpConnectionManager.HTTP2 or (

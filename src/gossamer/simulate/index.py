@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.address_pb2 import SocketAddress
 from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.core.v3.config_source_pb2 import ExtensionConfigSource
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
@@ -21,6 +22,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
+from envoy.extensions.transport_sockets.quic.v3.quic_transport_pb2 import QuicDownstreamTransport
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext, UpstreamTlsContext
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from google.protobuf.any_pb2 import Any
@@ -69,6 +71,9 @@ class ChainConfig:
         if not self.message.HasField("transport_socket") or short_type(socket.typed_config) == "RawBuffer":
             return None
         context = unpack_as(DownstreamTlsContext, socket.typed_config)
+        quic = unpack_as(QuicDownstreamTransport, socket.typed_config)
+        if quic is not None:
+            return quic.downstream_tls_context
         if context is None:
             raise NotSimulatedError(f"the transport socket {socket.name or short_type(socket.typed_config)} of a chain")
         return context
@@ -88,6 +93,7 @@ class ListenerConfig:
                 address_of, (message.address, *(extra.address for extra in message.additional_addresses))
             )
         )
+        self.udp = message.address.socket_address.protocol == SocketAddress.UDP
         self.bound = not message.HasField("bind_to_port") or message.bind_to_port.value
 
     @cached_property

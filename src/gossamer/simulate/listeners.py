@@ -29,6 +29,8 @@ _SILENT: Final = frozenset({"LocalRateLimit", "SetFilterState", "Config"})
 def find_listener(listeners: Sequence[ListenerConfig], request: Request) -> tuple[ListenerConfig, Address] | None:
     """The listener that decides about a connection, with the destination address that it sees."""
     wanted = Address(ip=canonical(request.destination.ip), port=request.destination.port)
+    over_udp = request.http is not None and request.http.http3
+    listeners = [listener for listener in listeners if listener.udp == over_udp]
     if request.arrival is Arrival.DIRECT:
         found = _at_address([listener for listener in listeners if listener.bound], wanted)
         return None if found is None else (found, wanted)
@@ -77,6 +79,10 @@ def _takes(listener: ListenerConfig, ip: str, wanted: Address) -> bool:
 def inspect(listener: ListenerConfig, connection: Connection, trace: Trace) -> None:
     """Let the listener's filters look at the connection's first bytes."""
     tls, http = connection.request.tls, connection.request.http
+    if listener.udp and tls is not None:  # QUIC's own handshake says it, without a filter
+        connection.transport = "quic"
+        connection.server_name = tls.server_name.lower()
+        connection.alpn = tls.alpn
     for position, found in enumerate(listener.filters):
         if _disabled(listener.message.listener_filters[position].filter_disabled, connection):
             continue

@@ -70,6 +70,8 @@ class HttpRequest:
     method: str = "GET"
     headers: tuple[tuple[str, str], ...] = ()
     http2: bool = False
+    http3: bool = False
+    """Spoken over QUIC: then the connection is one of UDP, and its TLS is QUIC's."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "headers", tuple((name.lower(), value) for name, value in self.headers))

@@ -9,7 +9,15 @@ from typing import Any, Final
 
 from gossamer.api import names
 from gossamer.api.findings import At
-from gossamer.api.gateway import Gateway, Server, ServerTLSMode, ServerTLSSettings, TLSProtocol
+from gossamer.api.gateway import (
+    HTTP3,
+    Gateway,
+    Server,
+    ServerTLSMode,
+    ServerTLSSettings,
+    TLSProtocol,
+    serves_http3,
+)
 from gossamer.api.resource import Resource
 from gossamer.api.rules.common import (
     check,
@@ -37,6 +45,7 @@ CIPHER_SUITES: Final = frozenset((
 
 def check_gateway(resource: Resource[Gateway], raw: Any, at: At) -> None:
     spec = resource.spec
+    _check_http3(resource, at)
     check_labels(spec.selector, at["selector"])
     require(spec.servers, at["servers"], "gateway must have at least one server")
     raw_servers = written(raw, "servers")
@@ -45,6 +54,16 @@ def check_gateway(resource: Resource[Gateway], raw: Any, at: At) -> None:
     check_unique(((s.port.name, at["servers", i, "port", "name"]) for i, s in enumerate(spec.servers)), "port name")
     named = ((s.name, at["servers", i, "name"]) for i, s in enumerate(spec.servers) if s.name)
     check_unique(named, "server name")
+
+
+def _check_http3(resource: Resource[Gateway], at: At) -> None:
+    wanted = resource.annotations.get(HTTP3)
+    here = At(("metadata", "annotations", HTTP3), at.findings)
+    if wanted not in (None, "true", "false"):
+        here.error("invalid-value", f'"{wanted}" is not "true" or "false"')
+    elif wanted == "true" and not any(serves_http3(server) for server in resource.spec.servers):
+        message = "no server of this Gateway can be reached by HTTP/3: that needs protocol HTTPS and tls mode SIMPLE"
+        here.warning("no-effect", message)
 
 
 def _check_server(server: Server, raw: Any, at: At) -> None:
