@@ -18,7 +18,6 @@ RULES = [{"from": [{"source": {"namespaces": ["b"]}}]}]
 
 def _policy(spec: Any, kind: str = "AuthorizationPolicy", **metadata: Any) -> Resource[AuthorizationPolicy]:
     loaded = load_one(resource(kind, spec, **metadata))
-    assert errors_of(loaded)
     (found,) = loaded.config.authorization_policies
     assert found.fail_closed
     assert any(diagnostic.code == "fails-closed" for diagnostic in loaded.diagnostics)
@@ -33,8 +32,6 @@ def _policy(spec: Any, kind: str = "AuthorizationPolicy", **metadata: Any) -> Re
         {"selector": SELECTOR, "rules": RULES, "acton": "DENY"},
         {"selector": SELECTOR, "action": "AUDIT", "rules": [{}]},
         {"selector": SELECTOR, "action": "CUSTOM", "provider": {"name": "x"}, "rules": [{}]},
-        {"selector": SELECTOR, "rules": [{"from": [{"source": {"requestPrincipals": ["*"]}}]}]},
-        {"selector": SELECTOR, "rules": [{"when": [{"key": "request.auth.claims[iss]", "values": ["x"]}]}]},
     ],
 )
 def test_bad_rules_deny_the_workloads_of_the_selector(spec: dict[str, Any]) -> None:
@@ -93,17 +90,53 @@ def test_an_invalid_peer_authentication_is_strict(spec: dict[str, Any], selects:
     assert (found.spec.selector is not None) is selects
 
 
-def test_request_authentication_is_not_supported_yet_and_denies() -> None:
-    found = _policy({"selector": SELECTOR, "jwtRules": []}, kind="RequestAuthentication")
-    assert found.id.kind == "RequestAuthentication"
-    assert found.spec.selector is not None
+def test_what_is_valid_but_not_acted_on_denies_with_a_warning() -> None:
+    audit = {"selector": SELECTOR, "action": "AUDIT", "rules": [{}]}
+    targets = {"targetRefs": [{"kind": "Service", "name": "s"}], "rules": RULES}
+    tokens = {"selector": SELECTOR, "jwtRules": [{"issuer": "a", "jwksUri": "https://a/keys"}]}
+    for kind, spec in (
+        ("AuthorizationPolicy", audit),
+        ("AuthorizationPolicy", targets),
+        ("RequestAuthentication", tokens),
+    ):
+        found = _policy(spec, kind)
+        assert found.id.kind == kind
+        assert found.spec.action is Action.DENY
+        assert not errors_of(load_one(resource(kind, spec)))
+
+
+def test_a_request_authentication_without_rules_asks_nothing() -> None:
+    loaded = load_one(resource("RequestAuthentication", {"selector": SELECTOR, "jwtRules": []}))
+    assert loaded.config.authorization_policies == ()
+    assert len(loaded.config.request_authentications) == 1
+
+
+def test_an_invalid_request_authentication_denies() -> None:
+    assert _policy({"selector": SELECTOR, "jwtRule": []}, "RequestAuthentication").spec.selector is not None
+    assert _policy("nonsense", "RequestAuthentication").spec.selector is None
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"from": [{"source": {"requestPrincipals": ["*"]}}]},
+        {"from": [{"source": {"notRequestPrincipals": ["*"]}}]},
+        {"when": [{"key": "request.auth.claims[iss]", "values": ["x"]}]},
+        {"when": [{"key": "experimental.envoy.filters.network.mysql_proxy[db.table]", "values": ["[update]"]}]},
+    ],
+)
+def test_what_tokens_say_can_be_asked_for(rule: dict[str, Any]) -> None:
+    loaded = load_one(resource("AuthorizationPolicy", {"action": "DENY", "rules": [rule]}))
+    assert loaded.diagnostics == ()
+    assert not loaded.config.authorization_policies[0].fail_closed
 
 
 def test_a_dry_run_is_not_applied_and_denies_nothing() -> None:
     spec = {"selector": SELECTOR, "action": "DENY", "rules": RULES}
     loaded = load_one(resource("AuthorizationPolicy", spec, annotations={"istio.io/dry-run": "true"}))
-    (error,) = errors_of(loaded)
-    assert (error.code, error.path) == ("unsupported-field", 'metadata.annotations["istio.io/dry-run"]')
+    (warning,) = loaded.diagnostics
+    assert (warning.code, warning.path) == ("unsupported-field", 'metadata.annotations["istio.io/dry-run"]')
+    assert not errors_of(loaded)
     assert loaded.config.authorization_policies == ()
     enforced = load_one(resource("AuthorizationPolicy", spec, annotations={"istio.io/dry-run": "false"}))
     assert not errors_of(enforced)

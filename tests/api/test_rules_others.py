@@ -352,11 +352,7 @@ def test_deployment() -> None:
     ("version", "kind", "code", "severity", "hint"),
     [
         ("networking.istio.io/v1", "VirtualServce", "unknown-kind", "error", "VirtualService"),
-        ("networking.istio.io/v1", "Sidecar", "unsupported-kind", "error", ""),
-        ("networking.istio.io/v1alpha3", "EnvoyFilter", "unsupported-kind", "error", ""),
-        ("gateway.networking.k8s.io/v1", "HTTPRoute", "unsupported-kind", "error", ""),
-        ("telemetry.istio.io/v1", "Telemetry", "unsupported-kind", "error", ""),
-        ("networking.k8s.io/v1", "Ingress", "unsupported-kind", "error", ""),
+        ("gateway.networking.k8s.io/v1", "GRPCRoute", "unsupported-kind", "error", ""),
         ("networking.istio.oi/v1", "Gateway", "unknown-group", "error", "networking.istio.io"),
         ("v1", "Servce", "unknown-kind", "error", "Service"),
         ("networking.istio.io/v2", "Gateway", "unknown-version", "error", ""),

@@ -64,7 +64,6 @@ def _cases() -> Iterator[tuple[str, dict[str, Any], str]]:
         ("spec.trafficPolicy.tunnel"),
     )
     yield "ServiceEntry", {"hosts": ["*.a"], "resolution": "DYNAMIC_DNS"}, "spec.resolution"
-    yield "AuthorizationPolicy", {"action": "AUDIT", "rules": [{}]}, "spec.action"
 
 
 @pytest.mark.parametrize(("kind", "spec", "path"), list(_cases()))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -51,6 +52,16 @@ def _freeze(value: object) -> object:
 
 JsonMap = Annotated[FrozenMap[str, Any], FROZEN, AfterValidator(_freeze)]
 """A JSON object of any shape."""
+
+
+def _json_text(value: object) -> str:
+    if not isinstance(value, dict):
+        raise PydanticCustomError("invalid-type", "expected a mapping")
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+JsonText = Annotated[str, PlainValidator(_json_text)]
+"""A JSON object of any shape, as canonical JSON: unlike a map, it tells 1 from true."""
 
 Boolean = Annotated[bool, Strict()]
 Double = Annotated[float, Strict()]

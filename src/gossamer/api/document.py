@@ -18,7 +18,6 @@ from gossamer.api.fail_closed import deny_selected, require_mutual_tls
 from gossamer.api.findings import At, Finding
 from gossamer.api.kinds import (
     COMPANIONS,
-    FAILS_CLOSED,
     ISTIO_GROUPS,
     KINDS,
     KNOWN_GROUPS,
@@ -34,7 +33,7 @@ from gossamer.api.resource import Resource
 from gossamer.api.rules.common import BOOLEAN_TRUE
 from gossamer.api.rules.security import DRY_RUN
 from gossamer.api.structure import build_typed, closest, describe
-from gossamer.api.unsupported import check_support
+from gossamer.api.unsupported import NO_EFFECT_YET, check_support
 from gossamer.core.diagnostics import Diagnostic, Diagnostics, Position, Severity
 from gossamer.core.ids import ResourceId
 
@@ -142,7 +141,7 @@ def _read_resource(raw: Any, path: Path) -> _Draft:
     else:
         expected = " or ".join(f"{group}/{known}".removeprefix("/") for known in kind.versions)
         at["apiVersion"].error("unknown-version", f"{kind.name} has no version {api_version}; expected {expected}")
-        draft.id = _identity(raw, kind.name, At())
+        draft.id = _identity(raw, kind.identity, At())
         draft.unreadable = True
     return draft
 
@@ -159,20 +158,32 @@ def _read_known(raw: dict[str, Any], kind: Kind, draft: _Draft) -> None:
     metadata = read_metadata(raw.get("metadata"), draft.at["metadata"], namespaced=kind.namespaced)
     if metadata is None:
         draft.unreadable = True
-        draft.id = ResourceId(kind=kind.name)
+        draft.id = ResourceId(kind=kind.identity)
         return
-    draft.id = ResourceId(kind=kind.name, namespace=metadata.namespace, name=metadata.name)
+    draft.id = ResourceId(kind=kind.identity, namespace=metadata.namespace, name=metadata.name)
     draft.attribute = kind.attribute
     body = raw.get(kind.body) if kind.body else raw
     spec = _read_spec(body, raw, kind, metadata, draft)
-    if not draft.at.has_errors:
-        draft.resource = _resource(draft.id, spec, metadata)
-    elif kind.security:
-        if metadata.annotations.get(DRY_RUN) in BOOLEAN_TRUE:
-            draft.attribute = ""  # what enforces nothing protects nothing
-            return
+    at = draft.at[kind.body] if kind.body else draft.at
+    whole = spec is not None and not check_support(kind.identity, body, at)
+    if kind.name == "AuthorizationPolicy" and metadata.annotations.get(DRY_RUN) in BOOLEAN_TRUE:
+        where = draft.at["metadata", "annotations", DRY_RUN]
+        where.warning(
+            "unsupported-field", "a dry run is not evaluated yet; this policy allows, denies and counts nothing"
+        )
+        draft.attribute = ""  # what enforces nothing protects nothing
+    elif kind.security and (draft.at.has_errors or not whole):
+        draft.attribute = _DENIALS.get(kind.name, kind.attribute)
         draft.resource = _resource(draft.id, _denial(kind.name, body), metadata, fail_closed=True)
         _say_denial(draft)
+    elif not draft.at.has_errors:
+        draft.resource = _resource(draft.id, spec, metadata)
+        if kind.identity in NO_EFFECT_YET:
+            draft.at["kind"].warning("no-effect-yet", f"{kind.name} is read and checked, but nothing acts on it yet")
+
+
+_DENIALS: Final = {"RequestAuthentication": "authorization_policies"}
+"""The place in Config of what denies in the stead of a kind that cannot say so itself."""
 
 
 def _read_spec(body: Any, raw: dict[str, Any], kind: Kind, metadata: Metadata, draft: _Draft) -> Any:
@@ -193,10 +204,6 @@ def _read_spec(body: Any, raw: dict[str, Any], kind: Kind, metadata: Metadata, d
         return None
     assert draft.id is not None
     kind.check(_resource(draft.id, spec, metadata), body, at)
-    check_support(kind.name, body, at)
-    if kind.security and metadata.annotations.get(DRY_RUN) in BOOLEAN_TRUE:
-        where = draft.at["metadata", "annotations", DRY_RUN]
-        where.error("unsupported-field", "a dry run is not supported yet; the policy is not applied")
     return spec
 
 
@@ -249,11 +256,6 @@ def _read_unsupported(raw: dict[str, Any], group: str, name: str, draft: _Draft)
         at["kind"].warning("ignored-kind", f"{name} is not read; a Deployment, Service or WorkloadEntry is")
     elif known:
         at["kind"].error("unsupported-kind", f"{name} ({version}) is not supported yet")
-        if (group, name) in FAILS_CLOSED:
-            draft.attribute = "authorization_policies"
-            metadata = Metadata(name=draft.id.name, namespace=draft.id.namespace)
-            draft.resource = _resource(draft.id, deny_selected(raw.get("spec")), metadata, fail_closed=True)
-            _say_denial(draft)
     elif group in ISTIO_GROUPS or (group in KNOWN_GROUPS and closest(name, _names_in(group))):
         at["kind"].error("unknown-kind", f"{name} is no kind of {version}", closest(name, _names_in(group)))
         draft.unreadable = True

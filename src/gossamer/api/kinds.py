@@ -11,10 +11,18 @@ from typing import Any, Final
 
 from gossamer.api.authorization_policy import AuthorizationPolicy
 from gossamer.api.destination_rule import DestinationRule
+from gossamer.api.envoy_filter import EnvoyFilter
 from gossamer.api.findings import At
 from gossamer.api.gateway import Gateway
+from gossamer.api.gateway_api.common import GATEWAY_API
+from gossamer.api.gateway_api.gateway import KubernetesGateway
+from gossamer.api.gateway_api.gateway_class import GatewayClass
+from gossamer.api.gateway_api.http_route import HTTPRoute
+from gossamer.api.gateway_api.reference_grant import ReferenceGrant
+from gossamer.api.ingress import Ingress, IngressClass
 from gossamer.api.kubernetes import Deployment, EndpointSlice, Namespace, Secret, Service, ServiceAccount
 from gossamer.api.peer_authentication import PeerAuthentication
+from gossamer.api.request_authentication import RequestAuthentication
 from gossamer.api.resource import Resource
 from gossamer.api.rules.destination_rule import check_destination_rule
 from gossamer.api.rules.gateway import check_gateway
@@ -23,12 +31,20 @@ from gossamer.api.rules.security import check_authorization_policy, check_peer_a
 from gossamer.api.rules.services import check_service_entry, check_workload_entry_resource
 from gossamer.api.rules.virtual_service import check_virtual_service
 from gossamer.api.service_entry import ServiceEntry, WorkloadEntry
+from gossamer.api.sidecar import Sidecar
+from gossamer.api.telemetry import Telemetry
+from gossamer.api.traffic_extension import TrafficExtension
 from gossamer.api.virtual_service import VirtualService
+from gossamer.api.wasm_plugin import WasmPlugin
+from gossamer.api.workload_group import WorkloadGroup
+from gossamer.api.workload_proxy_config import WorkloadProxyConfig
 
 Check = Callable[[Resource[Any], Any, At], None]
 
 NETWORKING: Final = "networking.istio.io"
 SECURITY: Final = "security.istio.io"
+TELEMETRY: Final = "telemetry.istio.io"
+EXTENSIONS: Final = "extensions.istio.io"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +68,16 @@ class Kind:
 
     @property
     def strict(self) -> bool:
-        """Whether unknown fields are refused. Kubernetes kinds may carry what means nothing to a mesh."""
-        return self.group in ISTIO_GROUPS
+        """Whether unknown fields are refused. Kubernetes' own kinds may carry what means nothing to a mesh."""
+        return self.group in ISTIO_GROUPS or self.group == GATEWAY_API
+
+    @property
+    def identity(self) -> str:
+        """The kind in the names of its resources, and to people: with its group where another kind has its name."""
+        return f"{self.name}.{self.group}" if (self.group, self.name) == (GATEWAY_API, "Gateway") else self.name
 
 
-ISTIO_GROUPS: Final = (NETWORKING, SECURITY, "telemetry.istio.io", "extensions.istio.io")
+ISTIO_GROUPS: Final = (NETWORKING, SECURITY, TELEMETRY, EXTENSIONS)
 _V1: Final = ("v1",)
 _NETWORKING_VERSIONS: Final = ("v1", "v1beta1", "v1alpha3")
 _SECURITY_VERSIONS: Final = ("v1", "v1beta1")
@@ -90,14 +111,34 @@ def _kubernetes(attribute: str, spec: type, check: Check = passes, *, group: str
     return Kind(name=spec.__name__, group=group, versions=_V1, attribute=attribute, spec=spec, check=check, body=body)
 
 
+def _gateway_api(name: str, attribute: str, spec: type, *, versions: tuple[str, ...] = ("v1", "v1beta1")) -> Kind:
+    return Kind(
+        name=name, group=GATEWAY_API, versions=versions, attribute=attribute, spec=spec, check=passes, needs_spec=True
+    )
+
+
 _ALL: Final = (
     _networking("virtual_services", VirtualService, check_virtual_service),
     _networking("destination_rules", DestinationRule, check_destination_rule),
     _networking("gateways", Gateway, check_gateway),
     _networking("service_entries", ServiceEntry, check_service_entry, needs_spec=True),
     _networking("workload_entries", WorkloadEntry, check_workload_entry_resource, needs_spec=True),
+    _networking("sidecars", Sidecar, passes),
+    _networking("workload_groups", WorkloadGroup, passes),
+    replace(_networking("envoy_filters", EnvoyFilter, passes), versions=("v1alpha3",)),
+    replace(_networking("proxy_configs", WorkloadProxyConfig, passes), name="ProxyConfig", versions=("v1beta1",)),
     _security("authorization_policies", AuthorizationPolicy, check_authorization_policy),
     _security("peer_authentications", PeerAuthentication, check_peer_authentication),
+    _security("request_authentications", RequestAuthentication, passes),
+    replace(_networking("telemetries", Telemetry, passes), group=TELEMETRY, versions=("v1", "v1alpha1")),
+    replace(_networking("wasm_plugins", WasmPlugin, passes), group=EXTENSIONS, versions=("v1alpha1",)),
+    replace(_networking("traffic_extensions", TrafficExtension, passes), group=EXTENSIONS, versions=("v1alpha1",)),
+    _gateway_api("HTTPRoute", "http_routes", HTTPRoute),
+    _gateway_api("Gateway", "k8s_gateways", KubernetesGateway),
+    replace(_gateway_api("GatewayClass", "gateway_classes", GatewayClass), namespaced=False),
+    _gateway_api("ReferenceGrant", "reference_grants", ReferenceGrant, versions=("v1", "v1beta1", "v1alpha2")),
+    _kubernetes("ingresses", Ingress, group="networking.k8s.io"),
+    replace(_kubernetes("ingress_classes", IngressClass, group="networking.k8s.io"), namespaced=False),
     _kubernetes("services", Service, check_service),
     _kubernetes("endpoint_slices", EndpointSlice, check_endpoint_slice, group="discovery.k8s.io", body=""),
     _kubernetes("service_accounts", ServiceAccount, body=""),
@@ -110,23 +151,12 @@ KINDS: Final[Mapping[tuple[str, str], Kind]] = {(kind.group, kind.name): kind fo
 """By API group and name."""
 
 UNSUPPORTED_KINDS: Final[Mapping[str, tuple[str, ...]]] = {
-    NETWORKING: ("Sidecar", "EnvoyFilter", "WorkloadGroup", "ProxyConfig"),
-    SECURITY: ("RequestAuthentication",),
-    "telemetry.istio.io": ("Telemetry",),
-    "extensions.istio.io": ("WasmPlugin", "TrafficExtension"),
     "install.istio.io": ("IstioOperator",),
-    "gateway.networking.k8s.io": (
-        "Gateway", "GatewayClass", "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "UDPRoute", "ReferenceGrant",
-        "BackendTLSPolicy", "ListenerSet",
-    ),
-    "networking.k8s.io": ("Ingress", "IngressClass"),
+    GATEWAY_API: ("GRPCRoute", "TCPRoute", "TLSRoute", "UDPRoute", "BackendTLSPolicy", "ListenerSet"),
     "": ("Endpoints", "Pod"),
     "apps": ("StatefulSet", "DaemonSet", "ReplicaSet"),
-}  # fmt: skip
+}
 """Kinds that would mean something to the mesh but are not read yet."""
-
-FAILS_CLOSED: Final = frozenset({(SECURITY, "RequestAuthentication")})
-"""Of these, what denies what it selects until it is supported."""
 
 COMPANIONS: Final = frozenset({("", "Endpoints"), ("", "Pod"), *(("apps", name) for name in UNSUPPORTED_KINDS["apps"])})
 """Of these, what stands in most people's files beside what is read: worth a warning, not an error."""

@@ -11,7 +11,7 @@ Invariant: a field without a pattern here is acted on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 from gossamer.api.common import json_name
@@ -20,6 +20,7 @@ from gossamer.api.mesh_config import MeshConfig
 from gossamer.api.proxy_config import ProxyConfig
 from gossamer.api.rules.common import written
 from gossamer.api.structure import describe
+from gossamer.core.diagnostics import Severity
 
 _TRAFFIC_POLICY: Final = (
     "tunnel",
@@ -74,10 +75,8 @@ UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
         "provider",
         "targetRef",
         "targetRefs",
-        "rules[].from[].source.requestPrincipals",
-        "rules[].from[].source.notRequestPrincipals",
-        "rules[].when[].key=request.auth.*|experimental.*",
     ),
+    "RequestAuthentication": ("jwtRules",),
     "MeshConfig": (
         *_all_but(_SUPPORTED_MESH, MeshConfig),
         "meshMTLS",
@@ -87,6 +86,15 @@ UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
         *_all_but(_HARMLESS_PROXY, ProxyConfig, "defaultConfig."),
     ),
 }
+
+WARNED: Final = frozenset(("AuthorizationPolicy", "RequestAuthentication"))
+"""Of these kinds what is not acted on is a warning: their resources deny what they select, so nothing gets through."""
+
+NO_EFFECT_YET: Final = frozenset((
+    "Sidecar", "WorkloadGroup", "ProxyConfig", "EnvoyFilter", "WasmPlugin", "TrafficExtension", "Telemetry",
+    "Ingress", "IngressClass", "HTTPRoute", "Gateway.gateway.networking.k8s.io", "GatewayClass", "ReferenceGrant",
+))  # fmt: skip
+"""Kinds, by `Kind.identity`, that are read and checked while nothing acts on them; delete one when something does."""
 
 
 @dataclass(slots=True)
@@ -114,11 +122,17 @@ def _plant(patterns: Iterable[str]) -> _Node:
 _TREES: Final = {kind: _plant(patterns) for kind, patterns in UNSUPPORTED.items()}
 
 
-def check_support(kind: str, raw_spec: Any, at: At) -> None:
-    """Say of each field in a spec, as it was written, that this version does not act on it."""
+def check_support(kind: str, raw_spec: Any, at: At) -> bool:
+    """Say of each field in a spec, as it was written, that this version does not act on it; returns whether there is
+    one."""
     tree = _TREES.get(kind)
-    if tree:
-        _walk(tree, raw_spec, at)
+    if tree is None:
+        return False
+    found = At(at.path)
+    _walk(tree, raw_spec, found)
+    severity = Severity.WARNING if kind in WARNED else Severity.ERROR
+    at.findings.extend(replace(finding, severity=severity) for finding in found.findings)
+    return bool(found.findings)
 
 
 def _walk(node: _Node, value: Any, at: At) -> None:
