@@ -90,11 +90,14 @@ def _bind(network_namespace: str) -> BindConfig:
 
 
 def _http_options(protocol: Protocol) -> HttpProtocolOptions:
-    """The application is spoken to as its caller speaks, except that a port declared HTTP/2 gets nothing else."""
+    """How the application is spoken to: as its port declares, whatever its caller's sidecar made of the request (HTTP/2
+    by `h2UpgradePolicy`, say); where nothing is declared, as its caller speaks."""
+    one, two = Http1ProtocolOptions(), Http2ProtocolOptions()
     if protocol.is_http2:
-        explicit = HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=Http2ProtocolOptions())
+        explicit = HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=two)
         return HttpProtocolOptions(explicit_http_config=explicit)
-    both = HttpProtocolOptions.UseDownstreamHttpConfig(
-        http_protocol_options=Http1ProtocolOptions(), http2_protocol_options=Http2ProtocolOptions()
-    )
+    if protocol is Protocol.HTTP:
+        explicit = HttpProtocolOptions.ExplicitHttpConfig(http_protocol_options=one)
+        return HttpProtocolOptions(explicit_http_config=explicit)
+    both = HttpProtocolOptions.UseDownstreamHttpConfig(http_protocol_options=one, http2_protocol_options=two)
     return HttpProtocolOptions(use_downstream_protocol_config=both)

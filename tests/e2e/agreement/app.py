@@ -2,7 +2,8 @@
 
 `python -m tests.e2e.agreement.app NAME` serves, until it is ended,
 
-- HTTP on port 8080: what arrived, as JSON; `POST /-/ask` makes it ask somebody (see `Asked`) and tell what came back;
+- HTTP on port 8080: what arrived, as JSON; `POST /-/ask` makes it ask somebody and tell what came back, `GET
+  /-/to/HOST/PATH` makes it pass a request on, over connections that it keeps;
 - TCP on port 9090: `NAME: ` and the first line that it gets;
 - TLS on port 9443, with a certificate of its own: HTTP as on 8080.
 """
@@ -16,6 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import httpx
 import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -44,9 +46,22 @@ def application(name: str) -> Starlette:
     async def told(request: Request) -> Response:
         return JSONResponse(await ask(**await request.json()))
 
+    relaying = httpx.AsyncClient(trust_env=False, timeout=5)
+
+    async def relay(request: Request) -> Response:
+        try:
+            reply = await relaying.get(f"http://{request.path_params['host']}/{request.path_params['rest']}")
+        except httpx.HTTPError as error:
+            return JSONResponse({"problem": f"{type(error).__name__}: {error}"}, status_code=502)
+        return Response(reply.content, status_code=reply.status_code, media_type="application/json")
+
     anything = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
     return Starlette(
-        routes=[Route("/-/ask", told, methods=["POST"]), Route("/{rest:path}", echo, methods=anything)],
+        routes=[
+            Route("/-/ask", told, methods=["POST"]),
+            Route("/-/to/{host}/{rest:path}", relay),
+            Route("/{rest:path}", echo, methods=anything),
+        ],
     )
 
 

@@ -49,12 +49,12 @@ class World:
         return self.place.mesh / "config" / "case.yaml"
 
     def apply(self, text: str, *, broken: bool = False) -> Cast:
-        """Put a case's configuration on disk, and wait until every proxy has it. What the simulator makes of it.
+        """Write a case's configuration, and wait until every proxy has it. What the simulator makes of it.
 
         AssertionError if it has errors, or, where it is meant to be `broken`, none.
         """
         before = int(self.place.status("control-plane")["generation"])
-        self._write(self.filled(text))
+        self.write(text)
         until(lambda: self._live(before), "the case is live", 20)
         return self._cast(broken=broken)
 
@@ -71,7 +71,9 @@ class World:
             text = text.replace(name, str(port))
         return text.replace("stringData: CERTIFICATE", f"stringData: {json.dumps(self.certificate)}")
 
-    def _write(self, text: str) -> None:
+    def write(self, text: str) -> None:
+        """Put a case's configuration on disk, whole and at once."""
+        text = self.filled(text)
         passing = self._case.with_name(".case.yaml.new")
         passing.write_text(text, encoding="utf-8")
         self.place.user.give(passing)
