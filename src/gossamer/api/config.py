@@ -44,6 +44,7 @@ class Config:
     virtual_services: tuple[Resource[VirtualService], ...] = ()
     destination_rules: tuple[Resource[DestinationRule], ...] = ()
     gateways: tuple[Resource[Gateway], ...] = ()
+    envoy_filters: tuple[Resource[EnvoyFilter], ...] = ()
     service_entries: tuple[Resource[ServiceEntry], ...] = ()
     workload_entries: tuple[Resource[WorkloadEntry], ...] = ()
     workload_groups: tuple[Resource[WorkloadGroup], ...] = ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gossamer.compile.clusters import by_dns, compile_clusters, passthrough_clusters
+from gossamer.compile.customise import customised
 from gossamer.compile.dns import dns_filter, dns_listener, services_of
 from gossamer.compile.draft import Draft
 from gossamer.compile.endpoints import compile_endpoints
@@ -38,6 +39,24 @@ def compile_proxy(view: ProxyView, memo: Memo) -> Resources:
 
 
 def _compile(view: ProxyView, memo: Memo) -> Resources:
+    return _joined(customised(_parts(view, memo), view, memo))
+
+
+def compile_plain(view: ProxyView, memo: Memo) -> Resources:
+    """The resources of a proxy as they would be without what users change in them (EnvoyFilters, extensions)."""
+    return _joined(_parts(view, memo))
+
+
+def _joined(parts: list[tuple[Table, ...]]) -> Resources:
+    joined: dict[str, tuple[Table, ...]] = {}
+    for part in parts:
+        for table in part:
+            joined[table.type_url] = (*joined.get(table.type_url, ()), table)
+    return Resources(tables=FrozenMap(joined))
+
+
+def _parts(view: ProxyView, memo: Memo) -> list[tuple[Table, ...]]:
+    """The tables of a proxy, the shared ones first."""
     proxy, settings = view.proxy, view.settings
     local = memo(_local, proxy)
     captured = proxy.type is ProxyType.SIDECAR and proxy.capture.mode is CaptureMode.TRANSPARENT
@@ -62,11 +81,7 @@ def _compile(view: ProxyView, memo: Memo) -> Resources:
         parts.append(compile_secrets(view.opened.credentials, memo))
     elif not captured:
         parts.append(memo.keep(proxy, _explicit_tables, proxy, settings, view.opened, memo))
-    joined: dict[str, tuple[Table, ...]] = {}
-    for part in parts:
-        for table in part:
-            joined[table.type_url] = (*joined.get(table.type_url, ()), table)
-    return Resources(tables=FrozenMap(joined))
+    return parts
 
 
 def _local(proxy: Proxy) -> Proxy:

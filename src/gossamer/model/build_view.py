@@ -13,6 +13,7 @@ from gossamer.model.credentials import asked_by_destinations, asked_by_servers, 
 from gossamer.model.explicit import explicit_binds, explicit_tables
 from gossamer.model.inbound import inbound_ports, instances_of
 from gossamer.model.mesh import Mesh
+from gossamer.model.node_metadata import node_metadata
 from gossamer.model.policy import WorkloadPolicies
 from gossamer.model.proxy import Capture, CaptureMode, Proxy, ProxyType
 from gossamer.model.routing import MESH, Client
@@ -46,6 +47,7 @@ def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyVi
         outbound=outbound,
         endpoints=seen,
         opened=opened,
+        patches=mesh.patches.for_proxy(proxy, node_metadata(proxy)) if mesh.patches.filters else (),
     )
 
 

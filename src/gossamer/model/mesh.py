@@ -6,7 +6,7 @@ the same object as before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gossamer.api.config import Config
 from gossamer.api.kubernetes import Secret
@@ -17,6 +17,7 @@ from gossamer.model.build_routings import build_routings
 from gossamer.model.build_services import Services, build_services
 from gossamer.model.destinations import Destinations, build_destinations
 from gossamer.model.gateways import GatewayRule, build_gateways
+from gossamer.model.patches import PatchIndex, build_patches
 from gossamer.model.routing import Routing, asked_labels
 from gossamer.model.settings import MeshSettings, build_settings
 
@@ -31,6 +32,7 @@ class Mesh:
     destinations: Destinations
     gateways: tuple[GatewayRule, ...] = ()
     policies: PolicyIndex
+    patches: PatchIndex = field(default_factory=PatchIndex)
     secrets: tuple[Resource[Secret], ...] = ()
     asked_labels: frozenset[tuple[str, str]] = frozenset()
     """Labels by which some resource tells clients apart."""
@@ -50,6 +52,7 @@ def build_mesh(config: Config, memo: Memo) -> Mesh:
         destinations=destinations,
         gateways=memo.keep("", build_gateways, config.gateways, memo),
         policies=memo.keep("", build_policies, settings, config.authorization_policies, config.peer_authentications),
+        patches=memo.keep("", build_patches, config.envoy_filters, settings.root_namespace),
         secrets=config.secrets,
         asked_labels=memo.keep("", asked_labels, routings) | destinations.asked_labels,
     )

@@ -18,6 +18,7 @@ from gossamer.core.frozen import FrozenMap, Value
 from gossamer.core.ids import Origin
 from gossamer.model.destinations import NO_POLICY, DestinationPolicy
 from gossamer.model.gateways import GatewayServer
+from gossamer.model.patches import SelectedPatch
 from gossamer.model.policy import WorkloadPolicies
 from gossamer.model.proxy import Proxy
 from gossamer.model.routing import Client, HttpRule, Routing
@@ -200,3 +201,5 @@ class ProxyView:
     outbound: Outbound
     endpoints: tuple[ServiceEndpoints, ...] = ()
     opened: Opened = NOTHING
+    patches: tuple[SelectedPatch, ...] = ()
+    """What EnvoyFilters change in all that is compiled of this."""

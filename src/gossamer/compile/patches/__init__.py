@@ -1,0 +1,1 @@
+"""EnvoyFilter: what users change in the Envoy configuration that was compiled for them."""
