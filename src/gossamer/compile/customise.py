@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from gossamer.compile.extended import content_table, extended_tables
 from gossamer.compile.patches.patch import Place
 from gossamer.compile.patches.patched import added_tables, compile_patches, patched_tables
 from gossamer.core.frozen import FrozenMap
@@ -20,16 +21,22 @@ Part = tuple[Table, ...]
 
 
 def customised(parts: list[Part], view: ProxyView, memo: Memo) -> list[Part]:
-    """The parts of what a proxy is told, the shared one first, as its EnvoyFilters have them."""
-    if not view.patches:
+    """The parts of what a proxy is told, the shared one first, as its extensions and EnvoyFilters have them."""
+    if not (view.patches or view.extensions):
         return parts
     gateway = view.proxy.type is ProxyType.ROUTER
-    shared = Place(gateway=gateway)
-    own = Place(gateway=gateway, ports=memo.keep(view.proxy, ports_of, view))
+    places = [Place(gateway=gateway)]
+    places += [Place(gateway=gateway, ports=memo.keep(view.proxy, ports_of, view))] * len(parts)
+    if view.extensions:
+        parts = [
+            extended_tables(part, view.extensions, place, memo) for part, place in zip(parts, places, strict=False)
+        ]
+        parts.append((memo.keep("", content_table, view.extensions, memo),))
     patches = compile_patches(view.patches, memo)
-    changed = [patched_tables(part, patches, own if index else shared, memo) for index, part in enumerate(parts)]
-    added = added_tables([table for part in changed for table in part], patches, shared, memo)
-    return [*changed, added]
+    if patches:
+        parts = [patched_tables(part, patches, place, memo) for part, place in zip(parts, places, strict=False)]
+        parts.append(added_tables([table for part in parts for table in part], patches, places[0], memo))
+    return parts
 
 
 def ports_of(view: ProxyView) -> FrozenMap[int, tuple[int, ...]]:

@@ -47,6 +47,7 @@ def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyVi
         outbound=outbound,
         endpoints=seen,
         opened=opened,
+        extensions=mesh.extensions.for_proxy(proxy),
         patches=mesh.patches.for_proxy(proxy, node_metadata(proxy)) if mesh.patches.filters else (),
     )
 

@@ -16,7 +16,9 @@ from gossamer.model.build_policies import PolicyIndex, build_policies
 from gossamer.model.build_routings import build_routings
 from gossamer.model.build_services import Services, build_services
 from gossamer.model.destinations import Destinations, build_destinations
+from gossamer.model.extensions import ExtensionIndex, build_extensions
 from gossamer.model.gateways import GatewayRule, build_gateways
+from gossamer.model.modules import NO_MODULES, Modules
 from gossamer.model.patches import PatchIndex, build_patches
 from gossamer.model.routing import Routing, asked_labels
 from gossamer.model.settings import MeshSettings, build_settings
@@ -33,14 +35,17 @@ class Mesh:
     gateways: tuple[GatewayRule, ...] = ()
     policies: PolicyIndex
     patches: PatchIndex = field(default_factory=PatchIndex)
+    extensions: ExtensionIndex = field(default_factory=ExtensionIndex)
     secrets: tuple[Resource[Secret], ...] = ()
     asked_labels: frozenset[tuple[str, str]] = frozenset()
     """Labels by which some resource tells clients apart."""
 
 
-def build_mesh(config: Config, memo: Memo) -> Mesh:
-    """The mesh that a configuration makes: the same object again when nothing of it differs."""
+def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mesh:
+    """The mesh that a configuration makes: the same object again when nothing of it differs. `modules` are the Wasm
+    modules that it names, as far as they are there."""
     settings = memo(build_settings, config.mesh)
+    root = settings.root_namespace
     routings = memo.keep("", build_routings, config.virtual_services, settings, memo)
     destinations = memo.keep("", build_destinations, config.destination_rules, settings, memo)
     return memo.keep(
@@ -52,7 +57,8 @@ def build_mesh(config: Config, memo: Memo) -> Mesh:
         destinations=destinations,
         gateways=memo.keep("", build_gateways, config.gateways, memo),
         policies=memo.keep("", build_policies, settings, config.authorization_policies, config.peer_authentications),
-        patches=memo.keep("", build_patches, config.envoy_filters, settings.root_namespace),
+        patches=memo.keep("", build_patches, config.envoy_filters, root),
+        extensions=memo.keep("", build_extensions, config.wasm_plugins, config.traffic_extensions, root, modules),
         secrets=config.secrets,
         asked_labels=memo.keep("", asked_labels, routings) | destinations.asked_labels,
     )

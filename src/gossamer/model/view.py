@@ -17,6 +17,7 @@ from gossamer.api.virtual_service import Destination
 from gossamer.core.frozen import FrozenMap, Value
 from gossamer.core.ids import Origin
 from gossamer.model.destinations import NO_POLICY, DestinationPolicy
+from gossamer.model.extensions import Extension
 from gossamer.model.gateways import GatewayServer
 from gossamer.model.patches import SelectedPatch
 from gossamer.model.policy import WorkloadPolicies
@@ -201,5 +202,6 @@ class ProxyView:
     outbound: Outbound
     endpoints: tuple[ServiceEndpoints, ...] = ()
     opened: Opened = NOTHING
+    extensions: tuple[Extension, ...] = ()
     patches: tuple[SelectedPatch, ...] = ()
     """What EnvoyFilters change in all that is compiled of this."""

@@ -1,0 +1,194 @@
+"""Which extensions (WasmPlugin, TrafficExtension) a proxy runs, in the order in which traffic meets them.
+
+Invariant: the two kinds mean the same here: code, the place in the chain, whom and which traffic it is for. Proxies
+that the same extensions select get one equal tuple. Order is Istio's: by phase, then by descending priority, then by
+name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from gossamer.api.common import EMPTY, JsonMap, PolicyTargetReference
+from gossamer.api.extensions import (
+    FailStrategy,
+    PluginType,
+    PullPolicy,
+    TrafficExtension,
+    TrafficSelector,
+    VmConfig,
+    WasmConfig,
+    WasmPlugin,
+    WorkloadMode,
+)
+from gossamer.api.resource import Resource
+from gossamer.core.frozen import FrozenMap, Value
+from gossamer.core.ids import Origin
+from gossamer.model.attachment import is_attached
+from gossamer.model.modules import Module, Modules, module_key
+from gossamer.model.proxy import Proxy
+
+
+class Phase(StrEnum):
+    """Where in the chain of filters an extension stands, in the order of the chain."""
+
+    AUTHN = "AUTHN"
+    """Before what finds out who calls."""
+    AUTHZ = "AUTHZ"
+    """After that, before what decides who may."""
+    STATS = "STATS"
+    """After that."""
+    END = "END"
+    """Before what ends the chain."""
+
+
+ORDER: Final = tuple(Phase)
+_PHASES: Final = {
+    "AUTHN": Phase.AUTHN,
+    "AUTHZ": Phase.AUTHZ,
+    "STATS": Phase.STATS,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Wasm(Value):
+    """A module that Envoy's V8 runs. `module` is None while it could not be had; then `fail` decides."""
+
+    url: str
+    plugin_name: str = ""
+    config: JsonMap | None = None
+    env: VmConfig = field(default_factory=VmConfig)
+    fail: FailStrategy = FailStrategy.FAIL_CLOSE
+    module: Module | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lua(Value):
+    """A script."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Extension(Value):
+    """One extension of a proxy. `selectors` are the traffic that it is for, any if there are none."""
+
+    name: str
+    """Of its filter, and of the resource that brings its content."""
+    origin: Origin
+    phase: Phase
+    network: bool
+    selectors: tuple[TrafficSelector, ...]
+    code: Wasm | Lua
+
+    def is_for(self, *, client: bool, ports: Iterable[int]) -> bool:
+        """Whether it is for traffic of this direction on a port that has these numbers."""
+        mode = WorkloadMode.CLIENT if client else WorkloadMode.SERVER
+        numbers = set(ports)
+        return not self.selectors or any(
+            selector.mode in (mode, WorkloadMode.CLIENT_AND_SERVER, WorkloadMode.UNDEFINED)
+            and (not selector.ports or any(port.number in numbers for port in selector.ports))
+            for selector in self.selectors
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Offered(Value):
+    """An extension and whom it is for."""
+
+    namespace: str
+    labels: FrozenMap[str, str]
+    targets: tuple[PolicyTargetReference, ...]
+    extension: Extension
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ExtensionIndex(Value):
+    """The mesh's extensions, in their order."""
+
+    root_namespace: str = ""
+    offered: tuple[_Offered, ...] = ()
+
+    def for_proxy(self, proxy: Proxy) -> tuple[Extension, ...]:
+        """The extensions of a proxy."""
+        return tuple(one.extension for one in self.offered if self._selects(one, proxy))
+
+    def _selects(self, one: _Offered, proxy: Proxy) -> bool:
+        if one.targets:
+            return is_attached(one.targets, one.namespace, proxy, self.root_namespace)
+        if one.namespace not in (self.root_namespace, proxy.namespace):
+            return False
+        return bool(one.labels.items() <= proxy.labels.items())
+
+
+def build_extensions(
+    plugins: tuple[Resource[WasmPlugin], ...],
+    extensions: tuple[Resource[TrafficExtension], ...],
+    root_namespace: str,
+    modules: Modules,
+) -> ExtensionIndex:
+    """The index of all extensions of the mesh."""
+    found = [(_order(one), _of_plugin(one, modules)) for one in plugins]
+    found += [(_order(one), _of_extension(one, modules)) for one in extensions if one.spec.wasm or one.spec.lua]
+    found.sort(key=lambda pair: pair[0])
+    return ExtensionIndex(root_namespace=root_namespace, offered=tuple(offered for _, offered in found))
+
+
+def _order(resource: Resource[WasmPlugin] | Resource[TrafficExtension]) -> tuple[int, int, str, str, str]:
+    spec = resource.spec
+    phase = _PHASES.get(spec.phase.value, Phase.END)
+    return (ORDER.index(phase), -(spec.priority or 0), resource.name, resource.namespace, resource.id.kind)
+
+
+def _of_plugin(resource: Resource[WasmPlugin], modules: Modules) -> _Offered:
+    spec = resource.spec
+    targets = (*spec.target_refs, *((spec.target_ref,) if spec.target_ref else ()))
+    code = _wasm(spec, modules)
+    return _offered(resource, code, targets, network=spec.type is PluginType.NETWORK)
+
+
+def _of_extension(resource: Resource[TrafficExtension], modules: Modules) -> _Offered:
+    spec = resource.spec
+    if spec.wasm is not None:
+        network = spec.wasm.type is PluginType.NETWORK
+        return _offered(resource, _wasm(spec.wasm, modules), spec.target_refs, network=network)
+    code = Lua(code=spec.lua.inline_code if spec.lua else "")
+    return _offered(resource, code, spec.target_refs, network=False)
+
+
+def _offered(
+    resource: Resource[WasmPlugin] | Resource[TrafficExtension],
+    code: Wasm | Lua,
+    targets: tuple[PolicyTargetReference, ...],
+    *,
+    network: bool,
+) -> _Offered:
+    spec = resource.spec
+    name = f"extensions.istio.io/{resource.id.kind.lower()}/{resource.namespace}.{resource.name}"
+    return _Offered(
+        namespace=resource.namespace,
+        labels=spec.selector.match_labels if spec.selector else EMPTY,
+        targets=targets,
+        extension=Extension(
+            name=name,
+            origin=Origin(resource=resource.id),
+            phase=_PHASES.get(spec.phase.value, Phase.END),
+            network=network,
+            selectors=spec.match,
+            code=code,
+        ),
+    )
+
+
+def _wasm(spec: WasmPlugin | WasmConfig, modules: Modules) -> Wasm:
+    return Wasm(
+        url=spec.url,
+        plugin_name=spec.plugin_name,
+        config=spec.plugin_config,
+        env=spec.vm_config or VmConfig(),
+        fail=spec.fail_strategy,
+        module=modules.get(module_key(spec.url, spec.sha256, always=spec.image_pull_policy is PullPolicy.Always)),
+    )
