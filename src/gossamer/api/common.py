@@ -9,7 +9,6 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from fractions import Fraction
@@ -46,7 +45,7 @@ StrMap = Annotated[FrozenMap[str, str], FROZEN]
 
 
 def _freeze(value: object) -> object:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return FrozenMap({key: _freeze(item) for key, item in value.items()})
     return tuple(_freeze(item) for item in value) if isinstance(value, list) else value
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from gossamer.api.authorization_policy import AuthorizationPolicy
 from gossamer.api.destination_rule import DestinationRule
 from gossamer.api.envoy_filter import EnvoyFilter
-from gossamer.api.extensions import TrafficExtension, WasmPlugin
 from gossamer.api.gateway import Gateway
 from gossamer.api.gateway_api.gateway import KubernetesGateway
 from gossamer.api.gateway_api.gateway_class import GatewayClass
@@ -45,9 +44,6 @@ class Config:
     virtual_services: tuple[Resource[VirtualService], ...] = ()
     destination_rules: tuple[Resource[DestinationRule], ...] = ()
     gateways: tuple[Resource[Gateway], ...] = ()
-    envoy_filters: tuple[Resource[EnvoyFilter], ...] = ()
-    wasm_plugins: tuple[Resource[WasmPlugin], ...] = ()
-    traffic_extensions: tuple[Resource[TrafficExtension], ...] = ()
     service_entries: tuple[Resource[ServiceEntry], ...] = ()
     workload_entries: tuple[Resource[WorkloadEntry], ...] = ()
     workload_groups: tuple[Resource[WorkloadGroup], ...] = ()

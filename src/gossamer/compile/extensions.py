@@ -9,9 +9,7 @@ filter that denies.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from envoy.config.core.v3.base_pb2 import AsyncDataSource, DataSource
 from envoy.config.core.v3.config_source_pb2 import (
@@ -33,7 +31,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import StringValue
 
-from gossamer.api.extensions import EnvValueSource, FailStrategy
+from gossamer.api.wasm_plugin import EnvValueSource, FailStrategy
 from gossamer.compile.draft import Draft, pack
 from gossamer.core.resources import EXTENSION
 from gossamer.model.extensions import Extension, Lua, Wasm
@@ -86,6 +84,8 @@ def _kinds(extension: Extension) -> tuple[Message, ...]:
 def _content(extension: Extension) -> any_pb2.Any:
     code = extension.code
     if isinstance(code, Lua):
+        if code.code is None:
+            return _without_code(extension)
         return pack(LuaFilter(default_source_code=DataSource(inline_string=code.code)))
     if code.module is None:
         return _without_code(extension)
@@ -114,8 +114,7 @@ def _plugin(name: str, code: Wasm, module: Module) -> PluginConfig:
         vm.environment_variables.CopyFrom(_environment(code))
     config = PluginConfig(name=name, root_id=code.plugin_name, vm_config=vm, failure_policy=_POLICIES[code.fail])
     if code.config is not None:
-        text = json.dumps(_plain(code.config), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        config.configuration.CopyFrom(pack(StringValue(value=text)))
+        config.configuration.CopyFrom(pack(StringValue(value=code.config)))
     return config
 
 
@@ -123,9 +122,3 @@ def _environment(code: Wasm) -> EnvironmentVariables:
     inline = {one.name: one.value for one in code.env.env if one.value_from is EnvValueSource.INLINE}
     host = [one.name for one in code.env.env if one.value_from is EnvValueSource.HOST and one.name not in inline]
     return EnvironmentVariables(host_env_keys=list(dict.fromkeys(host)), key_values=inline)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -10,25 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
-from gossamer.api.common import EMPTY, JsonMap, PolicyTargetReference
-from gossamer.api.extensions import (
+from gossamer.api.common import EMPTY, PolicyTargetReference
+from gossamer.api.resource import Resource
+from gossamer.api.traffic_extension import TrafficExtension, WasmConfig
+from gossamer.api.wasm_plugin import (
     FailStrategy,
     PluginType,
     PullPolicy,
-    TrafficExtension,
     TrafficSelector,
     VmConfig,
-    WasmConfig,
     WasmPlugin,
     WorkloadMode,
 )
-from gossamer.api.resource import Resource
 from gossamer.core.frozen import FrozenMap, Value
-from gossamer.core.ids import Origin
+from gossamer.core.ids import Origin, ResourceId
 from gossamer.model.attachment import is_attached
-from gossamer.model.modules import Module, Modules, module_key
+from gossamer.model.modules import Module, ModuleKey, Modules
 from gossamer.model.proxy import Proxy
 
 
@@ -59,7 +58,8 @@ class Wasm(Value):
 
     url: str
     plugin_name: str = ""
-    config: JsonMap | None = None
+    config: str | None = None
+    """JSON."""
     env: VmConfig = field(default_factory=VmConfig)
     fail: FailStrategy = FailStrategy.FAIL_CLOSE
     module: Module | None = None
@@ -67,9 +67,9 @@ class Wasm(Value):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Lua(Value):
-    """A script."""
+    """A script; None for one that is not to be run."""
 
-    code: str
+    code: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -146,7 +146,7 @@ def _order(resource: Resource[WasmPlugin] | Resource[TrafficExtension]) -> tuple
 def _of_plugin(resource: Resource[WasmPlugin], modules: Modules) -> _Offered:
     spec = resource.spec
     targets = (*spec.target_refs, *((spec.target_ref,) if spec.target_ref else ()))
-    code = _wasm(spec, modules)
+    code = _wasm(resource.id, spec, modules)
     return _offered(resource, code, targets, network=spec.type is PluginType.NETWORK)
 
 
@@ -154,8 +154,9 @@ def _of_extension(resource: Resource[TrafficExtension], modules: Modules) -> _Of
     spec = resource.spec
     if spec.wasm is not None:
         network = spec.wasm.type is PluginType.NETWORK
-        return _offered(resource, _wasm(spec.wasm, modules), spec.target_refs, network=network)
-    code = Lua(code=spec.lua.inline_code if spec.lua else "")
+        return _offered(resource, _wasm(resource.id, spec.wasm, modules), spec.target_refs, network=network)
+    usable = spec.lua is not None and resource.id not in modules.broken
+    code = Lua(code=spec.lua.inline_code if spec.lua and usable else None)
     return _offered(resource, code, spec.target_refs, network=False)
 
 
@@ -183,12 +184,25 @@ def _offered(
     )
 
 
-def _wasm(spec: WasmPlugin | WasmConfig, modules: Modules) -> Wasm:
+def _wasm(resource: ResourceId, spec: WasmPlugin | WasmConfig, modules: Modules) -> Wasm:
     return Wasm(
         url=spec.url,
         plugin_name=spec.plugin_name,
         config=spec.plugin_config,
         env=spec.vm_config or VmConfig(),
         fail=spec.fail_strategy,
-        module=modules.get(module_key(spec.url, spec.sha256, always=spec.image_pull_policy is PullPolicy.Always)),
+        module=None if resource in modules.broken else modules.get(module_key(spec)),
     )
+
+
+def module_key(spec: WasmPlugin | WasmConfig) -> ModuleKey:
+    """Which module a plugin asks for."""
+    return ModuleKey(url=spec.url, sha256=spec.sha256, always=spec.image_pull_policy is PullPolicy.ALWAYS)
+
+
+def wasm_of(resource: Resource[Any]) -> WasmPlugin | WasmConfig | None:
+    """The Wasm part of a resource; None for one that has none."""
+    spec = resource.spec
+    if isinstance(spec, TrafficExtension):
+        return spec.wasm
+    return spec if isinstance(spec, WasmPlugin) else None

@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from gossamer.core.frozen import FrozenMap, Value
+from gossamer.core.ids import ResourceId
 
 FILE: Final = "file"
 FETCHED: Final = ("http", "https")
@@ -39,22 +40,21 @@ class Module(Value):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Modules(Value):
-    """What is there. `assumed` (offline): a module that nobody fetched is taken to be there, at its URL."""
+    """What is there. `assumed` (offline): a module that nobody fetched is taken to be there, at its URL. `local`: files
+    on the proxies' hosts are used. `broken` are the extensions whose code is not to be used, though it is there."""
 
     fetched: FrozenMap[ModuleKey, Module] = field(default_factory=FrozenMap)
     assumed: bool = False
+    local: bool = True
+    broken: frozenset[ResourceId] = frozenset()
 
     def get(self, key: ModuleKey) -> Module | None:
         """The module of this key; None while it is not to be had."""
         scheme, path = scheme_of(key.url), urlsplit(key.url).path
         if scheme == FILE:
-            return Module(path=unquote(path))
+            return Module(path=unquote(path)) if self.local else None
         found = self.fetched.get(key)
         return Module(path=key.url) if found is None and self.assumed else found
-
-
-def module_key(url: str, sha256: str, *, always: bool) -> ModuleKey:
-    return ModuleKey(url=url, sha256=sha256, always=always)
 
 
 def module_of(content: bytes) -> Module:

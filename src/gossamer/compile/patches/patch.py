@@ -79,7 +79,7 @@ def compile_patch(selected: SelectedPatch) -> Patch | None:
     if patch is None or spec.apply_to.value not in MESSAGES:
         return None
     match = spec.match or EnvoyConfigObjectMatch()
-    value = build_value(spec.apply_to.value, patch.value or {})
+    value = build_value(spec.apply_to.value, patch.value or "{}")
     if isinstance(value, NotThat):
         return None
     return Patch(

@@ -6,6 +6,7 @@ TypedStruct, which Envoy reads as the type that it names; Envoy alone can judge 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -50,11 +51,11 @@ class NotThat:
     message: str
 
 
-def build_value(apply_to: str, value: Mapping[str, Any]) -> Message | NotThat:
-    """The message that a patch of this `applyTo` brings."""
+def build_value(apply_to: str, value: str) -> Message | NotThat:
+    """The message that a patch of this `applyTo` brings; `value` is JSON."""
     message = MESSAGES[apply_to]()
     try:
-        ParseDict(_known(value), message, max_recursion_depth=100)
+        ParseDict(_known(json.loads(value)), message, max_recursion_depth=100)
     except (ParseError, ValueError, TypeError, KeyError) as error:
         return NotThat(message=_in_short(str(error)))
     return message

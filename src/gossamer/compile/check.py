@@ -1,0 +1,80 @@
+"""What is wrong with configuration, as far as it takes Envoy's types to see it.
+
+Invariant: no diagnostic here has a position; `placed` gives it the one that the source index knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from gossamer.api.config import Config
+from gossamer.api.resource import Resource
+from gossamer.api.source_index import SourceIndex
+from gossamer.api.wasm_plugin import FailStrategy, WasmPlugin
+from gossamer.compile.patches.check import check_envoy_filter
+from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
+from gossamer.core.memo import Memo
+from gossamer.model.extensions import wasm_of
+from gossamer.model.modules import FETCHED, FILE, scheme_of
+
+
+def check_config(config: Config, memo: Memo) -> Diagnostics:
+    """What is wrong with the EnvoyFilters and extensions of a configuration."""
+    found = [memo(check_envoy_filter, resource) for resource in config.envoy_filters]
+    extensions: tuple[Resource[Any], ...] = (*config.wasm_plugins, *config.traffic_extensions)
+    found += [memo(check_extension, resource) for resource in extensions]
+    return tuple(diagnostic for group in found for diagnostic in group)
+
+
+def placed(diagnostics: Diagnostics, index: SourceIndex) -> Diagnostics:
+    """The diagnostics with file, line and column."""
+    return tuple(
+        diagnostic
+        if diagnostic.position.file
+        else replace(diagnostic, position=index.position(diagnostic.resource, diagnostic.path))
+        for diagnostic in diagnostics
+    )
+
+
+def check_extension(resource: Resource[Any]) -> Diagnostics:
+    """What of a WasmPlugin or TrafficExtension is not acted on."""
+    return tuple(
+        Diagnostic(
+            severity=Severity.WARNING,
+            code=code,
+            message=message,
+            kind=resource.id.kind,
+            namespace=resource.namespace,
+            name=resource.name,
+            path=path,
+        )
+        for code, path, message in _findings(resource)
+    )
+
+
+def _findings(resource: Resource[Any]) -> Iterator[tuple[str, str, str]]:
+    for index, reference in enumerate(resource.spec.target_refs):
+        if reference.kind not in ("Gateway", "GatewayClass"):
+            message = f"a {reference.kind} is served by waypoints, which this mesh has none of: no proxy is selected"
+            yield "extension-without-effect", f"spec.targetRefs[{index}]", message
+    wasm = wasm_of(resource)
+    if wasm is None:
+        return
+    prefix = "spec" if isinstance(resource.spec, WasmPlugin) else "spec.wasm"
+    scheme = scheme_of(wasm.url)
+    if scheme not in (FILE, *FETCHED):
+        opens = wasm.fail_strategy is FailStrategy.FAIL_OPEN
+        then = "traffic passes without it (FAIL_OPEN)" if opens else f"it denies ({wasm.fail_strategy.value})"
+        message = (
+            f"a module in an OCI image is not fetched: {then}; serve the module by http:// or https://, or file://"
+        )
+        yield "module-not-fetched", f"{prefix}.url", message
+        return
+    if wasm.image_pull_secret:
+        message = "imagePullSecret is for OCI images: nothing is authenticated with it"
+        yield "extension-without-effect", f"{prefix}.imagePullSecret", message
+    if wasm.sha256 and scheme == FILE:
+        message = "a file is read by the proxy on its host, where nothing compares its SHA-256"
+        yield "extension-without-effect", f"{prefix}.sha256", message

@@ -1,0 +1,37 @@
+"""What Envoy is shown of a configuration before it is let out.
+
+Invariant: nobody's real secrets or proxies are needed for it, and files on proxies' hosts are left out: they are not
+here to be looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from gossamer.api.config import Config
+from gossamer.compile.compile import compile_plain, compile_proxy
+from gossamer.compile.trial import trial_of
+from gossamer.core.memo import Memo
+from gossamer.core.resources import Resources
+from gossamer.model.build_endpoints import Endpoints
+from gossamer.model.build_view import view_for
+from gossamer.model.inbound import inbound_ports
+from gossamer.model.mesh import build_mesh
+from gossamer.model.modules import Modules
+from gossamer.model.proxy import Proxy, ProxyType
+from gossamer.model.representatives import made_up_instances, representatives
+
+
+def trials_of(
+    config: Config, modules: Modules, endpoints: Endpoints, running: Iterable[Proxy], memo: Memo
+) -> Iterator[Resources]:
+    """The changed resources of each kind of proxy that this configuration changes something for."""
+    mesh = build_mesh(config, memo, replace(modules, local=False))
+    for proxy in representatives(config, mesh, running):
+        view = view_for(mesh, endpoints, proxy, memo)
+        if not proxy.name and proxy.type is ProxyType.SIDECAR:
+            view = replace(view, inbound=inbound_ports(made_up_instances(mesh, proxy)))
+        trial = trial_of(compile_plain(view, memo), compile_proxy(view, memo))
+        if trial is not None:
+            yield trial
