@@ -286,8 +286,11 @@ def test_service() -> None:
     assert errors("Service", {"ports": [{"port": 1}, {"port": 2}]}) == [
         ("required", "spec.ports[0].name"),
         ("required", "spec.ports[1].name"),
-        ("duplicate-value", "spec.ports[1].name"),
     ]
+    (twice,) = load_one(
+        resource("Service") | {"spec": {"ports": [{"port": 1, "name": "http"}, {"port": 2, "name": "http"}]}}
+    ).diagnostics
+    assert (twice.is_error, twice.code, twice.path) == (False, "duplicate-value", "spec.ports[1].name")
     assert errors("Service", {"type": "ExternalName"}) == [("required", "spec.externalName")]
 
 

@@ -160,6 +160,43 @@ def policies(draw: st.DrawFn) -> str:
     return draw(st.sampled_from((peer, allow)))
 
 
+@st.composite
+def sidecars(draw: st.DrawFn) -> str:
+    egress = draw(
+        st.sampled_from(
+            (
+                "[]",
+                "[{hosts: [./*]}]",
+                "[{hosts: ['*/*.com', default/a.default.svc.cluster.local]}]",
+                "[{port: {number: 80, protocol: HTTP, name: h}, hosts: ['*/*']}, {hosts: [other/*]}]",
+                "[{port: {number: 82, protocol: TCP, name: t}, bind: 127.0.0.1, captureMode: NONE, hosts: ['*/*']}]",
+                "[{port: {number: 0, protocol: HTTP, name: u}, bind: 'unix:///u', hosts: ['*/*']}, {hosts: ['~/*']}]",
+            )
+        )
+    )
+    ingress = draw(
+        st.sampled_from(
+            (
+                "[]",
+                "[{port: {number: 80, protocol: HTTP, name: h}, defaultEndpoint: '127.0.0.1:8080'}]",
+                "[{port: {number: 81, protocol: TCP, name: t}, captureMode: NONE, defaultEndpoint: 'unix:///app'}]",
+            )
+        )
+    )
+    policy = draw(
+        st.sampled_from(
+            (
+                "",
+                "\n  outboundTrafficPolicy: {mode: REGISTRY_ONLY}",
+                "\n  outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: a}}",
+            )
+        )
+    )
+    selector = draw(st.sampled_from(("", "\n  workloadSelector: {labels: {app: a}}")))
+    spec = f"  egress: {egress}\n  ingress: {ingress}{policy}{selector}"
+    return istio("Sidecar", draw(NAMES), spec, namespace=draw(NAMESPACE))
+
+
 def identity(document: str) -> tuple[str, str]:
     """What tells documents apart: kind, and name with namespace."""
     lines = document.strip().splitlines()
@@ -167,7 +204,13 @@ def identity(document: str) -> tuple[str, str]:
 
 
 DOCUMENTS = st.one_of(
-    kubernetes_services(), service_entries(), virtual_services(), destination_rules(), gateways(), policies()
+    kubernetes_services(),
+    service_entries(),
+    virtual_services(),
+    destination_rules(),
+    gateways(),
+    policies(),
+    sidecars(),
 )
 WORKLOADS = st.builds(
     lambda app, version, namespace, number: workload(

@@ -91,7 +91,7 @@ WARNED: Final = frozenset(("AuthorizationPolicy", "RequestAuthentication"))
 """Of these kinds what is not acted on is a warning: their resources deny what they select, so nothing gets through."""
 
 NO_EFFECT_YET: Final = frozenset((
-    "Sidecar", "WorkloadGroup", "ProxyConfig", "Telemetry",
+    "WorkloadGroup", "ProxyConfig", "Telemetry",
     "Ingress", "IngressClass", "HTTPRoute", "Gateway.gateway.networking.k8s.io", "GatewayClass", "ReferenceGrant",
 ))  # fmt: skip
 """Kinds, by `Kind.identity`, that are read and checked while nothing acts on them; delete one when something does."""

@@ -80,7 +80,7 @@ def _cluster(
     detection = policy.outlier_detection or settings.default_outlier_detection
     cluster = Cluster(
         name=name,
-        connect_timeout=_connect_timeout(pool, settings),
+        connect_timeout=connect_timeout(pool, settings),
         circuit_breakers=circuit_breakers(pool, policy.retry_budget),
         outlier_detection=outlier_detection(detection),
         common_lb_config=_common_lb(detection),
@@ -89,7 +89,7 @@ def _cluster(
     )
     _place(cluster, outbound, port, subset, looked_up, original=original)
     balance(cluster, policy.load_balancer)
-    _keep_alive(cluster, pool, settings)
+    keep_alive(cluster, pool, settings)
     upstream_tls(cluster, outbound, port, subset, policy, settings)
     refers = references(ENDPOINT, [name]) if cluster.type == Cluster.EDS else frozenset()
     return Draft(type_url=CLUSTER, name=name, message=cluster, references=refers, origins=origins)
@@ -128,7 +128,8 @@ _ADS: Final = ConfigSource(
 )
 
 
-def _connect_timeout(pool: api.ConnectionPoolSettings | None, settings: MeshSettings) -> Duration:
+def connect_timeout(pool: api.ConnectionPoolSettings | None, settings: MeshSettings) -> Duration:
+    """How long a connection may take to be made: as the pool says, else as the mesh does."""
     tcp = pool.tcp if pool else None
     if tcp is not None and tcp.connect_timeout is not None:
         return seconds(tcp.connect_timeout.total_seconds())
@@ -143,7 +144,8 @@ def _common_lb(detection: api.OutlierDetection | None) -> Cluster.CommonLbConfig
     return Cluster.CommonLbConfig(healthy_panic_threshold=threshold)
 
 
-def _keep_alive(cluster: Cluster, pool: api.ConnectionPoolSettings | None, settings: MeshSettings) -> None:
+def keep_alive(cluster: Cluster, pool: api.ConnectionPoolSettings | None, settings: MeshSettings) -> None:
+    """Have idle connections probed by TCP, as the pool says, else as the mesh does."""
     chosen = (pool.tcp.tcp_keepalive if pool and pool.tcp else None) or settings.tcp_keepalive
     if chosen is None:
         return

@@ -15,7 +15,7 @@ from gossamer.compile.endpoints import compile_endpoints
 from gossamer.compile.explicit import http_proxy
 from gossamer.compile.gateway import compile_gateway
 from gossamer.compile.inbound import compile_inbound
-from gossamer.compile.listeners import capture_listener, compile_binds, wildcards_of
+from gossamer.compile.listeners import capture_listener, compile_binds, compile_opened, wildcards_of
 from gossamer.compile.passthrough import compile_passthrough
 from gossamer.compile.routes import compile_table
 from gossamer.compile.secrets import compile_secrets
@@ -24,7 +24,7 @@ from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.core.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources, Table
 from gossamer.model.policy import WorkloadPolicies
-from gossamer.model.proxy import CaptureMode, Proxy, ProxyType
+from gossamer.model.proxy import Capture, CaptureMode, Proxy, ProxyType
 from gossamer.model.routing import Client
 from gossamer.model.service import Service, ServiceEndpoints
 from gossamer.model.settings import MeshSettings
@@ -58,7 +58,7 @@ def _joined(parts: list[tuple[Table, ...]]) -> Resources:
 def _parts(view: ProxyView, memo: Memo) -> list[tuple[Table, ...]]:
     """The tables of a proxy, the shared ones first."""
     proxy, settings = view.proxy, view.settings
-    local = memo(_local, proxy)
+    local = memo(_local, proxy, any(port.opened for port in view.inbound))
     captured = proxy.type is ProxyType.SIDECAR and proxy.capture.mode is CaptureMode.TRANSPARENT
     parts = [
         memo.keep(
@@ -73,23 +73,26 @@ def _parts(view: ProxyView, memo: Memo) -> list[tuple[Table, ...]]:
         memo.keep((local, view.inbound), _inbound_tables, local, settings, view.inbound, view.policies, memo),
     ]
     if proxy.capture.dns and captured:
-        services = memo.keep("", services_of, view.outbound.services)
+        services = memo.keep("", services_of, view.outbound.named)
         parts.append((memo.keep(proxy, _dns_table, proxy, services, settings.domain, memo),))
     if proxy.type is ProxyType.ROUTER:
         parts.append(memo.keep(proxy, _gateway_tables, proxy, settings, view.opened, memo))
         parts.append(compile_passthrough(view.opened.servers, view.outbound.services, view.endpoints, settings, memo))
         parts.append(compile_secrets(view.opened.credentials, memo))
-    elif not captured:
+    if view.outbound.opened:
+        parts.append(memo.keep(view.outbound.client, _opened_tables, view.outbound, local.capture, settings, memo))
+    if proxy.type is ProxyType.SIDECAR and not captured:
         parts.append(memo.keep(proxy, _explicit_tables, proxy, settings, view.opened, memo))
     return parts
 
 
-def _local(proxy: Proxy) -> Proxy:
-    """All of a proxy that its inbound side is made from: replicas that differ in name and address share that."""
+def _local(proxy: Proxy, addressed: bool) -> Proxy:
+    """All of a proxy that its inbound side is made from: replicas that differ in name and address share that. Addresses
+    count where connections do not come by redirection (`addressed`)."""
     return Proxy(
         type=proxy.type,
         namespace="",
-        addresses=proxy.addresses if proxy.capture.mesh_ports else wildcards_of(proxy),
+        addresses=proxy.addresses if addressed or proxy.capture.mesh_ports else wildcards_of(proxy),
         trust_domain=proxy.trust_domain,
         capture=proxy.capture,
         gateway_ports=proxy.gateway_ports,
@@ -181,6 +184,14 @@ def _explicit_tables(proxy: Proxy, settings: MeshSettings, opened: Opened, memo:
     if not proxy.capture.http_proxy_port:
         return listed
     return (*listed, *_tables(memo(http_proxy, proxy.capture, settings), memo))
+
+
+def _opened_tables(outbound: Outbound, capture: Capture, settings: MeshSettings, memo: Memo) -> tuple[Table, ...]:
+    """What a Sidecar has opened for its workload to call."""
+    return (
+        memo.keep("", _route_table, outbound.opened_tables, settings, memo),
+        memo.keep("", compile_opened, outbound.opened, capture.network_namespace, settings, memo),
+    )
 
 
 def _dns_table(proxy: Proxy, services: tuple[Service, ...], domain: str, memo: Memo) -> Table:

@@ -45,9 +45,10 @@ from gossamer.core.resources import CLUSTER, LISTENER
 from gossamer.model.proxy import CaptureMode, ProxyType
 from gossamer.model.service import Protocol
 from gossamer.model.settings import MeshSettings
-from gossamer.model.view import ProxyView
+from gossamer.model.view import InboundPort, ProxyView
 
 INBOUND_PORT: Final = 15006
+_ANY: Final = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
 _TLS_INSPECTOR: Final = "envoy.filters.listener.tls_inspector"
 _HTTP_INSPECTOR: Final = "envoy.filters.listener.http_inspector"
 
@@ -67,26 +68,35 @@ def compile_inbound(view: ProxyView, memo: Memo) -> tuple[Draft, ...]:
 
 def _listeners(view: ProxyView, compiler: ChainCompiler) -> list[Draft]:
     capture = view.proxy.capture
-    known = {port.number: port.protocol for port in view.inbound}
+    known = {port.number: port for port in view.inbound}
     found = []
     if capture.mode is CaptureMode.TRANSPARENT:
-        found.append(_captured(view, known, compiler))
+        found.append(_captured(view, compiler))
     for number in sorted(capture.mesh_ports):
-        port = _served(view, number, known.get(number, Protocol.AUTO), matched=False)
+        port = _served(view, known.get(number, InboundPort(number=number, protocol=Protocol.AUTO)), matched=False)
         address = socket(capture.mesh_address or "0.0.0.0", capture.mesh_ports[number])  # noqa: S104 - as the agent chose
         found.append(_draft(view, _listener(f"meshInbound|{number}", address, [port], compiler, view.settings)))
+    found += [_opened(view, port, compiler) for port in view.inbound if port.opened]
     return found
 
 
-def _captured(view: ProxyView, known: dict[int, Protocol], compiler: ChainCompiler) -> Draft:
+def _opened(view: ProxyView, port: InboundPort, compiler: ChainCompiler) -> Draft:
+    """A port that a Sidecar has bound where its callers dial it, on the workload's own network."""
+    proxy = view.proxy
+    bind = port.bind or next(iter(proxy.addresses), wildcards_of(proxy)[0])
+    address = socket(bind, port.number, proxy.capture.network_namespace)
+    served = _served(view, port, matched=False)
+    return _draft(view, _listener(f"{bind}_{port.number}", address, [served], compiler, view.settings))
+
+
+def _captured(view: ProxyView, compiler: ChainCompiler) -> Draft:
     """15006: all connections to the workload that the kernel redirects, whatever port they were for."""
-    served = [_served(view, number, protocol) for number, protocol in known.items()]
+    served = [_served(view, port) for port in view.inbound if not port.opened]
+    known = {port.number for port in served}
+    rest = [*(number for number in sorted(view.policies.peer.ports) if number not in known), 0]
     served += [
-        _served(view, number, Protocol.AUTO, cluster=PASSTHROUGH)
-        for number in sorted(view.policies.peer.ports)
-        if number not in known
+        _served(view, InboundPort(number=number, protocol=Protocol.AUTO), cluster=PASSTHROUGH) for number in rest
     ]
-    served.append(_served(view, 0, Protocol.AUTO, cluster=PASSTHROUGH))
     first, *others = (
         socket(address, INBOUND_PORT, view.proxy.capture.network_namespace) for address in wildcards_of(view.proxy)
     )
@@ -97,13 +107,18 @@ def _captured(view: ProxyView, known: dict[int, Protocol], compiler: ChainCompil
     return _draft(view, listener)
 
 
-def _served(view: ProxyView, number: int, protocol: Protocol, *, cluster: str = "", matched: bool = True) -> ServedPort:
+def _served(view: ProxyView, port: InboundPort, *, cluster: str = "", matched: bool = True) -> ServedPort:
+    tcp = port.pool.tcp if port.pool else None
     return ServedPort(
-        number=number,
-        protocol=protocol,
-        accepts=view.policies.peer.on(number),
-        cluster=cluster or port_cluster(number),
+        number=port.number,
+        protocol=port.protocol,
+        accepts=view.policies.peer.on(port.number),
+        cluster=cluster or port_cluster(port.number),
         matched=matched,
+        bind=port.bind if port.bind not in _ANY else "",
+        tls=port.tls,
+        idle_timeout=tcp.idle_timeout if tcp else None,
+        origin=port.origin,
     )
 
 
@@ -186,9 +201,9 @@ def _draft(view: ProxyView, listener: Listener) -> Draft:
 
 def _clusters(view: ProxyView) -> list[Draft]:
     capture, settings = view.proxy.capture, view.settings
-    protocols = dict.fromkeys(capture.mesh_ports, Protocol.AUTO)
-    protocols |= {port.number: port.protocol for port in view.inbound}
-    clusters = [inbound_cluster(number, protocols[number], capture, settings) for number in sorted(protocols)]
+    ports = {number: InboundPort(number=number, protocol=Protocol.AUTO) for number in capture.mesh_ports}
+    ports |= {port.number: port for port in view.inbound}
+    clusters = [inbound_cluster(ports[number], view.proxy, settings) for number in sorted(ports)]
     if capture.mode is CaptureMode.TRANSPARENT:
         clusters.append(passthrough_cluster(capture, settings))
     return [_cluster_draft(cluster, _origins(view)) for cluster in clusters]
@@ -206,4 +221,5 @@ def _cluster_names(view: ProxyView) -> set[str]:
 def _origins(view: ProxyView) -> tuple[Origin, ...]:
     """Whose ports these are, and who says what they accept."""
     services = [service.origin for port in view.inbound for service, _ in port.services if service.origin]
-    return tuple(dict.fromkeys([*view.policies.peer.origins, *services]))
+    listeners = [port.origin for port in view.inbound if port.origin]
+    return tuple(dict.fromkeys([*view.policies.peer.origins, *listeners, *services]))

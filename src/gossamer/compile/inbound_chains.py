@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from envoy.config.core.v3.base_pb2 import Metadata, TransportSocket
@@ -17,13 +18,14 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
+from gossamer.api.gateway import ServerTLSSettings
 from gossamer.compile.hcm import Direction, connection_manager
 from gossamer.compile.names import METADATA
 from gossamer.compile.origins import metadata_of
 from gossamer.compile.policies.revision import Revisions
 from gossamer.compile.policies.slots import network_filters
-from gossamer.compile.streams import PLAINTEXT_HTTP, pass_to
-from gossamer.compile.tls import HTTP_PEER_ALPN, PEER_ALPN, TCP_ALPN, mesh_server_context
+from gossamer.compile.streams import PLAINTEXT_HTTP, cidr, pass_to
+from gossamer.compile.tls import HTTP_PEER_ALPN, PEER_ALPN, TCP_ALPN, mesh_server_context, server_context
 from gossamer.core.ids import Origin
 from gossamer.model.policy import MutualTls
 from gossamer.model.service import Protocol
@@ -47,16 +49,34 @@ class ServedPort:
     accepts: MutualTls
     cluster: str
     matched: bool = True
+    bind: str = ""
+    """The one address of the workload that it is for."""
+    tls: ServerTLSSettings | None = None
+    """What is terminated for callers from outside the mesh."""
+    idle_timeout: timedelta | None = None
+    origin: Origin | None = None
 
     @property
     def sniffs_tls(self) -> bool:
         """Whether connections are told apart by their TLS handshake."""
-        return self.accepts is not MutualTls.DISABLE
+        return self.accepts is not MutualTls.DISABLE or self.tls is not None
 
     @property
     def sniffs_http(self) -> bool:
         """Whether plaintext connections are told apart by whether they carry HTTP."""
-        return self.protocol is Protocol.AUTO and self.accepts is not MutualTls.STRICT
+        return self.shape == "auto" and self.accepts is not MutualTls.STRICT and not self.only_own_tls
+
+    @property
+    def shape(self) -> str:
+        """Whether it is `http`, `tcp` or either (`auto`): HTTPS that ends here is HTTP."""
+        if self.protocol.is_http or (self.protocol is Protocol.HTTPS and self.tls is not None):
+            return "http"
+        return "auto" if self.protocol is Protocol.AUTO else "tcp"
+
+    @property
+    def only_own_tls(self) -> bool:
+        """Whether nothing but TLS with the port's own certificate is taken."""
+        return self.tls is not None and self.accepts is MutualTls.DISABLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +87,8 @@ class _Kind:
     alpn: tuple[str, ...] = ()
     mutual: bool = False
     http: bool = False
+    own: bool = False
+    """TLS with the port's own certificate."""
 
 
 _KINDS: Final = {
@@ -103,6 +125,25 @@ _KINDS: Final = {
 }
 """TLS that is not the mesh's is the application's own, and passes unread: it is TCP to us."""
 
+_OWN: Final = {
+    "http": (_Kind(transport=_TLS, own=True, http=True),),
+    "tcp": (_Kind(transport=_TLS, own=True),),
+    "auto": (_Kind(transport=_TLS, alpn=_HTTP, own=True, http=True), _Kind(transport=_TLS, own=True)),
+}
+"""TLS from outside the mesh, where a Sidecar has it end here (`ingress[].tls`)."""
+
+
+def _kinds(port: ServedPort) -> tuple[_Kind, ...]:
+    """What a port takes. A certificate of its own is for callers that are not asked for the mesh's: under STRICT there
+    are none, and where mutual TLS is off nobody comes without TLS either."""
+    kinds = _KINDS[port.shape, port.accepts]
+    if port.tls is None or port.accepts is MutualTls.STRICT:
+        return kinds
+    if port.only_own_tls:
+        return _OWN[port.shape]
+    passed = tuple(kind for kind in kinds if kind.mutual or kind.transport == _PLAIN)
+    return (*passed, *_OWN[port.shape])
+
 
 class ChainCompiler:
     """Compiles the chains of one proxy's inbound listeners; holds what all of them have in common."""
@@ -118,9 +159,9 @@ class ChainCompiler:
 
     def compile(self, port: ServedPort) -> list[FilterChain]:
         """The chains of one port."""
-        shape = "http" if port.protocol.is_http else "auto" if port.protocol is Protocol.AUTO else "tcp"
-        filters = {http: self._filters(port, http=http) for http in {kind.http for kind in _KINDS[shape, port.accepts]}}
-        return [self._chain(port, kind, filters[kind.http]) for kind in _KINDS[shape, port.accepts]]
+        kinds = _kinds(port)
+        filters = {http: self._filters(port, http=http) for http in {kind.http for kind in kinds}}
+        return [self._chain(port, kind, filters[kind.http]) for kind in kinds]
 
     def _chain(self, port: ServedPort, kind: _Kind, filters: Iterable[Filter]) -> FilterChain:
         revisions = self._revisions.http if kind.http else self._revisions.tcp
@@ -128,10 +169,16 @@ class ChainCompiler:
             name=chain_name(port.number, http=kind.http),
             filter_chain_match=_match(port, kind),
             filters=filters,
-            metadata=_metadata(self._origins, revisions.of(port.number)),
+            metadata=_metadata(
+                (*self._origins, port.origin) if port.origin else self._origins, revisions.of(port.number)
+            ),
         )
         if kind.mutual:
             chain.transport_socket.CopyFrom(self._socket(http=kind.http))
+        elif kind.own and port.tls is not None:
+            alpn = _HTTP if kind.http else ()
+            chain.transport_socket.CopyFrom(server_context(port.tls, self._settings.trust_domains, alpn))
+        if kind.mutual or kind.own:
             chain.transport_socket_connect_timeout.CopyFrom(Duration(seconds=_HANDSHAKE))
         return chain
 
@@ -142,7 +189,7 @@ class ChainCompiler:
         if http:
             stat_prefix = f"inbound_{chain_name(port.number, http=True)}"
             return [connection_manager(Direction.INBOUND, stat_prefix, inbound_routes(port), self._settings)]
-        return [*network_filters(), pass_to(port.cluster, self._settings)]
+        return [*network_filters(), pass_to(port.cluster, self._settings, port.idle_timeout)]
 
 
 def chain_name(port: int, *, http: bool) -> str:
@@ -168,6 +215,8 @@ def _match(port: ServedPort, kind: _Kind) -> FilterChainMatch:
     match = FilterChainMatch(transport_protocol=kind.transport, application_protocols=kind.alpn)
     if port.number and port.matched:
         match.destination_port.CopyFrom(UInt32Value(value=port.number))
+    if port.bind and port.matched:
+        match.prefix_ranges.append(cidr(port.bind))
     return match
 
 

@@ -1,4 +1,4 @@
-"""The way from a sidecar to its application.
+"""The way from a sidecar to its application, and what a Sidecar limits on it.
 
 Invariant: a connection to the application starts in the application's network namespace, from an address (127.0.0.6,
 Istio's) that tells it from a connection of the application's own where the kernel redirects those.
@@ -8,25 +8,27 @@ from __future__ import annotations
 
 from typing import Final
 
-from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.config.core.v3.address_pb2 import Address, BindConfig, ExtraSourceAddress, SocketAddress
-from envoy.config.core.v3.protocol_pb2 import Http1ProtocolOptions, Http2ProtocolOptions
+from envoy.config.core.v3.address_pb2 import BindConfig, ExtraSourceAddress, SocketAddress
+from envoy.config.core.v3.protocol_pb2 import Http1ProtocolOptions
 from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint, LbEndpoint, LocalityLbEndpoints
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
-from google.protobuf.wrappers_pb2 import UInt32Value
 
+from gossamer.api.destination_rule import ConnectionPoolSettings, HTTPSettings
+from gossamer.compile.clusters import connect_timeout, keep_alive
 from gossamer.compile.draft import pack
-from gossamer.compile.limits import HTTP_OPTIONS, seconds
-from gossamer.model.proxy import Capture, CaptureMode
+from gossamer.compile.endpoints import address_of
+from gossamer.compile.limits import HTTP_OPTIONS, circuit_breakers, common_options, http2_options
+from gossamer.model.proxy import Capture, CaptureMode, Proxy
 from gossamer.model.service import Protocol
 from gossamer.model.settings import MeshSettings
+from gossamer.model.view import InboundPort
 
 PASSTHROUGH: Final = "InboundPassthroughCluster"
 _SOURCE, _SOURCE_SIX = "127.0.0.6", "::6"
-_UNLIMITED: Final = UInt32Value(value=2**32 - 1)
-"""A sidecar does not limit its own application; callers do, by their DestinationRules."""
+_LOOPBACK: Final = "127.0.0.1"
+_UNIX: Final = "unix://"
 
 
 def port_cluster(port: int) -> str:
@@ -34,37 +36,63 @@ def port_cluster(port: int) -> str:
     return f"inbound|{port}||"
 
 
-def inbound_cluster(number: int, protocol: Protocol, capture: Capture, settings: MeshSettings) -> Cluster:
-    """The cluster of a port: where the application listens if that is known, else where the caller dialled."""
-    cluster = _cluster(port_cluster(number), protocol, capture, settings)
-    address = capture.application_address or ("127.0.0.1" if capture.mesh_ports else "")
-    if address:
+def inbound_cluster(port: InboundPort, proxy: Proxy, settings: MeshSettings) -> Cluster:
+    """The cluster of a port: where the application listens if that is known, else where the caller dialled. Nobody but
+    a Sidecar limits it; callers limit themselves, by their DestinationRules."""
+    capture = proxy.capture
+    cluster = _cluster(port_cluster(port.number), port.protocol, port.pool, settings)
+    host, number = _application(port, proxy, settings)
+    if host:
         cluster.type = Cluster.STATIC
-        cluster.load_assignment.CopyFrom(_assignment(cluster.name, address, number))
+        cluster.load_assignment.CopyFrom(_assignment(cluster.name, host, number))
     else:
         _dial_original(cluster)
+        if number != port.number:
+            cluster.original_dst_lb_config.upstream_port_override.value = number
+    if capture.mode is CaptureMode.TRANSPARENT and not host.startswith(("/", "@")):
+        cluster.upstream_bind_config.CopyFrom(_bind(capture.network_namespace))
     return cluster
+
+
+def _application(port: InboundPort, proxy: Proxy, settings: MeshSettings) -> tuple[str, int]:
+    """Where the application is called: its address (none: the one that was dialled; the path of a UNIX socket) and
+    port. What a Sidecar calls the loopback is, where workloads share the host's, this workload's own part of it."""
+    capture = proxy.capture
+    known = capture.application_address or (_LOOPBACK if capture.mesh_ports or settings.inbound_localhost else "")
+    if not port.endpoint:
+        return known or (_LOOPBACK if port.opened else ""), port.number
+    if port.endpoint.startswith(_UNIX):
+        return port.endpoint.removeprefix(_UNIX), 0
+    host, _, number = port.endpoint.rpartition(":")
+    host = host.strip("[]")
+    if capture.mode is CaptureMode.EXPLICIT:
+        return capture.application_address or host, int(number)
+    if host not in _INSTANCE:
+        return host, int(number)
+    dialled = not capture.mesh_ports and not port.opened
+    return "" if dialled else next(iter(proxy.addresses), known or _LOOPBACK), int(number)
+
+
+_INSTANCE: Final = ("0.0.0.0", "::")  # noqa: S104 - in a Sidecar it stands for the workload's own address
 
 
 def passthrough_cluster(capture: Capture, settings: MeshSettings) -> Cluster:
     """Captured connections to ports that nobody named go on to where they were dialled."""
-    cluster = _cluster(PASSTHROUGH, Protocol.AUTO, capture, settings)
+    cluster = _cluster(PASSTHROUGH, Protocol.AUTO, None, settings)
+    cluster.upstream_bind_config.CopyFrom(_bind(capture.network_namespace))
     _dial_original(cluster)
     return cluster
 
 
-def _cluster(name: str, protocol: Protocol, capture: Capture, settings: MeshSettings) -> Cluster:
-    thresholds = CircuitBreakers.Thresholds(
-        max_connections=_UNLIMITED, max_pending_requests=_UNLIMITED, max_requests=_UNLIMITED, max_retries=_UNLIMITED
-    )
+def _cluster(name: str, protocol: Protocol, pool: ConnectionPoolSettings | None, settings: MeshSettings) -> Cluster:
     cluster = Cluster(
         name=name,
-        connect_timeout=seconds(settings.connect_timeout),
-        circuit_breakers=CircuitBreakers(thresholds=[thresholds]),
-        typed_extension_protocol_options={HTTP_OPTIONS: pack(_http_options(protocol))},
+        connect_timeout=connect_timeout(pool, settings),
+        circuit_breakers=circuit_breakers(pool, None),
+        typed_extension_protocol_options={HTTP_OPTIONS: pack(_http_options(protocol, pool))},
     )
-    if capture.mode is CaptureMode.TRANSPARENT:
-        cluster.upstream_bind_config.CopyFrom(_bind(capture.network_namespace))
+    if pool is not None:
+        keep_alive(cluster, pool, settings)
     return cluster
 
 
@@ -74,12 +102,8 @@ def _dial_original(cluster: Cluster) -> None:
 
 
 def _assignment(name: str, address: str, port: int) -> ClusterLoadAssignment:
-    endpoint = LbEndpoint(endpoint=Endpoint(address=_address(address, port)))
+    endpoint = LbEndpoint(endpoint=Endpoint(address=address_of(address, port)))
     return ClusterLoadAssignment(cluster_name=name, endpoints=[LocalityLbEndpoints(lb_endpoints=[endpoint])])
-
-
-def _address(address: str, port: int) -> Address:
-    return Address(socket_address=SocketAddress(address=address, port_value=port))
 
 
 def _bind(network_namespace: str) -> BindConfig:
@@ -89,15 +113,16 @@ def _bind(network_namespace: str) -> BindConfig:
     return BindConfig(source_address=source, extra_source_addresses=[ExtraSourceAddress(address=other)])
 
 
-def _http_options(protocol: Protocol) -> HttpProtocolOptions:
+def _http_options(protocol: Protocol, pool: ConnectionPoolSettings | None) -> HttpProtocolOptions:
     """How the application is spoken to: as its port declares, whatever its caller's sidecar made of the request (HTTP/2
     by `h2UpgradePolicy`, say); where nothing is declared, as its caller speaks."""
-    one, two = Http1ProtocolOptions(), Http2ProtocolOptions()
+    one, two = Http1ProtocolOptions(), http2_options((pool.http if pool else None) or HTTPSettings())
+    options = HttpProtocolOptions(common_http_protocol_options=common_options(pool) if pool is not None else None)
     if protocol.is_http2:
-        explicit = HttpProtocolOptions.ExplicitHttpConfig(http2_protocol_options=two)
-        return HttpProtocolOptions(explicit_http_config=explicit)
-    if protocol is Protocol.HTTP:
-        explicit = HttpProtocolOptions.ExplicitHttpConfig(http_protocol_options=one)
-        return HttpProtocolOptions(explicit_http_config=explicit)
-    both = HttpProtocolOptions.UseDownstreamHttpConfig(http_protocol_options=one, http2_protocol_options=two)
-    return HttpProtocolOptions(use_downstream_protocol_config=both)
+        options.explicit_http_config.http2_protocol_options.CopyFrom(two)
+    elif protocol is Protocol.HTTP:
+        options.explicit_http_config.http_protocol_options.CopyFrom(one)
+    else:
+        options.use_downstream_protocol_config.http_protocol_options.CopyFrom(one)
+        options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(two)
+    return options

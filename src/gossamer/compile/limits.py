@@ -93,19 +93,11 @@ def http_options(pool: api.ConnectionPoolSettings | None, protocol: Protocol, *,
     if not (protocol.is_http or protocol is Protocol.AUTO):
         return {}
     http = (pool.http if pool else None) or api.HTTPSettings()
-    tcp = (pool.tcp if pool else None) or api.TCPSettings()
-    common = HttpProtocolOptions()
-    if http.idle_timeout is not None:
-        common.idle_timeout.CopyFrom(seconds(http.idle_timeout.total_seconds()))
-    if http.max_requests_per_connection > 0:
-        common.max_requests_per_connection.value = http.max_requests_per_connection
-    if tcp.max_connection_duration is not None:
-        common.max_connection_duration.CopyFrom(seconds(tcp.max_connection_duration.total_seconds()))
-    options = UpstreamOptions(common_http_protocol_options=common)
+    options = UpstreamOptions(common_http_protocol_options=common_options(pool))
     wanted = http.h2_upgrade_policy is api.H2UpgradePolicy.UPGRADE or (
         upgrade and http.h2_upgrade_policy is api.H2UpgradePolicy.DEFAULT
     )
-    two = _http2(http)
+    two = http2_options(http)
     if http.use_client_protocol or (protocol is Protocol.AUTO and not wanted):
         options.use_downstream_protocol_config.http_protocol_options.CopyFrom(Http1ProtocolOptions())
         options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(two)
@@ -116,7 +108,22 @@ def http_options(pool: api.ConnectionPoolSettings | None, protocol: Protocol, *,
     return {HTTP_OPTIONS: pack(options)}
 
 
-def _http2(http: api.HTTPSettings) -> Http2ProtocolOptions:
+def common_options(pool: api.ConnectionPoolSettings | None) -> HttpProtocolOptions:
+    """What a pool says of connections that carry HTTP, whatever its version."""
+    http = (pool.http if pool else None) or api.HTTPSettings()
+    tcp = (pool.tcp if pool else None) or api.TCPSettings()
+    common = HttpProtocolOptions()
+    if http.idle_timeout is not None:
+        common.idle_timeout.CopyFrom(seconds(http.idle_timeout.total_seconds()))
+    if http.max_requests_per_connection > 0:
+        common.max_requests_per_connection.value = http.max_requests_per_connection
+    if tcp.max_connection_duration is not None:
+        common.max_connection_duration.CopyFrom(seconds(tcp.max_connection_duration.total_seconds()))
+    return common
+
+
+def http2_options(http: api.HTTPSettings) -> Http2ProtocolOptions:
+    """What a pool says of HTTP/2."""
     options = Http2ProtocolOptions()
     if http.max_concurrent_streams > 0:
         options.max_concurrent_streams.value = http.max_concurrent_streams

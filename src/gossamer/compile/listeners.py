@@ -6,12 +6,14 @@ destination, so that these are the same for every workload that sees the same se
 
 from __future__ import annotations
 
+from envoy.config.core.v3.address_pb2 import Address
 from envoy.config.core.v3.base_pb2 import OUTBOUND
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain, FilterChainMatch
 from envoy.config.listener.v3.listener_pb2 import AdditionalAddress, Listener
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from gossamer.compile.draft import Draft, references
+from gossamer.compile.endpoints import address_of
 from gossamer.compile.hcm import Direction, connection_manager
 from gossamer.compile.names import BLACK_HOLE, OUTBOUND_PORT, VIRTUAL_OUTBOUND, target_name
 from gossamer.compile.origins import metadata_of
@@ -35,7 +37,12 @@ from gossamer.model.view import Bind
 
 def compile_binds(binds: tuple[Bind, ...], wildcards: tuple[str, ...], settings: MeshSettings, memo: Memo) -> Table:
     """A listener for each bind. `wildcards` are the addresses that stand for any: of IPv4, of IPv6, or of both."""
-    return Table(LISTENER, [memo(_bind, bind, wildcards, settings) for bind in binds])
+    return Table(LISTENER, [memo(_bind, bind, wildcards, "", settings) for bind in binds])
+
+
+def compile_opened(binds: tuple[Bind, ...], network_namespace: str, settings: MeshSettings, memo: Memo) -> Table:
+    """A listener for each bind that is really opened, on the workload's own network."""
+    return Table(LISTENER, [memo(_bind, bind, (), network_namespace, settings) for bind in binds])
 
 
 def wildcards_of(proxy: Proxy) -> tuple[str, ...]:
@@ -44,13 +51,13 @@ def wildcards_of(proxy: Proxy) -> tuple[str, ...]:
     return tuple("::" if six else "0.0.0.0" for six in sorted(families))  # noqa: S104 - most are opened nowhere
 
 
-def _bind(bind: Bind, wildcards: tuple[str, ...], settings: MeshSettings) -> Resource:
+def _bind(bind: Bind, wildcards: tuple[str, ...], network_namespace: str, settings: MeshSettings) -> Resource:
     addresses = (bind.address,) if bind.address else wildcards
-    name = f"{addresses[0]}_{bind.port}"
+    name = f"{addresses[0]}_{bind.port}" if bind.port else addresses[0]
     origins = origins_of(bind)
     listener = Listener(
         name=name,
-        address=socket(addresses[0], bind.port),
+        address=_address(addresses[0], bind.port, network_namespace),
         additional_addresses=[AdditionalAddress(address=socket(one, bind.port)) for one in addresses[1:]],
         traffic_direction=OUTBOUND,
         bind_to_port=BoolValue(value=bind.opened),
@@ -66,6 +73,13 @@ def _bind(bind: Bind, wildcards: tuple[str, ...], settings: MeshSettings) -> Res
     return finished(
         Draft(type_url=LISTENER, name=name, message=listener, references=_named(bind, settings), origins=origins)
     )
+
+
+def _address(address: str, port: int, network_namespace: str) -> Address:
+    """A TCP address, or a UNIX socket's path."""
+    if address.startswith("unix://"):
+        return address_of(address.removeprefix("unix://"), 0)
+    return socket(address, port, network_namespace)
 
 
 def http_chain(listener: str, table: str, settings: MeshSettings) -> FilterChain:

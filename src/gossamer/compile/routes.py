@@ -23,12 +23,13 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from gossamer.api.virtual_service import HTTPMatchRequest
 from gossamer.compile.draft import references
-from gossamer.compile.names import FORWARD_PROXY, PASSTHROUGH, target_name
+from gossamer.compile.names import FORWARD_PROXY, target_name
 from gossamer.compile.origins import metadata_of, service_origins
 from gossamer.compile.route_action import change_headers, forward, forward_default, per_target
 from gossamer.compile.route_filters import direct_response, per_route, redirect
 from gossamer.compile.route_match import route_match
 from gossamer.compile.serialise import repeated, resource_from_bytes, wire
+from gossamer.compile.streams import unknown_cluster
 from gossamer.core.ids import Origin
 from gossamer.core.memo import Memo
 from gossamer.core.resources import CLUSTER, ROUTE, Reference, Resource
@@ -52,13 +53,13 @@ class CompiledHost:
 def compile_table(table: RouteTable, settings: MeshSettings, memo: Memo) -> Resource:
     """A table. It is put together from its virtual hosts' bytes: one that changed costs no more than itself."""
     hosts = [memo(compile_host, host, refused, settings) for host, refused in _with_refused(table.hosts)]
-    rest = _rest(table)
+    rest = _rest(table, settings)
     contents = [host.content for host in hosts]
     named = frozenset[Reference]().union(*(host.references for host in hosts))
     if rest is not None and not any(host.everything or host.host == "*" for host in table.hosts):
         contents.append(wire(rest))
-    if table.rest in _UNKNOWN:
-        named |= references(CLUSTER, [_UNKNOWN[table.rest]])
+    if table.rest in _FORWARDED:
+        named |= references(CLUSTER, [_unknown(table, settings)])
     before = RouteConfiguration(name=table.name)
     after = RouteConfiguration(
         validate_clusters=BoolValue(value=False), ignore_port_in_host_matching=not table.with_ports
@@ -157,10 +158,10 @@ def _of_only_destination(route: Route, rule: HttpRule, targets: Targets) -> None
         route.typed_per_filter_config[name].CopyFrom(config)
 
 
-def _rest(table: RouteTable) -> VirtualHost | None:
+def _rest(table: RouteTable, settings: MeshSettings) -> VirtualHost | None:
     """What is done with hosts that nobody declared; a gateway without any route still says so by a name."""
-    if table.rest in _UNKNOWN:
-        action = RouteAction(cluster=_UNKNOWN[table.rest], timeout=Duration())
+    if table.rest in _FORWARDED:
+        action = RouteAction(cluster=_unknown(table, settings), timeout=Duration())
         route = Route(name=table.rest, match=RouteMatch(prefix="/"), route=action)
     elif table.rest is Rest.BLOCK:
         answer = DirectResponseAction(status=502, body=DataSource(inline_string=_BLOCKED))
@@ -170,7 +171,13 @@ def _rest(table: RouteTable) -> VirtualHost | None:
     return VirtualHost(name=table.rest, domains=["*"], routes=[route], include_request_attempt_count=True)
 
 
-_UNKNOWN = {Rest.ALLOW: PASSTHROUGH, Rest.FORWARD: FORWARD_PROXY}
+_FORWARDED = (Rest.ALLOW, Rest.FORWARD)
+
+
+def _unknown(table: RouteTable, settings: MeshSettings) -> str:
+    return FORWARD_PROXY if table.rest is Rest.FORWARD else unknown_cluster(settings)
+
+
 _BLOCKED = (
     "no service of the mesh has this host, and the mesh allows no others (outboundTrafficPolicy: REGISTRY_ONLY)\n"
 )

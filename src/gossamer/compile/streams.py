@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Final
 
 from envoy.config.core.v3.address_pb2 import Address, CidrRange, SocketAddress
@@ -21,7 +22,7 @@ from gossamer.compile.access_log import access_logs
 from gossamer.compile.balancing import tcp_hash_policies
 from gossamer.compile.draft import pack
 from gossamer.compile.limits import seconds
-from gossamer.compile.names import BLACK_HOLE, PASSTHROUGH, target_name
+from gossamer.compile.names import BLACK_HOLE, PASSTHROUGH, cluster_name, target_name
 from gossamer.compile.origins import metadata_of
 from gossamer.model.settings import MeshSettings
 from gossamer.model.view import Chain, Target
@@ -54,12 +55,18 @@ def unknown_chain(cluster: str, settings: MeshSettings) -> FilterChain:
 
 def unknown_cluster(settings: MeshSettings) -> str:
     """The cluster of what nobody declared."""
+    proxy = settings.outbound.egress_proxy
+    if proxy is not None and not settings.registry_only:
+        return cluster_name(proxy.host, proxy.port.number if proxy.port else 0, proxy.subset)
     return BLACK_HOLE if settings.registry_only else PASSTHROUGH
 
 
-def pass_to(cluster: str, settings: MeshSettings) -> Filter:
-    """The network filter that passes connections to one cluster."""
-    return _filter(TcpProxy(stat_prefix=cluster, cluster=cluster, access_log=access_logs(settings)))
+def pass_to(cluster: str, settings: MeshSettings, idle_timeout: timedelta | None = None) -> Filter:
+    """The network filter that passes connections to one cluster, and closes them when they are idle for too long."""
+    proxy = TcpProxy(stat_prefix=cluster, cluster=cluster, access_log=access_logs(settings))
+    if idle_timeout is not None:
+        proxy.idle_timeout.CopyFrom(seconds(idle_timeout.total_seconds()))
+    return _filter(proxy)
 
 
 def tcp_proxy(targets: Iterable[tuple[Target, int]], settings: MeshSettings) -> Filter:

@@ -7,26 +7,24 @@ the older one has.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gossamer.api.virtual_service import RouteDestination
 from gossamer.core.ids import Origin
-from gossamer.model.route_tables import DEFAULT_HTTP_PORT, Speaking, has_own_table
+from gossamer.model.route_tables import Speaking, has_own_table
 from gossamer.model.routing import Routing
 from gossamer.model.service import Port, Protocol, Resolution, Service
+from gossamer.model.sight import Sight
 from gossamer.model.targets import ByHost, resolve, target_of
 from gossamer.model.view import Bind, Chain, OutboundService, Target
 
 
-def build_binds(
-    services: tuple[OutboundService, ...], routings: tuple[Routing, ...], *, allocated: bool, other_hosts: bool
-) -> tuple[Bind, ...]:
+def build_binds(sight: Sight, *, allocated: bool, other_hosts: bool) -> tuple[Bind, ...]:
     """The binds of all services, by port and address. `allocated` says whether workloads come to know, by DNS, the
     addresses that were given to services without any; `other_hosts` whether hosts that are no service's are served."""
-    by_host = {outbound.service.hostname: outbound for outbound in services}
-    speaking = Speaking(routings)
+    by_host, speaking = sight.by_host, Speaking(sight.routings)
     drafts: dict[tuple[int, str], _Draft] = {}
-    for outbound in sorted(services, key=_age):
+    for outbound in sorted(sight.services, key=_age):
         service = outbound.service
         for port in () if service.resolution is Resolution.ALIAS else service.ports:
             if port.protocol.is_http:
@@ -35,8 +33,22 @@ def build_binds(
                 chains = tuple(chains_of(outbound, port, speaking.for_host(service.hostname), by_host))
                 _claim(drafts, service, port, chains, allocated=allocated)
     if other_hosts:
-        _at(drafts, Port(number=DEFAULT_HTTP_PORT), "").table = str(DEFAULT_HTTP_PORT)
+        _at(drafts, Port(number=sight.other_port), "").table = str(sight.other_port)
     return tuple(drafts[key].done() for key in sorted(drafts))
+
+
+def bind_at(sight: Sight, bind: Bind) -> Bind:
+    """A bind of a Sidecar's own choice, with the chains of all that is exposed there and is not read as HTTP. What is
+    plain TCP goes to the oldest service: nothing tells them apart."""
+    by_host, speaking = sight.by_host, Speaking(sight.routings)
+    draft = _Draft(port=bind.port, address=bind.address)
+    for outbound in sorted(sight.services, key=_age):
+        for port in outbound.service.ports:
+            if not port.protocol.is_http and port.protocol is not Protocol.UDP:
+                chains = chains_of(outbound, port, speaking.for_host(outbound.service.hostname), by_host)
+                named = port.protocol.is_tls
+                draft.add(_by_name(chain, outbound.service) if named else chain for chain in chains)
+    return replace(bind, chains=tuple(draft.chains), rest=draft.rest)
 
 
 def _age(outbound: OutboundService) -> tuple[str, str, str, str]:
@@ -151,4 +163,5 @@ class _Draft:
 def origins_of(bind: Bind) -> tuple[Origin, ...]:
     """The user resources behind a bind's connections that are not read as HTTP."""
     chains = (*bind.chains, *((bind.rest,) if bind.rest else ()))
-    return tuple(dict.fromkeys(origin for chain in chains for origin in chain.origins))
+    own = (bind.origin,) if bind.origin else ()
+    return tuple(dict.fromkeys((*own, *(origin for chain in chains for origin in chain.origins))))

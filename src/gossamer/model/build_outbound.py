@@ -6,41 +6,61 @@ Invariant: equal sights are one object, whoever has them, so that what is compil
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
+from gossamer.api.common import PortSelector
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
-from gossamer.model.binds import build_binds
 from gossamer.model.destinations import Destinations, destination_for
+from gossamer.model.egress import Egress, build_egress
 from gossamer.model.mesh import Mesh
-from gossamer.model.names import exported, split_service
-from gossamer.model.route_tables import build_route_tables
-from gossamer.model.routing import MESH, Client, Routing, loaded
+from gossamer.model.names import exported
+from gossamer.model.routing import MESH, Client, EgressListener, Routing, loaded
 from gossamer.model.service import Service
-from gossamer.model.view import Bind, Outbound, OutboundService, RouteTable
+from gossamer.model.settings import MeshSettings, OutboundPolicy
+from gossamer.model.sidecars import imports_routing, imports_service
+from gossamer.model.sight import Sight, sight_of
+from gossamer.model.targets import resolve
+from gossamer.model.view import Outbound, OutboundService
 
 T = TypeVar("T")
+_EVERYTHING = EgressListener(imports=())
 
 
 def build_outbound(
     mesh: Mesh, accounts: FrozenMap[tuple[str, str], tuple[str, ...]], client: Client, memo: Memo
 ) -> Outbound:
     """The outbound sight of a client; `accounts` are who answers for each service, by hostname and namespace."""
-    visible = shared(memo.keep(client.namespace, _visible, mesh.services.all, client.namespace), memo)
+    routings = shared(memo.keep(client, _routings, mesh.routings, client, memo), memo)
+    if client.egress is None:
+        visible = shared(memo.keep(client.namespace, _visible, mesh.services.all, client.namespace), memo)
+    else:
+        visible = shared(memo.keep(client, _imported, mesh.services.all, routings, client), memo)
     root = mesh.settings.root_namespace
     services = shared(
         memo.keep(client, _with_policies, visible, mesh.destinations, accounts, client, root, memo=memo), memo
     )
-    routings = shared(memo.keep(client, _routings, mesh.routings, client, memo), memo)
-    tables: tuple[RouteTable, ...] = ()
-    binds: tuple[Bind, ...] = ()
+    settings = mesh.settings
+    if client.policy is not None:
+        settings = memo.keep(client.policy, _settings, mesh.settings, client.policy, services)
+    sights = memo.keep(client, _sights, services, routings, client.egress, memo)
+    made = Egress()
     if MESH in client.gateways:
-        named = memo.keep("", _has_short_names, services, mesh.settings.domain)
-        asking = client.namespace if named else ""
-        tables = memo.keep(asking, build_route_tables, services, routings, asking, mesh.settings, memo)
-        others = any(host.service is None for table in tables for host in table.hosts)
-        binds = memo.keep("", build_binds, services, routings, allocated=client.allocated, other_hosts=others)
-    return memo.keep(client, Outbound, client=client, services=services, routings=routings, tables=tables, binds=binds)
+        made = memo.keep(client, build_egress, sights, client, settings, memo)
+    return memo.keep(
+        client,
+        Outbound,
+        client=client,
+        services=services,
+        routings=routings,
+        tables=made.tables,
+        binds=made.binds,
+        opened=made.opened,
+        opened_tables=made.opened_tables,
+        named=services if client.egress is None else memo.keep(client, _named, services, client.egress),
+        settings=settings,
+    )
 
 
 def shared(value: T, memo: Memo) -> T:
@@ -50,11 +70,6 @@ def shared(value: T, memo: Memo) -> T:
 
 def _same(value: T) -> T:
     return value
-
-
-def _has_short_names(services: Iterable[OutboundService], domain: str) -> bool:
-    """Whether the client's namespace decides what any of these services may be called."""
-    return any(split_service(outbound.service.hostname, domain) for outbound in services)
 
 
 def _visible(services: Iterable[Service], namespace: str) -> tuple[Service, ...]:
@@ -72,6 +87,44 @@ def _visible(services: Iterable[Service], namespace: str) -> tuple[Service, ...]
 
 def _preference(service: Service, namespace: str) -> tuple[bool, bool, str, str]:
     return (service.namespace != namespace, not service.kubernetes, service.created, service.namespace)
+
+
+def _imported(services: Iterable[Service], routings: Iterable[Routing], client: Client) -> tuple[Service, ...]:
+    """The services that the client's Sidecar lets in, and those, though not let in, that routes let in lead to."""
+    imports = tuple(one for listener in client.egress or () for one in listener.imports)
+    known = _visible((s for s in services if imports_service(imports, s.namespace, s.hostname)), client.namespace)
+    hosts = {service.hostname for service in known}
+    wanted = {host for routing in routings for host in routing.destinations} - hosts
+    behind = {service.alias_of for service in known if service.alias_of} - hosts
+    wanted |= behind
+    others = _visible((s for s in services if s.hostname in wanted), client.namespace) if wanted else ()
+    return tuple(sorted((*known, *others), key=lambda service: service.key))
+
+
+def _named(services: tuple[OutboundService, ...], egress: tuple[EgressListener, ...]) -> tuple[OutboundService, ...]:
+    imports = tuple(one for listener in egress for one in listener.imports)
+    return tuple(s for s in services if imports_service(imports, s.service.namespace, s.service.hostname))
+
+
+def _sights(
+    services: tuple[OutboundService, ...],
+    routings: tuple[Routing, ...],
+    egress: tuple[EgressListener, ...] | None,
+    memo: Memo,
+) -> tuple[tuple[EgressListener, Sight], ...]:
+    if egress is None:
+        return ((_EVERYTHING, Sight(services=services, routings=routings)),)
+    redirected = tuple(listener for listener in egress if not listener.opened)
+    return tuple((listener, sight_of(listener, redirected, services, routings, memo)) for listener in egress)
+
+
+def _settings(settings: MeshSettings, policy: OutboundPolicy, services: tuple[OutboundService, ...]) -> MeshSettings:
+    """The mesh's settings with a Sidecar's policy, the port of whose egress proxy is told by its service."""
+    proxy = policy.egress_proxy
+    if proxy is not None:
+        target = resolve(proxy, {outbound.service.hostname: outbound for outbound in services}, 0)
+        policy = replace(policy, egress_proxy=replace(proxy, port=PortSelector(number=target.port)))
+    return replace(settings, outbound=policy)
 
 
 def _with_policies(
@@ -95,7 +148,12 @@ def _with_policies(
 
 
 def _routings(routings: Iterable[Routing], client: Client, memo: Memo) -> tuple[Routing, ...]:
-    return tuple(_some(memo(loaded, routing, client) for routing in routings))
+    """The VirtualServices that the client loads, and its Sidecar lets in."""
+    found = _some(memo(loaded, routing, client) for routing in routings)
+    if client.egress is None:
+        return tuple(found)
+    imports = tuple(one for listener in client.egress for one in listener.imports)
+    return tuple(routing for routing in found if imports_routing(imports, routing.id.namespace, routing.hosts))
 
 
 def _some(values: Iterable[T | None]) -> Iterator[T]:

@@ -20,7 +20,7 @@ from gossamer.model.routing import MESH, Client
 from gossamer.model.server_chains import with_chains
 from gossamer.model.servers import build_gateway_tables, servers_for
 from gossamer.model.service import ServiceEndpoints
-from gossamer.model.settings import MeshSettings
+from gossamer.model.sidecars import SidecarRule, Sidecars, egress_listeners, sidecar_for
 from gossamer.model.view import NOTHING, Opened, Outbound, OutboundService, ProxyView
 
 
@@ -30,19 +30,22 @@ def view_for(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> Prox
 
 
 def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyView:
-    outbound, policies = memo.keep(proxy, _without_endpoints, mesh, endpoints.accounts, proxy, memo)
+    sidecar = memo.keep(proxy, _sidecar, mesh.sidecars, proxy)
+    outbound, policies = memo.keep(proxy, _without_endpoints, mesh, endpoints.accounts, proxy, sidecar, memo)
     seen = memo.keep("", _endpoints_of, outbound.services, endpoints.by_service)
     instances = instances_of(proxy, endpoints)
     if proxy.type is ProxyType.ROUTER:
         opened = memo.keep(proxy, _gateway, mesh, outbound, proxy, instances, memo)
     elif proxy.capture.mode is CaptureMode.EXPLICIT:
-        opened = memo.keep(proxy, _explicit, outbound, proxy.capture, mesh.settings, memo)
+        opened = memo.keep(proxy, _explicit, outbound, proxy.capture, memo)
     else:
         opened = NOTHING
     return ProxyView(
         proxy=proxy,
-        settings=mesh.settings,
-        inbound=memo.keep(proxy, inbound_ports, instances) if proxy.type is ProxyType.SIDECAR else (),
+        settings=outbound.settings,
+        inbound=memo.keep(proxy, inbound_ports, instances, sidecar, proxy.capture.mode)
+        if proxy.type is ProxyType.SIDECAR
+        else (),
         policies=policies,
         outbound=outbound,
         endpoints=seen,
@@ -52,11 +55,20 @@ def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyVi
     )
 
 
+def _sidecar(sidecars: Sidecars, proxy: Proxy) -> SidecarRule | None:
+    """The Sidecar of a proxy; none speaks for a gateway."""
+    return sidecar_for(sidecars, proxy.namespace, proxy.labels) if proxy.type is ProxyType.SIDECAR else None
+
+
 def _without_endpoints(
-    mesh: Mesh, accounts: FrozenMap[tuple[str, str], tuple[str, ...]], proxy: Proxy, memo: Memo
+    mesh: Mesh,
+    accounts: FrozenMap[tuple[str, str], tuple[str, ...]],
+    proxy: Proxy,
+    sidecar: SidecarRule | None,
+    memo: Memo,
 ) -> tuple[Outbound, WorkloadPolicies]:
     """What stays while instances come and go."""
-    client = client_of(proxy, mesh.asked_labels, memo)
+    client = client_of(proxy, mesh.asked_labels, sidecar)
     outbound = memo.keep(client, build_outbound, mesh, accounts, client, memo)
     return outbound, mesh.policies.for_workload(proxy.namespace, proxy.labels, memo)
 
@@ -77,18 +89,25 @@ def _gateway(mesh: Mesh, outbound: Outbound, proxy: Proxy, instances: tuple[Inst
     )
 
 
-def _explicit(outbound: Outbound, capture: Capture, settings: MeshSettings, memo: Memo) -> Opened:
+def _explicit(outbound: Outbound, capture: Capture, memo: Memo) -> Opened:
     return Opened(
-        binds=explicit_binds(outbound.services, outbound.routings, capture),
-        tables=explicit_tables(outbound, capture, settings, memo),
+        binds=explicit_binds(outbound, capture), tables=explicit_tables(outbound, capture, outbound.settings, memo)
     )
 
 
-def client_of(proxy: Proxy, asked_labels: frozenset[tuple[str, str]], memo: Memo) -> Client:
+def client_of(proxy: Proxy, asked_labels: frozenset[tuple[str, str]], sidecar: SidecarRule | None) -> Client:
     """What the mesh's rules can tell of this proxy as a client: a sidecar's gateway is `mesh`, a gateway has none."""
+    captured = proxy.capture.mode is CaptureMode.TRANSPARENT
     labels = {name: value for name, value in sorted(proxy.labels.items()) if (name, value) in asked_labels}
     gateways = frozenset({MESH}) if proxy.type is ProxyType.SIDECAR else frozenset[str]()
-    return Client(namespace=proxy.namespace, labels=FrozenMap(labels), gateways=gateways, allocated=proxy.capture.dns)
+    return Client(
+        namespace=proxy.namespace,
+        labels=FrozenMap(labels),
+        gateways=gateways,
+        allocated=proxy.capture.dns,
+        egress=egress_listeners(sidecar, proxy.namespace, captured, proxy.capture.address) if sidecar else None,
+        policy=sidecar.outbound if sidecar else None,
+    )
 
 
 def _endpoints_of(

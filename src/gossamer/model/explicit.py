@@ -13,33 +13,33 @@ from typing import Final
 from gossamer.core.memo import Memo
 from gossamer.model.binds import chains_of
 from gossamer.model.proxy import Capture
-from gossamer.model.route_tables import Speaking, behind
-from gossamer.model.routing import Routing
+from gossamer.model.route_tables import Speaking, behind, rest_of
 from gossamer.model.service import Protocol
 from gossamer.model.settings import MeshSettings
-from gossamer.model.view import Bind, HostRoutes, Outbound, OutboundService, Rest, RouteTable
+from gossamer.model.sidecars import redirected
+from gossamer.model.view import Bind, HostRoutes, Outbound, Rest, RouteTable
 
 PROXY_TABLE: Final = "http_proxy"
 
 
-def explicit_binds(
-    services: tuple[OutboundService, ...], routings: tuple[Routing, ...], capture: Capture
-) -> tuple[Bind, ...]:
+def explicit_binds(outbound: Outbound, capture: Capture) -> tuple[Bind, ...]:
     """A bind for each service port that the agent chose a local port for, if the workload sees the service."""
-    by_host = {outbound.service.hostname: outbound for outbound in services}
-    speaking = Speaking(routings)
+    by_host = {found.service.hostname: found for found in outbound.services}
+    speaking = Speaking(outbound.routings)
     binds = []
     for name, local in sorted(capture.outbound_ports.items()):
         hostname, _, number = name.rpartition(":")
-        outbound = behind(by_host[hostname], by_host) if hostname in by_host else None
-        port = outbound.service.port(int(number)) if outbound else None
-        if outbound is None or port is None or port.protocol is Protocol.UDP:
+        real = behind(by_host[hostname], by_host) if hostname in by_host else None
+        port = real.service.port(int(number)) if real else None
+        if real is None or port is None or port.protocol is Protocol.UDP:
+            continue
+        if not redirected(outbound.client.egress, by_host[hostname].service, port.number):
             continue
         draft = Bind(address=capture.address, port=local, opened=True)
         if port.protocol.is_http or port.protocol is Protocol.AUTO:
             draft = replace(draft, table=_table_name(hostname, port.number))
         if not port.protocol.is_http:
-            chains = tuple(chains_of(outbound, port, speaking.for_host(outbound.service.hostname), by_host))
+            chains = tuple(chains_of(real, port, speaking.for_host(real.service.hostname), by_host))
             draft = replace(
                 draft,
                 chains=tuple(chain for chain in chains if chain.server_names or chain.subnets),
@@ -64,7 +64,9 @@ def explicit_tables(outbound: Outbound, capture: Capture, settings: MeshSettings
     ]
     if capture.http_proxy_port:
         proxied = tuple(memo(_with_port, host) for host in hosts)
-        rest = Rest.BLOCK if settings.registry_only else Rest.FORWARD
+        rest = rest_of(settings)
+        if rest is Rest.ALLOW and settings.outbound.egress_proxy is None:
+            rest = Rest.FORWARD
         tables.append(
             RouteTable(name=PROXY_TABLE, port=capture.http_proxy_port, hosts=proxied, rest=rest, with_ports=True)
         )

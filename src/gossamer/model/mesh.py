@@ -22,6 +22,7 @@ from gossamer.model.modules import NO_MODULES, Modules
 from gossamer.model.patches import PatchIndex, build_patches
 from gossamer.model.routing import Routing, asked_labels
 from gossamer.model.settings import MeshSettings, build_settings
+from gossamer.model.sidecars import Sidecars, build_sidecars
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class Mesh:
     routings: tuple[Routing, ...] = ()
     destinations: Destinations
     gateways: tuple[GatewayRule, ...] = ()
+    sidecars: Sidecars = field(default_factory=Sidecars)
     policies: PolicyIndex
     patches: PatchIndex = field(default_factory=PatchIndex)
     extensions: ExtensionIndex = field(default_factory=ExtensionIndex)
@@ -56,6 +58,7 @@ def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mes
         routings=routings,
         destinations=destinations,
         gateways=memo.keep("", build_gateways, config.gateways, memo),
+        sidecars=memo.keep("", build_sidecars, config.sidecars, settings, memo),
         policies=memo.keep("", build_policies, settings, config.authorization_policies, config.peer_authentications),
         patches=memo.keep("", build_patches, config.envoy_filters, root),
         extensions=memo.keep("", build_extensions, config.wasm_plugins, config.traffic_extensions, root, modules),

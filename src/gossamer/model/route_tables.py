@@ -14,28 +14,20 @@ from gossamer.core.memo import Memo
 from gossamer.model.names import covers, rank, short_names
 from gossamer.model.routing import HttpRule, Routing
 from gossamer.model.service import Port, Protocol, Resolution, Service
-from gossamer.model.settings import MeshSettings
+from gossamer.model.settings import MeshSettings, Unknown
+from gossamer.model.sight import Sight
 from gossamer.model.targets import ByHost, Targets, rules_on, target_of, targets_of
 from gossamer.model.view import HostRoutes, OutboundService, Rest, RouteTable
 
-DEFAULT_HTTP_PORT = 80
-"""Where hosts that are no service's are served."""
 
-
-def build_route_tables(
-    services: tuple[OutboundService, ...],
-    routings: tuple[Routing, ...],
-    namespace: str,
-    settings: MeshSettings,
-    memo: Memo,
-) -> tuple[RouteTable, ...]:
+def build_route_tables(sight: Sight, namespace: str, settings: MeshSettings, memo: Memo) -> tuple[RouteTable, ...]:
     """A table for every port on which HTTP may be spoken, named by its number, and one (`host:port`) for every address
     where it is not known whether HTTP is spoken."""
-    by_host = {outbound.service.hostname: outbound for outbound in services}
-    speaking = Speaking(routings)
+    by_host = sight.by_host
+    speaking = Speaking(sight.routings)
     ports: dict[int, list[HostRoutes]] = {}
     own: dict[tuple[str, int], list[HostRoutes]] = {}
-    for outbound in services:
+    for outbound in sight.services:
         routing = speaking.for_host(outbound.service.hostname)
         if routing is None and outbound.service.resolution is not Resolution.ALIAS:
             home = namespace if f".{namespace}.svc." in outbound.service.hostname else ""
@@ -46,10 +38,10 @@ def build_route_tables(
             ports.setdefault(host.port, []).append(host)
             if owner:
                 own.setdefault((owner, host.port), []).append(host)
-    others = tuple(_other_hosts(routings, speaking.used, by_host))
+    others = tuple(_other_hosts(sight, speaking.used, by_host)) if sight.other_port else ()
     if others:
-        ports.setdefault(DEFAULT_HTTP_PORT, []).extend(others)
-    rest = Rest.BLOCK if settings.registry_only else Rest.ALLOW
+        ports.setdefault(sight.other_port, []).extend(others)
+    rest = rest_of(settings)
     tables = [(str(port), port, tuple(ports[port])) for port in sorted(ports)]
     tables += [
         (f"{host}:{port}", port, tuple(memo(_everything, h) if h.host == host else h for h in hosts))
@@ -58,6 +50,17 @@ def build_route_tables(
     return tuple(
         memo.keep(name, RouteTable, name=name, port=port, hosts=hosts, rest=rest) for name, port, hosts in tables
     )
+
+
+def rest_of(settings: MeshSettings) -> Rest:
+    """What becomes of redirected requests to hosts that nobody declared."""
+    match settings.outbound.unknown:
+        case Unknown.REGISTRY_ONLY:
+            return Rest.BLOCK
+        case Unknown.ALLOW_ANY_DYNAMIC_DNS:
+            return Rest.FORWARD
+        case Unknown.ALLOW_ANY:
+            return Rest.ALLOW
 
 
 def has_own_table(service: Service, port: Port) -> bool:
@@ -137,20 +140,20 @@ def _everything(host: HostRoutes) -> HostRoutes:
     return replace(host, everything=True)
 
 
-def _other_hosts(routings: Iterable[Routing], used: set[str], by_host: ByHost) -> Iterator[HostRoutes]:
+def _other_hosts(sight: Sight, used: set[str], by_host: ByHost) -> Iterator[HostRoutes]:
     """Hosts of VirtualServices that are no service's; a wildcard that took in services stands for these alone."""
-    seen = {*used, *by_host}
-    for routing in routings:
+    seen, number = {*used, *by_host}, sight.other_port
+    for routing in sight.routings:
         for host in routing.hosts:
-            rules = rules_on(routing, DEFAULT_HTTP_PORT)
+            rules = rules_on(routing, number)
             if host not in seen and rules:
                 seen.add(host)
                 yield HostRoutes(
-                    name=f"{host}:{DEFAULT_HTTP_PORT}",
-                    port=DEFAULT_HTTP_PORT,
+                    name=f"{host}:{number}",
+                    port=number,
                     host=host,
                     rules=rules,
-                    targets=targets_of(rules, by_host, DEFAULT_HTTP_PORT),
+                    targets=targets_of(rules, by_host, number),
                 )
 
 

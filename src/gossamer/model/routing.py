@@ -22,6 +22,8 @@ from gossamer.api.virtual_service import (
 from gossamer.core.frozen import FrozenMap, Value
 from gossamer.core.ids import Origin, ResourceId
 from gossamer.model.names import exported
+from gossamer.model.service import Protocol
+from gossamer.model.settings import OutboundPolicy
 
 MESH = "mesh"
 Match = TypeVar("Match", HTTPMatchRequest, TLSMatchAttributes, L4MatchAttributes)
@@ -77,22 +79,60 @@ class Routing(Value):
     def origin(self) -> Origin:
         return Origin(resource=self.id)
 
+    @property
+    def destinations(self) -> frozenset[str]:
+        """The hosts that its rules lead to, mirrors among them."""
+        http = (rule.spec for rule in self.http)
+        mirrored = (part for spec in http for part in (spec.mirror, *(mirror.destination for mirror in spec.mirrors)))
+        routed = (part.destination for rules in (self.http, self.tls, self.tcp) for r in rules for part in r.spec.route)
+        return frozenset(destination.host for destination in (*mirrored, *routed) if destination is not None)
+
     def gateways_for(self, client: Client) -> frozenset[str]:
         """Which of its gateways, those of single matches among them, are the client's."""
         named = (match.gateways for rules in (self.http, self.tls, self.tcp) for r in rules for match in r.spec.match)
         return self.gateways.union(*named) & client.gateways
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """`namespace/host` of a Sidecar's egress: hosts (`*` or a pattern) of one namespace, or of all (`*`)."""
+
+    namespace: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EgressListener(Value):
+    """A listener of a Sidecar's egress, and what it lets its workload see. Without a port it is for all ports that no
+    other has; port 0 otherwise is that of a UNIX socket (`bind`, a URL). `opened`: the application calls it itself,
+    nothing is redirected to it. `origin` is only said where the listener shows on the wire."""
+
+    imports: tuple[Import, ...]
+    port: int = 0
+    name: str = ""
+    protocol: Protocol = Protocol.AUTO
+    bind: str = ""
+    opened: bool = False
+    origin: Origin | None = None
+
+    @property
+    def everywhere(self) -> bool:
+        return not self.port and not self.bind
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Client(Value):
     """Who loads routes: what `gateways`, `sourceNamespace` and `sourceLabels` ask of. `labels` hold no more than what
     some resource of the mesh asks for, so that alike workloads are one client. `allocated` says whether it comes to
-    know, by DNS, the addresses that were given to services without any."""
+    know, by DNS, the addresses that were given to services without any. `egress` is what its Sidecar lets it see;
+    None, without one, everything that is exported to it. `policy` is its Sidecar's word on unknown traffic, if any."""
 
     namespace: str
     labels: FrozenMap[str, str] = EMPTY
     gateways: frozenset[str] = frozenset({MESH})
     allocated: bool = False
+    egress: tuple[EgressListener, ...] | None = None
+    policy: OutboundPolicy | None = None
 
 
 def loaded(routing: Routing, client: Client) -> Routing | None:

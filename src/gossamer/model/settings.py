@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-from gossamer.api.destination_rule import ConnectionPoolSettings, OutlierDetection, TcpKeepalive
-from gossamer.api.mesh_config import MeshConfig, MeshH2UpgradePolicy, NormalizationType, OutboundTrafficPolicyMode
-from gossamer.api.virtual_service import HTTPRetry
+from gossamer.api.destination_rule import ClientTLSSettings, ConnectionPoolSettings, OutlierDetection, TcpKeepalive
+from gossamer.api.mesh_config import InboundTrafficPolicyMode, MeshConfig, MeshH2UpgradePolicy, NormalizationType
+from gossamer.api.virtual_service import Destination, HTTPRetry
 from gossamer.core.frozen import Value
+
+
+class Unknown(StrEnum):
+    """What becomes of calls to what nobody declared (`outboundTrafficPolicy.mode`)."""
+
+    REGISTRY_ONLY = "REGISTRY_ONLY"
+    """They are refused."""
+    ALLOW_ANY = "ALLOW_ANY"
+    """They go to the address that was dialled, or to an egress proxy."""
+    ALLOW_ANY_DYNAMIC_DNS = "ALLOW_ANY_DYNAMIC_DNS"
+    """Plaintext HTTP goes to the host that it names, looked up by the proxy; all else to the address dialled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OutboundPolicy(Value):
+    """`outboundTrafficPolicy`, of the mesh or of a Sidecar. `egress_proxy` takes what nobody declared, under ALLOW_ANY
+    (its host is a full name); `tls` is spoken to hosts that are looked up."""
+
+    unknown: Unknown = Unknown.ALLOW_ANY
+    egress_proxy: Destination | None = None
+    tls: ClientTLSSettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -18,8 +40,12 @@ class MeshSettings(Value):
     trust_domain: str = "cluster.local"
     trust_domain_aliases: tuple[str, ...] = ()
     domain: str = "cluster.local"
-    registry_only: bool = False
-    """outboundTrafficPolicy: REGISTRY_ONLY instead of ALLOW_ANY."""
+    outbound: OutboundPolicy = OutboundPolicy()
+    """The mesh's; for one proxy, that of its Sidecar."""
+    inbound_localhost: bool = False
+    """inboundTrafficPolicy: LOCALHOST, applications are called at 127.0.0.1 instead of their own address."""
+    looks_up: bool = False
+    """Whether proxies look up hosts that requests name: some service or policy of the mesh asks for it."""
     auto_mtls: bool = True
     connect_timeout: float = 10.0
     access_log: str = ""
@@ -39,6 +65,10 @@ class MeshSettings(Value):
     export_destinations_to: tuple[str, ...] = ("*",)
 
     @property
+    def registry_only(self) -> bool:
+        return self.outbound.unknown is Unknown.REGISTRY_ONLY
+
+    @property
     def trust_domains(self) -> tuple[str, ...]:
         """The mesh's own trust domain first, then its aliases."""
         return (self.trust_domain, *(alias for alias in self.trust_domain_aliases if alias != self.trust_domain))
@@ -46,13 +76,18 @@ class MeshSettings(Value):
 
 def build_settings(mesh: MeshConfig) -> MeshSettings:
     """The settings that a MeshConfig makes."""
-    detection = mesh.protocol_detection_timeout
+    detection, policy, inbound = (
+        mesh.protocol_detection_timeout,
+        mesh.outbound_traffic_policy,
+        mesh.inbound_traffic_policy,
+    )
     traffic = mesh.default_traffic_policy
     return MeshSettings(
         root_namespace=mesh.root_namespace,
         trust_domain=mesh.trust_domain,
         trust_domain_aliases=mesh.trust_domain_aliases,
-        registry_only=mesh.outbound_traffic_policy.mode is OutboundTrafficPolicyMode.REGISTRY_ONLY,
+        outbound=OutboundPolicy(unknown=Unknown(policy.mode.value), tls=policy.tls),
+        inbound_localhost=inbound is not None and inbound.mode is InboundTrafficPolicyMode.LOCALHOST,
         auto_mtls=mesh.enable_auto_mtls,
         connect_timeout=mesh.connect_timeout.total_seconds(),
         access_log=mesh.access_log_file,

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from gossamer.api.common import EMPTY
-from gossamer.api.destination_rule import ConsistentHashLB
+from gossamer.api.destination_rule import ConnectionPoolSettings, ConsistentHashLB
+from gossamer.api.gateway import ServerTLSSettings
 from gossamer.api.kubernetes import Secret
 from gossamer.api.resource import Resource
 from gossamer.api.virtual_service import Destination
@@ -32,13 +33,24 @@ class InboundPort:
     """A port on which a sidecar's own workload is served.
 
     `number` is the workload's port (the destination port of a captured connection), `services` the services (with
-    their port) that lead here: the first one names what is reported.
+    their port) that lead here: the first one names what is reported. `pool` limits what is taken in.
+
+    A Sidecar's ingress listener says more: `bind`, the one address that it is for; `opened`, that it is really bound
+    there, nothing being redirected to it; `endpoint`, where the application is called instead of where its callers
+    dialled (`127.0.0.1:8080`, `0.0.0.0:8080`, `unix:///path`); `tls`, what is terminated for callers from outside the
+    mesh.
     """
 
     number: int
     protocol: Protocol
     name: str = ""
     services: tuple[tuple[Service, int], ...] = ()
+    pool: ConnectionPoolSettings | None = None
+    bind: str = ""
+    opened: bool = False
+    endpoint: str = ""
+    tls: ServerTLSSettings | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -136,7 +148,10 @@ class Bind(Value):
     chains: tuple[Chain, ...] = ()
     rest: Chain | None = None
     opened: bool = False
-    """Really bound, for one service (explicit capture); otherwise the capture listener hands connections on."""
+    """Really bound (explicit capture, or a Sidecar's listener without any); otherwise the capture listener hands
+    connections on."""
+    origin: Origin | None = None
+    """Of the Sidecar's listener that asks for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -150,6 +165,14 @@ class Outbound:
     """A sidecar's route tables; a gateway's are its view's."""
     binds: tuple[Bind, ...] = ()
     """Where a sidecar takes in its workload's connections, by port and address."""
+    opened: tuple[Bind, ...] = ()
+    """What its Sidecar has opened for the workload to call by itself."""
+    opened_tables: tuple[RouteTable, ...] = ()
+    """The route tables of these."""
+    named: tuple[OutboundService, ...] = ()
+    """Those of `services` that the workload may call; the others are only what routes lead to."""
+    settings: MeshSettings = field(default_factory=MeshSettings)
+    """The mesh's, with what the Sidecar says of unknown traffic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

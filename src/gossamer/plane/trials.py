@@ -21,6 +21,7 @@ from gossamer.model.mesh import build_mesh
 from gossamer.model.modules import Modules
 from gossamer.model.proxy import Proxy, ProxyType
 from gossamer.model.representatives import made_up_instances, representatives
+from gossamer.model.sidecars import sidecar_for
 
 
 def trials_of(
@@ -31,7 +32,9 @@ def trials_of(
     for proxy in representatives(config, mesh, running):
         view = view_for(mesh, endpoints, proxy, memo)
         if not proxy.name and proxy.type is ProxyType.SIDECAR:
-            view = replace(view, inbound=inbound_ports(made_up_instances(mesh, proxy)))
+            sidecar = sidecar_for(mesh.sidecars, proxy.namespace, proxy.labels)
+            instances = made_up_instances(mesh, proxy)
+            view = replace(view, inbound=inbound_ports(instances, sidecar, proxy.capture.mode))
         trial = trial_of(compile_plain(view, memo), compile_proxy(view, memo))
         if trial is not None:
             yield trial

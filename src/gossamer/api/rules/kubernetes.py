@@ -11,7 +11,7 @@ from gossamer.api import names
 from gossamer.api.findings import At
 from gossamer.api.kubernetes import EndpointSlice, Service
 from gossamer.api.resource import Resource
-from gossamer.api.rules.common import check, check_port, check_unique, require
+from gossamer.api.rules.common import check, check_port, require
 from gossamer.api.structure import closest
 
 SERVICE_NAME: Final = "kubernetes.io/service-name"
@@ -43,7 +43,17 @@ def check_service(resource: Resource[Service], raw: Any, at: At) -> None:
             check_port(port.target_port, at["ports", index, "targetPort"])
         if len(spec.ports) > 1:
             require(port.name, at["ports", index, "name"], "each of several ports needs a name")
-    check_unique(((port.name, at["ports", i, "name"]) for i, port in enumerate(spec.ports)), "port name")
+    _warn_of_equal_names(spec, at)
+
+
+def _warn_of_equal_names(spec: Service, at: At) -> None:
+    """Kubernetes refuses them; to a mesh, where a name says which protocol is spoken, they mean something."""
+    seen: set[str] = set()
+    for index, port in enumerate(spec.ports):
+        if port.name and port.name in seen:
+            message = f'another port is named "{port.name}" too, which Kubernetes does not take'
+            at["ports", index, "name"].warning("duplicate-value", message)
+        seen.add(port.name)
 
 
 def check_endpoint_slice(resource: Resource[EndpointSlice], _raw: Any, at: At) -> None:
