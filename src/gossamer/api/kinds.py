@@ -26,6 +26,7 @@ from gossamer.api.request_authentication import RequestAuthentication
 from gossamer.api.resource import Resource
 from gossamer.api.rules.destination_rule import check_destination_rule
 from gossamer.api.rules.gateway import check_gateway
+from gossamer.api.rules.ingress import check_ingress
 from gossamer.api.rules.kubernetes import check_endpoint_slice, check_service, passes
 from gossamer.api.rules.security import check_authorization_policy, check_peer_authentication
 from gossamer.api.rules.services import check_service_entry, check_workload_entry_resource
@@ -137,7 +138,7 @@ _ALL: Final = (
     _gateway_api("Gateway", "k8s_gateways", KubernetesGateway),
     replace(_gateway_api("GatewayClass", "gateway_classes", GatewayClass), namespaced=False),
     _gateway_api("ReferenceGrant", "reference_grants", ReferenceGrant, versions=("v1", "v1beta1", "v1alpha2")),
-    _kubernetes("ingresses", Ingress, group="networking.k8s.io"),
+    _kubernetes("ingresses", Ingress, check_ingress, group="networking.k8s.io"),
     replace(_kubernetes("ingress_classes", IngressClass, group="networking.k8s.io"), namespaced=False),
     _kubernetes("services", Service, check_service),
     _kubernetes("endpoint_slices", EndpointSlice, check_endpoint_slice, group="discovery.k8s.io", body=""),

@@ -55,8 +55,9 @@ _SUPPORTED_MESH: Final = frozenset((
     "outboundTrafficPolicy", "enableAutoMtls", "trustDomain", "trustDomainAliases", "rootNamespace",
     "defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",
     "pathNormalization", "defaultHttpRetryPolicy", "defaultTrafficPolicy", "defaultConfig",
-    # Settings of things that Gossamer has no part of (Ingress resources, a tracer), harmless as they are.
-    "ingressClass", "ingressService", "ingressSelector", "ingressControllerMode", "enableTracing",
+    "ingressClass", "ingressSelector", "ingressControllerMode",
+    # Settings of things that Gossamer has no part of (an Ingress's status, a tracer), harmless as they are.
+    "ingressService", "enableTracing",
     "enablePrometheusMerge", "disableEnvoyListenerLog",
 ))  # fmt: skip
 _HARMLESS_PROXY: Final = frozenset((
@@ -92,7 +93,7 @@ WARNED: Final = frozenset(("AuthorizationPolicy", "RequestAuthentication"))
 
 NO_EFFECT_YET: Final = frozenset((
     "WorkloadGroup", "ProxyConfig", "Telemetry",
-    "Ingress", "IngressClass", "HTTPRoute", "Gateway.gateway.networking.k8s.io", "GatewayClass", "ReferenceGrant",
+    "HTTPRoute", "Gateway.gateway.networking.k8s.io", "GatewayClass", "ReferenceGrant",
 ))  # fmt: skip
 """Kinds, by `Kind.identity`, that are read and checked while nothing acts on them; delete one when something does."""
 

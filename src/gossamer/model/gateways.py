@@ -48,6 +48,8 @@ class GatewayRule(Value):
 
     id: ResourceId
     selector: FrozenMap[str, str] = EMPTY
+    namespace: str = ""
+    """Whose workloads alone it selects; empty for those of every namespace."""
     services: tuple[str, ...] = ()
     servers: tuple[GatewayServer, ...] = ()
 

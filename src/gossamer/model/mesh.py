@@ -7,6 +7,7 @@ the same object as before.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from gossamer.api.config import Config
 from gossamer.api.kubernetes import Secret
@@ -18,11 +19,14 @@ from gossamer.model.build_services import Services, build_services
 from gossamer.model.destinations import Destinations, build_destinations
 from gossamer.model.extensions import ExtensionIndex, build_extensions
 from gossamer.model.gateways import GatewayRule, build_gateways
+from gossamer.model.ingress import build_ingress_settings, build_ingresses
 from gossamer.model.modules import NO_MODULES, Modules
 from gossamer.model.patches import PatchIndex, build_patches
 from gossamer.model.routing import Routing, asked_labels
 from gossamer.model.settings import MeshSettings, build_settings
 from gossamer.model.sidecars import Sidecars, build_sidecars
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +52,24 @@ def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mes
     modules that it names, as far as they are there."""
     settings = memo(build_settings, config.mesh)
     root = settings.root_namespace
-    routings = memo.keep("", build_routings, config.virtual_services, settings, memo)
+    services = memo.keep("", build_services, config.services, config.service_entries, settings, memo)
+    asked = memo(build_ingress_settings, config.mesh)
+    ingresses = memo.keep("", build_ingresses, config.ingresses, config.ingress_classes, asked, services, settings)
+    routings = memo.keep(
+        "",
+        _joined,
+        memo.keep("", build_routings, config.virtual_services, settings, memo),
+        ingresses.routings,
+    )
     destinations = memo.keep("", build_destinations, config.destination_rules, settings, memo)
     return memo.keep(
         "",
         Mesh,
         settings=settings,
-        services=memo.keep("", build_services, config.services, config.service_entries, settings, memo),
+        services=services,
         routings=routings,
         destinations=destinations,
-        gateways=memo.keep("", build_gateways, config.gateways, memo),
+        gateways=memo.keep("", _joined, memo.keep("", build_gateways, config.gateways, memo), ingresses.gateways),
         sidecars=memo.keep("", build_sidecars, config.sidecars, settings, memo),
         policies=memo.keep("", build_policies, settings, config.authorization_policies, config.peer_authentications),
         patches=memo.keep("", build_patches, config.envoy_filters, root),
@@ -65,3 +77,7 @@ def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mes
         secrets=config.secrets,
         asked_labels=memo.keep("", asked_labels, routings) | destinations.asked_labels,
     )
+
+
+def _joined(*parts: tuple[T, ...]) -> tuple[T, ...]:
+    return tuple(one for part in parts for one in part)

@@ -32,7 +32,7 @@ def servers_for(gateways: tuple[GatewayRule, ...], proxy: Proxy, instances: tupl
     """
     found = []
     for gateway in gateways:
-        if not gateway.services and not gateway.selector.items() <= proxy.labels.items():
+        if not gateway.services and not _selects(gateway, proxy):
             continue
         for rule in gateway.servers:
             if rule.spec.bind.startswith("unix:///") and not proxy.binds_paths:
@@ -42,6 +42,10 @@ def servers_for(gateways: tuple[GatewayRule, ...], proxy: Proxy, instances: tupl
                 mapped = number in proxy.gateway_ports
                 found.append(Server(gateway=gateway.name, rule=rule, port=port, number=number, mapped=mapped))
     return tuple(found)
+
+
+def _selects(gateway: GatewayRule, proxy: Proxy) -> bool:
+    return gateway.namespace in ("", proxy.namespace) and gateway.selector.items() <= proxy.labels.items()
 
 
 def _bound_ports(gateway: GatewayRule, number: int, proxy: Proxy, instances: tuple[Instance, ...]) -> list[int]:
