@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 
 from gossamer.compile.static import Stub, compile_static
 from gossamer.core.frozen import FrozenMap
-from gossamer.core.resources import Resources
+from gossamer.core.resources import CLUSTER, LISTENER, Resources
 from gossamer.model.proxy import Capture, CaptureMode, Proxy
 from tests.compile.compiled import GATEWAY, SIDECAR, compiled, workload
 from tests.compile.meshes import PROXIES, Mesh, meshes
@@ -150,3 +150,17 @@ def test_envoy_takes_bookinfo(cases: Path, envoy: Path, stub: Stub, tmp_path: Pa
             documents += [rules] if "kind: DestinationRule" not in path.read_text() else []
             found = compiled(*documents, proxy=proxy)
             assert validated(envoy, found.resources, stub, tmp_path) == "", path.name
+
+
+@pytest.mark.envoy
+@pytest.mark.parametrize("shape", ["authorizationpolicy", "gateways", "http", "tcp", "virtualservice"])
+def test_envoy_takes_the_benchmark_shapes(shape: str, cases: Path, envoy: Path, stub: Stub, tmp_path: Path) -> None:
+    text = (cases / "benchmarks" / f"{shape}-10.yaml").read_text()
+    proxy = replace(GATEWAY if shape == "gateways" else SIDECAR, addresses=("1.1.1.1",), labels=_MEASURED)
+    found = compiled(text, proxy=replace(proxy, namespace="default"))
+    assert found.names(CLUSTER)
+    assert len(found.names(LISTENER)) >= 2
+    assert validated(envoy, found.resources, stub, tmp_path) == ""
+
+
+_MEASURED = FrozenMap({"istio.io/benchmark": "true"})
