@@ -3,8 +3,8 @@
 `python -m tests.e2e.agreement.app NAME` serves, until it is ended,
 
 - HTTP on port 8080: what arrived, as JSON; `POST /-/ask` makes it ask somebody and tell what came back, `GET
-  /-/to/HOST/PATH` makes it pass a request on, over connections that it keeps;
-- TCP on port 9090: `NAME: ` and the first line that it gets;
+  /-/to/HOST/PATH` makes it pass a request on, over connections that it keeps, and `GET /-/drip` lasts a minute;
+- TCP on port 9090: `NAME: ` and the line, for each that it gets;
 - TLS on port 9443, with a certificate of its own: HTTP as on 8080.
 """
 
@@ -14,6 +14,7 @@ import asyncio
 import datetime
 import sys
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tests.e2e.agreement.asking import ask
@@ -55,10 +56,19 @@ def application(name: str) -> Starlette:
             return JSONResponse({"problem": f"{type(error).__name__}: {error}"}, status_code=502)
         return Response(reply.content, status_code=reply.status_code, media_type="application/json")
 
+    async def drops() -> AsyncIterator[bytes]:
+        for _ in range(300):
+            yield b"."
+            await asyncio.sleep(0.2)
+
+    async def drip(_: Request) -> Response:
+        return StreamingResponse(drops())
+
     anything = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
     return Starlette(
         routes=[
             Route("/-/ask", told, methods=["POST"]),
+            Route("/-/drip", drip),
             Route("/-/to/{host}/{rest:path}", relay),
             Route("/{rest:path}", echo, methods=anything),
         ],
@@ -66,9 +76,9 @@ def application(name: str) -> Starlette:
 
 
 async def _tcp(name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    line = await reader.readline()
-    writer.write(f"{name}: ".encode() + line)
-    await writer.drain()
+    while line := await reader.readline():
+        writer.write(f"{name}: ".encode() + line)
+        await writer.drain()
     writer.close()
 
 
