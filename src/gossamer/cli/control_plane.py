@@ -13,6 +13,8 @@ import typer
 from gossamer.cli.durations import load_duration
 from gossamer.cli.lifecycle import run_until_stopped
 from gossamer.cli.logs import log_events
+from gossamer.core.errors import EnvoyError
+from gossamer.node.binary import find_envoy
 from gossamer.plane.control_plane import ControlPlane, Settings, open_control_plane
 from gossamer.plane.local_api import View, local_routes
 from gossamer.rpc.local import serving
@@ -54,6 +56,14 @@ async def _serve(plane: ControlPlane, stop: asyncio.Event) -> int:
     return 0
 
 
+def _envoy() -> Path | None:
+    """The Envoy that patches are tried on; None where there is none: they are let out untried."""
+    try:
+        return find_envoy()
+    except EnvoyError:
+        return None
+
+
 def command(
     config: Annotated[
         list[Path], typer.Option("--config", "-c", help="A file or folder of configuration. May be repeated.")
@@ -84,5 +94,6 @@ def command(
         trust_domain=trust_domain,
         names=tuple(name or ()),
         lifetime=load_duration(lifetime),
+        envoy=_envoy(),
     )
     raise typer.Exit(control_plane(settings))

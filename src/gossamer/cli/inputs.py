@@ -13,6 +13,7 @@ from typing import Annotated, Final
 
 import typer
 
+from gossamer.api.config import Config
 from gossamer.api.load import Loaded, SourceFile, load
 from gossamer.core.diagnostics import Diagnostics
 from gossamer.core.errors import UsageError
@@ -73,10 +74,26 @@ def load_inputs(
             raise UsageError(f"there is no file in {folder} whose name ends in {', '.join(SUFFIXES)}")
     mesh = _mesh_config(mesh_config)
     sources = [SourceFile(name=name, text=text) for name, text in texts.items() if not mesh or name != mesh.name]
+    memo = memo or Memo()
     loaded = load(sources, mesh_config=mesh, mesh_config_key=key, memo=memo)
+    checked = _checked(loaded, memo)
     if mesh:
         texts[mesh.name] = mesh.text
-    return Inputs(texts=texts, loaded=loaded, diagnostics=(*found.diagnostics, *loaded.diagnostics))
+    return Inputs(texts=texts, loaded=loaded, diagnostics=(*found.diagnostics, *loaded.diagnostics, *checked))
+
+
+def patches_envoy(config: Config) -> bool:
+    """Whether a configuration holds what only Envoy's own types and Envoy itself can judge."""
+    return bool(config.envoy_filters or config.wasm_plugins or config.traffic_extensions)
+
+
+def _checked(loaded: Loaded, memo: Memo) -> Diagnostics:
+    if not patches_envoy(loaded.config):
+        return ()
+    # few need them, and Envoy's types take long to import
+    from gossamer.compile.check import check_config, placed  # noqa: PLC0415
+
+    return placed(check_config(loaded.config, memo), loaded.index)
 
 
 def _files(diagnostics: Diagnostics) -> list[str]:

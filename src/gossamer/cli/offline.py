@@ -15,6 +15,7 @@ from gossamer.core.resources import Resources
 from gossamer.model.build_endpoints import Endpoints, build_endpoints
 from gossamer.model.build_view import view_for
 from gossamer.model.mesh import Mesh, build_mesh
+from gossamer.model.modules import Modules
 from gossamer.model.proxy import Proxy
 from gossamer.model.service import Workload
 
@@ -34,6 +35,6 @@ class Fleet:
 
 def build_fleet(config: Config, memo: Memo, registrations: tuple[Workload, ...] = ()) -> Fleet:
     """The mesh of a configuration; `registrations` run in it beside the workloads that its documents declare."""
-    mesh = build_mesh(config, memo)
+    mesh = build_mesh(config, memo, Modules(assumed=True))
     endpoints = build_endpoints(config, registrations, mesh, memo)
     return Fleet(mesh=mesh, endpoints=endpoints, memo=memo)

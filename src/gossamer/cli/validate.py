@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from gossamer.cli.inputs import FileOption, Inputs, MeshConfigOption, MoreFiles, given_files, load_inputs
+from gossamer.cli.inputs import FileOption, Inputs, MeshConfigOption, MoreFiles, given_files, load_inputs, patches_envoy
 from gossamer.cli.render import Output, print_data, print_diagnostics, print_table, summary, where
 from gossamer.core.diagnostics import Diagnostic
 
@@ -24,6 +25,9 @@ def command(
     output: Annotated[
         Output | None, typer.Option("--output", "-o", help="Print a list instead of annotated source lines.")
     ] = None,
+    envoy: Annotated[
+        bool, typer.Option("--envoy/--no-envoy", help="Try EnvoyFilters and extensions on the installed Envoy.")
+    ] = True,
 ) -> None:
     """Check configuration and say what is wrong with it, line by line.
 
@@ -32,6 +36,10 @@ def command(
     [dim]gossamer validate -f config/ -f more.yaml[/dim]
     """
     inputs = load_inputs(given_files(files, more), mesh_config)
+    if envoy and patches_envoy(inputs.loaded.config):
+        from gossamer.cli.ask_envoy import ask_envoy  # noqa: PLC0415 - takes long, and few need it
+
+        inputs = replace(inputs, diagnostics=(*inputs.diagnostics, *ask_envoy(inputs.loaded)))
     show(inputs, output)
     if any(diagnostic.is_error for diagnostic in inputs.diagnostics):
         raise typer.Exit(1)

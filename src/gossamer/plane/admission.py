@@ -12,8 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gossamer.api.config import Config
+from gossamer.api.document import read_document
 from gossamer.api.envoy_filter import EnvoyFilter
 from gossamer.api.resource import Resource
+from gossamer.api.source_index import SourceIndex
 from gossamer.core.diagnostics import Diagnostic, Diagnostics
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.ids import ResourceId
@@ -28,11 +30,12 @@ REFUSED: Final = "envoy-refuses"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A resource, and the module that it would run."""
+    """A resource, and the module that it would run. `text` is the document that gave it."""
 
     resource: Resource[Any]
     key: ModuleKey | None = None
     module: Module | None = None
+    text: str = field(default="", compare=False, repr=False)
 
 
 Candidates = Mapping[ResourceId, Candidate]
@@ -61,17 +64,29 @@ class Admission:
         return (*(one for one in refusals if one.code == REFUSED), *self.doubts)
 
 
-def candidates_of(config: Config, modules: Modules) -> dict[ResourceId, Candidate]:
+def candidates_of(config: Config, modules: Modules, index: SourceIndex) -> dict[ResourceId, Candidate]:
     """All that is asked for."""
-    return {resource.id: _candidate(resource, modules) for kind in KINDS for resource in getattr(config, kind)}
+    resources = (resource for kind in KINDS for resource in getattr(config, kind))
+    return {one.id: candidate_of(one, modules, index[one.id].text if one.id in index else "") for one in resources}
 
 
-def _candidate(resource: Resource[Any], modules: Modules) -> Candidate:
+def candidate_of(resource: Resource[Any], modules: Modules, text: str) -> Candidate:
+    """A resource with the module that it asks for, if that is there."""
     wasm = wasm_of(resource)
     if wasm is None:
-        return Candidate(resource=resource)
+        return Candidate(resource=resource, text=text)
     key = module_key(wasm)
-    return Candidate(resource=resource, key=key, module=modules.fetched.get(key))
+    return Candidate(resource=resource, key=key, module=modules.fetched.get(key), text=text)
+
+
+def admission_of(texts: Mapping[ResourceId, str]) -> Admission:
+    """What an earlier control plane's Envoy took, from the documents that were kept."""
+    taken: dict[ResourceId, Candidate] = {}
+    for id_, text in texts.items():
+        for entry in read_document(text).entries:
+            if entry.resource is not None and entry.id == id_:
+                taken[id_] = candidate_of(entry.resource, Modules(), text)
+    return Admission(taken=FrozenMap(taken))
 
 
 def unjudged(wanted: Candidates, admission: Admission) -> list[Candidate]:

@@ -27,7 +27,8 @@ from gossamer.ca.tokens import allows
 from gossamer.core.diagnostics import Diagnostic
 from gossamer.core.errors import IdentityError, UsageError
 from gossamer.core.latest import Latest
-from gossamer.plane.kept import keep, load_last_good, load_registry
+from gossamer.plane.judging import Judging
+from gossamer.plane.kept import keep, keep_admitted, load_admitted, load_last_good, load_registry
 from gossamer.plane.pipeline import Pipeline
 from gossamer.plane.proxies import Proxies, Refreshed
 from gossamer.plane.registry_service import Authenticate, Granted, RegistryService
@@ -67,6 +68,8 @@ class Settings:
     """Further names and addresses by which hosts dial this control plane; they go into its certificate."""
     lifetime: timedelta = timedelta(hours=24)
     drain_s: float = 5.0
+    envoy: Path | None = None
+    """The Envoy that EnvoyFilters and extensions are tried on; None: nobody is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,16 +93,26 @@ class ControlPlane:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     proxies: Proxies = field(init=False)
     xds: Service = field(init=False)
+    judging: Judging = field(init=False)
     _told: frozenset[Diagnostic] = frozenset()
 
     def __post_init__(self) -> None:
         self.proxies = Proxies(self.settings.trust_domain, lambda: self.registry.snapshot, self.pipeline.resources)
         self.xds = Service(self.proxies.authorize, drain_s=self.settings.drain_s)
+        self.judging = Judging(
+            pipeline=self.pipeline,
+            envoy=self.settings.envoy,
+            state=self.settings.state,
+            running=lambda: [entry.proxy for entry in self.registry.snapshot.values()],
+            rebuild=self._build,
+            changed=self.changed.set,
+        )
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Bound]:
         """Listen on both ports while the context lasts; configuration is followed by `follow`."""
         self._build()
+        await self.judging.first()
         identity = IdentityService(
             authority=self.authority,
             ledger=self.ledger,
@@ -133,7 +146,9 @@ class ControlPlane:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.source.watch(stop))
             group.create_task(keep(self.settings.state, self.registry, lambda: self.pipeline.last_good, stop))
-            tasks = [group.create_task(task) for task in (self._prepare(), self._push(), self._expire())]
+            group.create_task(keep_admitted(self.settings.state, lambda: self.pipeline.admitted_texts, stop))
+            running = (self._prepare(), self._push(), self._expire(), self.judging.follow())
+            tasks = [group.create_task(task) for task in running]
             await stop.wait()
             for task in tasks:
                 task.cancel()
@@ -141,6 +156,7 @@ class ControlPlane:
     def _build(self) -> None:
         registrations = tuple(entry.workload for entry in self.registry.snapshot.values())
         self.pipeline.build(self.source.latest.value, registrations)
+        self.judging.built()
 
     async def _prepare(self) -> None:
         began = time.perf_counter()
@@ -203,6 +219,7 @@ def open_control_plane(settings: Settings) -> ControlPlane:
     pipeline = Pipeline(
         mesh_config=str(settings.mesh_config) if settings.mesh_config else None,
         last_good=load_last_good(settings.state),
+        admitted=load_admitted(settings.state) if settings.envoy is not None else None,
     )
     pipeline.build(source.latest.value, ())
     trust_domain = pipeline.trust_domain

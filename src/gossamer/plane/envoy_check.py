@@ -18,7 +18,7 @@ from typing import Final
 
 from gossamer.ca.stub import create_stub
 from gossamer.compile.static import Stub, compile_static
-from gossamer.core.resources import Resources
+from gossamer.core.resources import TYPES, Resources
 
 TIMEOUT_S: Final = 20.0
 """How long Envoy may take; it needs 0.1 s for what is usual and 0.4 s for a thousand clusters."""
@@ -45,11 +45,10 @@ class EnvoyCheck:
     async def judge(self, resources: Resources) -> str:
         """What Envoy has against these resources; empty if it takes them. EnvoyUnavailableError for no verdict."""
         stub = self._stub = self._stub or _new_stub()
-        text = await asyncio.to_thread(compile_static, resources, stub)
-        key = hashlib.sha256(text.encode()).hexdigest()
+        key = _key(resources)
         async with self._turn:
             if key not in self._verdicts:
-                self._verdicts[key] = await self._ask(text)
+                self._verdicts[key] = await self._ask(await asyncio.to_thread(compile_static, resources, stub))
             self._verdicts.move_to_end(key)
             while len(self._verdicts) > _KEPT:
                 self._verdicts.popitem(last=False)
@@ -84,6 +83,11 @@ class EnvoyCheck:
                         child.kill()
                     await child.wait()
         return "" if child.returncode == 0 else in_short(output.decode(errors="replace"), str(path))
+
+
+def _key(resources: Resources) -> str:
+    content = sorted((kind, r.name, r.version) for kind in TYPES for r in resources.all_of(kind))
+    return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
 def in_short(output: str, path: str) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from gossamer.api.last_good import LastGood
+from gossamer.core.ids import ResourceId
 from gossamer.sources.registry import Registry
 from gossamer.sources.state import load_document, save_document, write_private
 
@@ -21,6 +22,8 @@ _LOG = logging.getLogger(__name__)
 REGISTRY_FILE = "registrations.json"
 LAST_GOOD_FILE = "last-good.json"
 """Documents as they were last valid: what `api.last_good` writes, under a version of its own."""
+ADMITTED_FILE = "admitted.json"
+"""The documents of EnvoyFilters and extensions as Envoy last took them."""
 KEEP_S = 0.5
 RETRY_S = 10.0
 
@@ -37,6 +40,32 @@ def load_registry(state: Path, trust_domain: str, now: float) -> Registry:
     if saved := load_document(state / REGISTRY_FILE, 1):
         registry.restore(saved[1], now)
     return registry
+
+
+def load_admitted(state: Path) -> dict[ResourceId, str]:
+    """The documents of what Envoy had taken. StateError as above."""
+    saved = load_document(state / ADMITTED_FILE, 1)
+    return {
+        ResourceId(kind=kind, namespace=namespace, name=name): text
+        for kind, namespace, name, text in (saved[1] if saved else ())
+    }
+
+
+async def keep_admitted(state: Path, texts: Callable[[], Mapping[ResourceId, str]], stop: asyncio.Event) -> None:
+    """Keep the documents of what is in force up to date on disk until `stop` is set."""
+    kept: Mapping[ResourceId, str] | None = None
+    while not stop.is_set():
+        await _wait(stop, KEEP_S)
+        newest = texts()
+        if newest == (kept or {}) and (kept is not None or not newest):
+            continue
+        listed = [[id_.kind, id_.namespace, id_.name, text] for id_, text in sorted(newest.items())]
+        try:
+            await asyncio.to_thread(save_document, state / ADMITTED_FILE, 1, listed)
+            kept = newest
+        except OSError as error:
+            _LOG.error("state-not-kept", extra={"reason": str(error)})
+            await _wait(stop, RETRY_S)
 
 
 async def keep(state: Path, registry: Registry, last_good: Callable[[], LastGood], stop: asyncio.Event) -> None:

@@ -5,25 +5,40 @@ Every step is a pure function of what stands here; nothing waits, and nothing is
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+
+from gossamer.api.config import Config
 from gossamer.api.last_good import LastGood
 from gossamer.api.load import Loaded, SourceFile, load
+from gossamer.compile.check import check_config, placed
 from gossamer.compile.compile import compile_proxy
 from gossamer.core.diagnostics import Diagnostics
+from gossamer.core.ids import ResourceId
 from gossamer.core.memo import Memo
 from gossamer.core.resources import Resources
 from gossamer.model.build_endpoints import Endpoints, build_endpoints
 from gossamer.model.build_view import view_for
 from gossamer.model.mesh import Mesh, build_mesh
+from gossamer.model.modules import Modules
 from gossamer.model.proxy import Proxy
 from gossamer.model.service import Service, Workload
+from gossamer.plane.admission import Candidate, admission_of, candidates_of, in_force, unjudged
+from gossamer.plane.trials import trials_of
 from gossamer.sources.files import Files
 
 
 class Pipeline:
     """Builds whenever it is told to; `resources` answers for one proxy from the newest build."""
 
-    def __init__(self, *, mesh_config: str | None, last_good: LastGood | None) -> None:
-        """`mesh_config` names the file, among those that are read, that is a bare MeshConfig."""
+    def __init__(
+        self,
+        *,
+        mesh_config: str | None,
+        last_good: LastGood | None,
+        admitted: Mapping[ResourceId, str] | None = None,
+    ) -> None:
+        """`mesh_config` names the file, among those that are read, that is a bare MeshConfig. `admitted` are the
+        documents of EnvoyFilters and extensions that Envoy took already; None: nobody judges, and all are in force."""
         self.generation = 0
         self.last_good = last_good or LastGood()
         self.loaded: Loaded | None = None
@@ -31,6 +46,11 @@ class Pipeline:
         self._mesh_config = mesh_config
         self._memo = Memo()
         self._source_diagnostics: Diagnostics = ()
+        self.admission = None if admitted is None else admission_of(admitted)
+        self.modules = Modules()
+        self.notices: Diagnostics = ()
+        """What is wrong with the modules; without positions."""
+        self.wanted: dict[ResourceId, Candidate] = {}
 
     def build(self, files: Files, registrations: tuple[Workload, ...]) -> None:
         """Make mesh and endpoints of these files and workloads."""
@@ -39,7 +59,11 @@ class Pipeline:
         bare = SourceFile(name=self._mesh_config or "", text=mesh_config) if mesh_config is not None else None
         self.loaded = load(sources, self.last_good, mesh_config=bare, memo=self._memo)
         self.last_good = self.loaded.last_good
-        mesh = build_mesh(self.loaded.config, self._memo)
+        config, modules = self.loaded.config, self.modules
+        self.wanted = candidates_of(config, modules, self.loaded.index)
+        if self.admission is not None:
+            config, modules = in_force(config, self.wanted, self.admission)
+        mesh = build_mesh(config, self._memo, modules)
         self._built = (mesh, build_endpoints(self.loaded.config, registrations, mesh, self._memo))
         self._source_diagnostics = files.diagnostics
         self.generation += 1
@@ -52,7 +76,32 @@ class Pipeline:
     @property
     def diagnostics(self) -> Diagnostics:
         """What is wrong with the configuration as it stands now."""
-        return (*self._source_diagnostics, *(self.loaded.diagnostics if self.loaded else ()))
+        if self.loaded is None:
+            return self._source_diagnostics
+        checked = check_config(self.loaded.config, self._memo)
+        judged = self.admission.diagnostics if self.admission else ()
+        return (
+            *self._source_diagnostics,
+            *self.loaded.diagnostics,
+            *placed((*checked, *judged, *self.notices), self.loaded.index),
+        )
+
+    @property
+    def unjudged(self) -> bool:
+        """Whether something is asked for that was not judged as it stands."""
+        return self.admission is not None and bool(unjudged(self.wanted, self.admission))
+
+    @property
+    def admitted_texts(self) -> dict[ResourceId, str]:
+        """The documents of what Envoy took, for the next control plane."""
+        taken = self.admission.taken if self.admission else {}
+        return {id_: candidate.text for id_, candidate in taken.items() if candidate.text}
+
+    def trials(self, config: Config, modules: Modules, running: Iterable[Proxy]) -> Iterator[Resources]:
+        """What Envoy is shown of a configuration that differs from the newest build in EnvoyFilters and extensions."""
+        if self._built is None:
+            return iter(())
+        return trials_of(config, modules, self._built[1], running, self._memo)
 
     @property
     def namespaces(self) -> tuple[str, ...]:
