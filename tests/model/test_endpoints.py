@@ -143,3 +143,11 @@ def test_churn_touches_only_the_service_it_is_about() -> None:
     assert before.endpoints.by_service[keys[0]] is after.endpoints.by_service[keys[0]]
     assert len(after.endpoints.by_service[keys[1]].by_port[80]) == 1
     assert before.endpoints.accounts is after.endpoints.accounts
+
+
+def test_a_gateway_is_dialled_at_the_port_opened_for_a_services_and_is_known_by_name() -> None:
+    gateway = replace(workload("r1", app="reviews"), tls=False, router=True, service_numbers=FrozenMap({80: 18080}))
+    built = build(service("reviews", "{name: http, port: 80, targetPort: 8080}"), registrations=(gateway,))
+    (endpoint,) = built.endpoints.by_service[(HOST, "default")].by_port[80]
+    assert (endpoint.port, endpoint.tls) == (18080, False)
+    assert built.endpoints.accounts[(HOST, "default")] == ("ns/default/sa/reviews",)

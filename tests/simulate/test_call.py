@@ -166,3 +166,34 @@ def test_endpoints_may_differ() -> None:
     assert [(verdict, share) for verdict, share in found.verdicts] == [(Verdict.SERVED, 0.75), (Verdict.ANSWERED, 0.25)]
     assert {str(hop.endpoint.address) for hop in found.hops} == {"10.0.0.1:80", "10.0.0.2:80"}
     assert found.hops[0].endpoint.address == Address(ip="10.0.0.1", port=80)
+
+
+def egress() -> Peer:
+    """A gateway that sends all that comes to port 80 to the cluster `outside`."""
+    last = manager(table(host("h", ["*"], [to("outside")])))
+    resources = build.resources(
+        listeners=[listener(80, [chain([last])], "0.0.0.0_80", "0.0.0.0")],
+        clusters=[build.static("outside", [build.endpoint("9.9.9.9", 80)])],
+    )
+    gateway = Certificate(uris=("spiffe://td/ns/a/sa/egress",))
+    return Peer(name="a/egress", simulator=Simulator(resources), identity=gateway, address="10.0.0.1", gateway=True)
+
+
+def test_a_gateway_sends_it_further() -> None:
+    def peers(endpoint: EndpointChoice) -> Peer | None:
+        return egress() if endpoint.address.ip == "10.0.0.1" else None
+
+    found = simulate_call(caller(build.static("server", build.ONE)), captured(80), peers)
+    (hop,) = found.hops
+    assert hop.gateway
+    assert hop.request is not None
+    assert hop.request.arrival is Arrival.DIRECT
+    (last,) = hop.hops
+    assert (last.endpoint.address.ip, last.outcome) == ("9.9.9.9", None)
+    assert [(leaf.endpoint.address.ip, share) for leaf, share in found.leaves()] == [("9.9.9.9", 1.0)]
+    assert found.verdicts == ((Verdict.SERVED, 1.0),)
+
+
+def test_gateways_in_a_ring_end() -> None:
+    found = simulate_call(caller(build.static("server", build.ONE)), captured(80), lambda _: egress())
+    assert found.verdicts == ((Verdict.SERVED, 1.0),)

@@ -117,3 +117,21 @@ def test_registrations_survive_a_restart() -> None:
     for damaged in ("[1]", '[{"host": "a", "workload": {"ports": 1}}]', "{"):
         with pytest.raises(StateError):
             again.restore(damaged, now=0)
+
+
+@pytest.mark.parametrize(("opened", "dialled"), [("127.0.0.7", "127.0.0.7"), ("0.0.0.0", "10.0.0.1"), ("", "10.0.0.1")])
+def test_a_gateway_is_dialled_where_its_agent_opened_it(opened: str, dialled: str) -> None:
+    registry = Registry("cluster.local")
+    message = reviews(
+        type=rpc.PROXY_TYPE_ROUTER,
+        addresses=["10.0.0.1"],
+        ports=[rpc.WorkloadPort(name="https", number=443)],
+        gateway_ports={443: 18443},
+        capture=rpc.Capture(address=opened),
+    )
+    assert registry.renew("host-a", [message], now=0) == []
+    held = registry.snapshot[KEY]
+    assert (held.workload.address, held.workload.service_numbers[443]) == (dialled, 18443)
+    assert held.workload.router
+    assert not held.workload.tls
+    assert not held.proxy.binds_paths

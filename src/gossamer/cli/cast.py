@@ -59,12 +59,15 @@ class Cast:
                 simulator=Simulator(self.fleet.resources(proxy)),
                 identity=Certificate(uris=(proxy.spiffe_id,), dns_names=(proxy.dns_name,)),
                 address=workload.address,
+                gateway=kind is ProxyType.ROUTER,
             )
         return self._peers[key]
 
     def at(self, endpoint: EndpointChoice) -> Peer | None:
         """Who answers at an endpoint."""
         found = next((w for w in self.workloads if w.address == endpoint.address.ip), None)
+        if found is not None and found.router:
+            return self.peer(found, ProxyType.ROUTER)
         return self.peer(found) if found is not None and found.tls else None
 
     def service(self, host: str, namespace: str) -> Service | None:
@@ -150,6 +153,7 @@ def _listed(spec: WorkloadSpec, address: str) -> Workload:
         address=address,
         named_ports=FrozenMap({port.name: port.number for port in spec.ports if port.name}),
         tls=spec.type is ProxyType.SIDECAR,
+        router=spec.type is ProxyType.ROUTER,
     )
 
 

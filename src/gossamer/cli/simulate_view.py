@@ -39,12 +39,12 @@ class Answer:
         hops = [{"proxy": self.proxy, "share": 1.0, "problem": "", "outcome": self.call.first.to_json()}]
         hops += [
             {
-                "proxy": f"sidecar of {hop.name}" if hop.name else "",
-                "share": hop.endpoint.share,
+                "proxy": _proxy(hop),
+                "share": share,
                 "problem": hop.problem,
                 "outcome": hop.outcome.to_json() if hop.outcome is not None else None,
             }
-            for hop in self.call.hops
+            for hop, share in _walk(self.call.hops)
         ]
         found = {
             "request": self.question,
@@ -53,6 +53,20 @@ class Answer:
             "hops": hops,
         }
         return {key: _located(value, index) for key, value in found.items()}
+
+
+def _proxy(hop: Hop) -> str:
+    if not hop.name:
+        return ""
+    return f"gateway {hop.name}" if hop.gateway else f"sidecar of {hop.name}"
+
+
+def _walk(hops: tuple[Hop, ...], share: float = 1.0) -> Iterator[tuple[Hop, float]]:
+    """All hops, each before those that come after it, with its part of all calls."""
+    for hop in hops:
+        part = share * hop.endpoint.share
+        yield hop, part
+        yield from _walk(hop.hops, part)
 
 
 def _located(value: Any, index: SourceIndex) -> Any:
@@ -76,7 +90,7 @@ def print_answer(answer: Answer, inputs: Inputs) -> None:
     lines = [paint(answer.question, "cyan", bold=True), ""]
     lines += [f"  note: {text}" for text in answer.assumptions] + ([""] if answer.assumptions else [])
     lines += _station("1", answer.proxy, _rows(answer.call.first, answer.call), answer.call.first, paint)
-    for number, group in enumerate(_grouped(answer.call.hops), 2):
+    for number, group in enumerate(_groups(answer.call.hops), 2):
         lines += ["", *_hop(str(number), group, paint)]
     lines += ["", *_ending(answer.call, paint)]
     lines += _sources(_deciding(answer.call), inputs, paint)
@@ -197,6 +211,13 @@ def _grouped(hops: tuple[Hop, ...]) -> list[list[Hop]]:
     return sorted(groups.values(), key=lambda group: -sum(hop.endpoint.share for hop in group))
 
 
+def _groups(hops: tuple[Hop, ...]) -> Iterator[list[Hop]]:
+    """The groups of one station, each before those of the station after it."""
+    for group in _grouped(hops):
+        yield group
+        yield from _groups(group[0].hops)
+
+
 def _hop(number: str, group: list[Hop], paint: Paint) -> list[str]:
     hop, share = group[0], sum(one.endpoint.share for one in group)
     part = f"  ({share:.0%} of these requests)" if share < 0.995 else ""
@@ -206,7 +227,7 @@ def _hop(number: str, group: list[Hop], paint: Paint) -> list[str]:
         if hop.problem:
             return [title, *_verdict(Verdict.UNAVAILABLE, 0, hop.problem, paint)]
         return [title, *_row("→", "no sidecar of the mesh is known there")]
-    title = f"sidecar of {hop.name}, {address}{part}"
+    title = f"{_proxy(hop)}, {address}{part}"
     found = _station(number, title, _rows(hop.outcome, None), hop.outcome, paint)
     if hop.problem:
         found += _verdict(Verdict.UNAVAILABLE, 0, hop.problem, paint)
@@ -223,7 +244,7 @@ def _ending(call: Call, paint: Paint) -> list[str]:
 
 def _deciding(call: Call) -> tuple[Origin, ...]:
     """The origins in the order in which a reader wants them: of who turned the request away, then along its way."""
-    outcomes = [call.first, *(hop.outcome for hop in call.hops if hop.outcome is not None)]
+    outcomes = [call.first, *(hop.outcome for hop, _ in _walk(call.hops) if hop.outcome is not None)]
     outcomes.sort(key=lambda outcome: outcome.verdict in _GOOD)
     return tuple(dict.fromkeys(origin for outcome in outcomes for origin in outcome.origins))
 

@@ -137,7 +137,7 @@ def _endpoints(
         f"ns/{endpoint.namespace}/sa/{endpoint.service_account}"
         for endpoints in by_port.values()
         for endpoint in endpoints
-        if endpoint.tls and endpoint.service_account
+        if endpoint.service_account and (endpoint.tls or endpoint.router)
     }
     return ServiceEndpoints(
         hostname=service.hostname,

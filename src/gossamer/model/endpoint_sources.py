@@ -25,6 +25,8 @@ def of_workload(workload: Workload, port: Port) -> Endpoint | None:
     """Where `workload` answers for a service's port; None if it has no port of that name."""
     if port.name in workload.service_ports:
         number = dialled = workload.service_ports[port.name]
+    elif port.number in workload.service_numbers:
+        number = dialled = workload.service_numbers[port.number]
     else:
         target = port.target or port.number
         found = target if isinstance(target, int) else workload.named_ports.get(target)
@@ -45,6 +47,7 @@ def of_workload(workload: Workload, port: Port) -> Endpoint | None:
         tls=workload.tls,
         health=workload.health,
         origin=workload.origin,
+        router=workload.router,
     )
 
 

@@ -134,12 +134,15 @@ class Endpoint:
     tls: bool = False
     health: Health = Health.HEALTHY
     origin: Origin | None = None
+    router: bool = False
+    """A gateway: it takes mutual TLS where its Gateway says so, and then shows who it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceEndpoints:
     """Endpoints of one service by service port number, each in a deterministic order. `accounts` are the SPIFFE names,
-    less scheme and trust domain (`ns/foo/sa/bar`), of those who take mutual TLS, sorted."""
+    less scheme and trust domain (`ns/foo/sa/bar`), of those who take mutual TLS and of gateways,
+    sorted."""
 
     hostname: str
     namespace: str
@@ -157,7 +160,8 @@ class Workload:
 
     `ports` maps a port of the workload (as services' `target` names or numbers it) to the port that callers dial at
     `address`; where they are equal it may be left out. `service_ports` are those of a WorkloadEntry: the port to dial
-    by the name of the service's port. `origin` is the document that declares it; None for what is registered.
+    by the name of the service's port, `service_numbers` those of a gateway: the port to dial by its number. `origin` is
+    the document that declares it; None for what is registered.
     """
 
     name: str
@@ -168,9 +172,12 @@ class Workload:
     ports: FrozenMap[int, int] = field(default_factory=FrozenMap)
     named_ports: FrozenMap[str, int] = field(default_factory=FrozenMap)
     service_ports: FrozenMap[str, int] = field(default_factory=FrozenMap)
+    service_numbers: FrozenMap[int, int] = field(default_factory=FrozenMap)
     network: str = ""
     locality: str = ""
     weight: int = 0
     tls: bool = False
     health: Health = Health.HEALTHY
     origin: Origin | None = None
+    router: bool = False
+    """A gateway."""

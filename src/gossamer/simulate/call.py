@@ -1,4 +1,5 @@
-"""A whole call: through the caller's proxy, then through the sidecar of each workload that may answer.
+"""A whole call: through the caller's proxy, then through the sidecar of each workload that may answer, or through a
+gateway that sends it on.
 
 Invariant: what one proxy sends is what the next one receives: the second hop's request is made of the first one's
 outcome and nothing else.
@@ -6,8 +7,9 @@ outcome and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
 
 from gossamer.simulate.outcome import EndpointChoice, Outcome, Verdict
 from gossamer.simulate.request import Address, Arrival, Certificate, HttpRequest, Request, Tls
@@ -22,6 +24,8 @@ class Peer:
     simulator: Simulator
     identity: Certificate
     address: str
+    gateway: bool = False
+    """Whether it is its proxy that is called: what that sends on goes further."""
 
 
 Peers = Callable[[EndpointChoice], Peer | None]
@@ -41,6 +45,17 @@ class Hop:
     request: Request | None = None
     outcome: Outcome | None = None
     problem: str = ""
+    gateway: bool = False
+    hops: tuple[Hop, ...] = ()
+    """Where a gateway sends it on to."""
+
+    def leaves(self, share: float = 1.0) -> Iterator[tuple[Hop, float]]:
+        """The places where it may end, each with its part of the calls that come here."""
+        if not self.hops or self.verdict is not Verdict.SERVED:
+            yield self, share
+            return
+        for hop in self.hops:
+            yield from hop.leaves(share * hop.endpoint.share)
 
     @property
     def verdict(self) -> Verdict:
@@ -61,14 +76,19 @@ class Call:
     first: Outcome
     hops: tuple[Hop, ...] = ()
 
+    def leaves(self) -> Iterator[tuple[Hop, float]]:
+        """The places where it may end, each with its part of the calls."""
+        for hop in self.hops:
+            yield from hop.leaves(hop.endpoint.share)
+
     @property
     def verdicts(self) -> tuple[tuple[Verdict, float], ...]:
         """How the call ends, with the part of calls that do (from 0 to 1), the most frequent first."""
         if self.first.verdict is not Verdict.SERVED or not self.hops:
             return ((self.first.verdict, 1.0),)
         parts: dict[Verdict, float] = {}
-        for hop in self.hops:
-            parts[hop.verdict] = parts.get(hop.verdict, 0.0) + hop.endpoint.share
+        for hop, share in self.leaves():
+            parts[hop.verdict] = parts.get(hop.verdict, 0.0) + share
         return tuple(sorted(parts.items(), key=lambda part: -part[1]))
 
 
@@ -77,16 +97,30 @@ def simulate_call(caller: Peer, request: Request, peers: Peers) -> Call:
     first = caller.simulator.simulate(request)
     if first.verdict is not Verdict.SERVED:
         return Call(request=request, first=first)
-    hops = tuple(_hop(caller, request, first, endpoint, peers) for endpoint in first.endpoints)
-    return Call(request=request, first=first, hops=hops)
+    return Call(request=request, first=first, hops=_hops(caller, request, first, peers, _GATEWAYS))
 
 
-def _hop(caller: Peer, request: Request, first: Outcome, endpoint: EndpointChoice, peers: Peers) -> Hop:
-    peer = peers(endpoint)
-    if peer is None:
-        return Hop(endpoint=endpoint)
+_GATEWAYS: Final = 4
+"""How many gateways a call goes through at most: two that send it to one another are a ring."""
+
+
+def _hops(caller: Peer, request: Request, first: Outcome, peers: Peers, left: int) -> tuple[Hop, ...]:
+    found = []
+    for endpoint in first.endpoints:
+        peer = peers(endpoint)
+        if peer is None:
+            found.append(Hop(endpoint=endpoint))
+            continue
+        hop = _hop(caller, request, first, endpoint, peer)
+        if peer.gateway and left and hop.request and hop.outcome and hop.verdict is Verdict.SERVED:
+            hop = replace(hop, hops=_hops(peer, hop.request, hop.outcome, peers, left - 1))
+        found.append(hop)
+    return tuple(found)
+
+
+def _hop(caller: Peer, request: Request, first: Outcome, endpoint: EndpointChoice, peer: Peer) -> Hop:
     problem = _wrong_server(endpoint, peer.identity)
-    direct = peer.simulator.listens_at(endpoint.address)
+    direct = peer.gateway or peer.simulator.listens_at(endpoint.address)
     arriving = Request(
         arrival=Arrival.DIRECT if direct else Arrival.INBOUND,
         destination=endpoint.address,
@@ -96,11 +130,17 @@ def _hop(caller: Peer, request: Request, first: Outcome, endpoint: EndpointChoic
         chance=request.chance,
     )
     if problem:
-        return Hop(endpoint=endpoint, name=peer.name, request=arriving, problem=problem)
+        return Hop(endpoint=endpoint, name=peer.name, request=arriving, problem=problem, gateway=peer.gateway)
     outcome = peer.simulator.simulate(arriving)
-    if endpoint.tls is not None and outcome.transport == "tls passthrough":
-        return Hop(endpoint=endpoint, name=peer.name, request=arriving, outcome=outcome, problem=_NO_TLS_THERE)
-    return Hop(endpoint=endpoint, name=peer.name, request=arriving, outcome=outcome)
+    unread = endpoint.tls is not None and outcome.transport == "tls passthrough" and not peer.gateway
+    return Hop(
+        endpoint=endpoint,
+        name=peer.name,
+        request=arriving,
+        outcome=outcome,
+        problem=_NO_TLS_THERE if unread else "",
+        gateway=peer.gateway,
+    )
 
 
 _NO_TLS_THERE = "TLS is sent to a port that does not take the mesh's: the application itself would have to answer it"

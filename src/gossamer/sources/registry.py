@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from google.protobuf.json_format import Error as JsonError
 from google.protobuf.json_format import MessageToDict, ParseDict
@@ -177,6 +178,9 @@ def registration_problem(message: rpc.Workload) -> str:
     return "" if wrong is None else f"{wrong} is no port"
 
 
+_ANY: Final = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
+
+
 def registration_of(host: str, message: rpc.Workload, trust_domain: str) -> Registration:
     """The proxy and the endpoint that one registration message describes."""
     capture = _capture(message.capture, message.ports)
@@ -197,7 +201,8 @@ def registration_of(host: str, message: rpc.Workload, trust_domain: str) -> Regi
         gateway_ports=FrozenMap(sorted(message.gateway_ports.items())),
         binds_paths=False,
     )
-    dialled = capture.mesh_address or next(iter(message.addresses), "")
+    opened = capture.address if is_router and capture.address not in _ANY else ""
+    dialled = capture.mesh_address or opened or next(iter(message.addresses), "")
     workload = Workload(
         name=message.name,
         namespace=message.namespace,
@@ -210,6 +215,8 @@ def registration_of(host: str, message: rpc.Workload, trust_domain: str) -> Regi
         locality=message.locality,
         weight=message.weight,
         tls=not is_router,
+        router=is_router,
+        service_numbers=proxy.gateway_ports if is_router else FrozenMap(),
         health=_HEALTH.get(message.state, Health.UNHEALTHY),
     )
     return Registration(

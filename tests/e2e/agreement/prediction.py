@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,18 @@ def ends_of(call: Call) -> frozenset[End]:
         return frozenset({End(status=first.status, location=first.location)})
     if not call.hops:
         return frozenset({_served(first, "outside")})
-    return frozenset(_end(first, hop) for hop in call.hops if hop.endpoint.share > 0)
+    return frozenset(_end(sent, hop) for sent, hop in _leaves(first, call.hops))
+
+
+def _leaves(sent: Outcome, hops: tuple[Hop, ...]) -> Iterator[tuple[Outcome, Hop]]:
+    """The places where it may end, each with the outcome at the proxy that sends it there."""
+    for hop in hops:
+        if hop.endpoint.share <= 0:
+            continue
+        if hop.hops and hop.outcome is not None and hop.verdict is Verdict.SERVED:
+            yield from _leaves(hop.outcome, hop.hops)
+        else:
+            yield sent, hop
 
 
 def _end(first: Outcome, hop: Hop) -> End:

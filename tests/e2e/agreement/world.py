@@ -30,6 +30,9 @@ GATEWAY = "istio-system/istio-ingressgateway"
 CALLER = "default/caller"
 NAMES = ("a-v1", "a-v2", "b-v1")
 GATEWAY_PORTS = (80, 443, 31400)
+EGRESS_PORTS = (80, 443, 15443)
+PROXIES = len(NAMES) + 3
+"""The sidecars of all workloads, the caller's among them, and two gateways."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,7 +87,7 @@ class World:
         rows = status.get("proxies", ())
         return bool(
             status.get("generation", 0) > before
-            and len(rows) == len(NAMES) + 2
+            and len(rows) == PROXIES
             and all(row["state"] == "SYNCED" for row in rows)
         )
 
@@ -111,20 +114,22 @@ class World:
 
 
 def _mesh_file(ports: dict[int, int]) -> str:
+    outgoing = {port: free_port() for port in EGRESS_PORTS}
+    gateways = _gateway("istio-ingressgateway", "gateway", ports) + _gateway("istio-egressgateway", "egress", outgoing)
+    workloads = "".join(_workload(name) for name in ("caller", *NAMES))
+    return f"version: 1\nconfig: [config]\ngateways:\n{gateways}workloads:\n{workloads}"
+
+
+def _gateway(name: str, account: str, ports: dict[int, int]) -> str:
     listed = ", ".join(f"{{name: p{port}, port: {port}, targetPort: {there}}}" for port, there in ports.items())
-    gateway = f"""\
-version: 1
-config: [config]
-gateways:
-  - name: istio-ingressgateway
+    return f"""\
+  - name: {name}
     namespace: istio-system
-    serviceAccount: gateway
-    labels: {{app: istio-ingressgateway, istio: ingressgateway}}
+    serviceAccount: {account}
+    labels: {{app: {name}, istio: {name.removeprefix("istio-")}}}
     address: 127.0.0.1
     ports: [{listed}]
-workloads:
 """
-    return gateway + "".join(_workload(name) for name in ("caller", *NAMES))
 
 
 def _workload(name: str) -> str:
@@ -160,7 +165,7 @@ def running() -> Iterator[World]:
             secret = {"tls.crt": chain.decode(), "tls.key": key.decode()}
             world = World(place=found, ports=ports, outside=outside, certificate=secret)
             until(found.ready, "the mesh is ready", 60)
-            until(lambda: found.synced(len(NAMES) + 2), "every proxy has its configuration", 20)
+            until(lambda: found.synced(PROXIES), "every proxy has its configuration", 20)
             yield world
         finally:
             stranger.kill()
