@@ -208,19 +208,14 @@ def test_an_invalid_mesh_config_keeps_its_last_valid_version(text: str) -> None:
 
 
 def test_an_unsupported_setting_of_the_mesh_is_left_out_and_the_others_hold() -> None:
-    text = (
-        "trustDomain: example.org\n"
-        "meshMTLS: {minProtocolVersion: TLSV1_3}\n"
-        "outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}\n"
-    )
+    text = "trustDomain: example.org\nserviceSettings: [{hosts: [a.com]}]\nmeshMTLS: {minProtocolVersion: TLSV1_3}\n"
     loaded = load([], mesh_config=SourceFile(name="mesh.yaml", text=text))
     assert [(error.code, error.path, error.position.line) for error in errors_of(loaded)] == [
-        ("unsupported-field", "meshMTLS", 2),
-        ("unsupported-field", "outboundTrafficPolicy.mode", 3),
+        ("unsupported-field", "serviceSettings", 2),
+        ("unsupported-field", "meshMTLS", 3),
     ]
     mesh = loaded.config.mesh
-    assert (mesh.trust_domain, mesh.mesh_mtls) == ("example.org", None)
-    assert mesh.outbound_traffic_policy.mode is OutboundTrafficPolicyMode.REGISTRY_ONLY
+    assert (mesh.trust_domain, mesh.mesh_mtls, mesh.service_settings) == ("example.org", None, ())
 
 
 def test_a_load_reads_only_what_changed() -> None:

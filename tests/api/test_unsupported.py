@@ -63,7 +63,6 @@ def _cases() -> Iterator[tuple[str, dict[str, Any], str]]:
         {"host": "a", "trafficPolicy": {"tunnel": {"targetHost": "a", "targetPort": 1}}},
         ("spec.trafficPolicy.tunnel"),
     )
-    yield "ServiceEntry", {"hosts": ["*.a"], "resolution": "DYNAMIC_DNS"}, "spec.resolution"
 
 
 @pytest.mark.parametrize(("kind", "spec", "path"), list(_cases()))

@@ -347,3 +347,16 @@ def test_envoy_takes_it(case: str, mode: str, envoy: Path, stub: Stub, tmp_path:
     peer = istio("PeerAuthentication", "p", f"  mtls: {{mode: {mode}}}")
     found = compiled(A, B, sidecar(CASES[case]), peer)
     assert validated(envoy, found.resources, stub, tmp_path) == ""
+
+
+def test_applications_that_listen_on_the_loopback_alone() -> None:
+    inbound = istio(
+        "ServiceEntry",
+        "own",
+        "  hosts: [own.com]\n  location: MESH_INTERNAL\n  resolution: STATIC\n  endpoints: [{address: 1.1.1.1}]\n"
+        "  ports: [{number: 70, name: tcp, protocol: TCP}]",
+    )
+    for mode, address in (("LOCALHOST", "127.0.0.1"), ("PASSTHROUGH", "1.1.1.1")):
+        found = compiled(inbound, mesh_config=f"inboundTrafficPolicy: {{mode: {mode}}}")
+        (endpoint,) = call(found, "", 70, to="1.1.1.1", arrival=Arrival.INBOUND, http=False).endpoints
+        assert endpoint.address == Address(ip=address, port=70)

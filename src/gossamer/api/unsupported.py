@@ -52,7 +52,8 @@ _POLICIES: Final = (
 _SUPPORTED_MESH: Final = frozenset((
     "connectTimeout", "protocolDetectionTimeout", "tcpKeepalive", "h2UpgradePolicy",
     "accessLogFile", "accessLogFormat", "accessLogEncoding",
-    "outboundTrafficPolicy", "enableAutoMtls", "trustDomain", "trustDomainAliases", "rootNamespace",
+    "outboundTrafficPolicy", "inboundTrafficPolicy",
+    "enableAutoMtls", "trustDomain", "trustDomainAliases", "rootNamespace",
     "defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",
     "pathNormalization", "defaultHttpRetryPolicy", "defaultTrafficPolicy", "defaultConfig",
     "ingressClass", "ingressSelector", "ingressControllerMode",
@@ -70,7 +71,6 @@ _HARMLESS_PROXY: Final = frozenset((
 UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
     "VirtualService": ("tcp[].match[].sourceSubnet",),
     "DestinationRule": ("workloadSelector", *_under(_POLICIES, _TRAFFIC_POLICY)),
-    "ServiceEntry": ("resolution=DYNAMIC_DNS",),
     "AuthorizationPolicy": (
         "action=AUDIT|CUSTOM",
         "provider",
@@ -81,8 +81,6 @@ UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
     "MeshConfig": (
         *_all_but(_SUPPORTED_MESH, MeshConfig),
         "meshMTLS",
-        "outboundTrafficPolicy.mode=ALLOW_ANY_DYNAMIC_DNS",
-        "outboundTrafficPolicy.tls",
         "defaultTrafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes",
         *_all_but(_HARMLESS_PROXY, ProxyConfig, "defaultConfig."),
     ),

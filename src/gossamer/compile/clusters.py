@@ -18,6 +18,7 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 from gossamer.api import destination_rule as api
 from gossamer.compile.balancing import balance
 from gossamer.compile.draft import Draft, references
+from gossamer.compile.dynamic_dns import forward_proxy, look_up
 from gossamer.compile.endpoints import load_assignment
 from gossamer.compile.limits import circuit_breakers, http_options, outlier_detection, seconds
 from gossamer.compile.names import BLACK_HOLE, PASSTHROUGH, cluster_name
@@ -27,7 +28,7 @@ from gossamer.compile.upstream_tls import upstream_tls
 from gossamer.core.resources import CLUSTER, ENDPOINT, Resource
 from gossamer.model.destinations import Subset
 from gossamer.model.service import Port, Protocol, Resolution, ServiceEndpoints
-from gossamer.model.settings import MeshSettings
+from gossamer.model.settings import MeshSettings, Unknown
 from gossamer.model.view import OutboundService
 
 _DNS: Final = {
@@ -108,7 +109,10 @@ def _place(
     balancer = outbound.destination.on(port.number, subset).load_balancer
     asked_for = balancer is not None and balancer.simple is api.SimpleLB.PASSTHROUGH
     kind = _DNS.get(outbound.service.resolution)
-    if original and (asked_for or outbound.service.resolution in (Resolution.NONE, Resolution.DYNAMIC_DNS)):
+    if outbound.service.resolution is Resolution.DYNAMIC_DNS:
+        look_up(cluster)
+        return
+    if original and (asked_for or outbound.service.resolution is Resolution.NONE):
         cluster.type = Cluster.ORIGINAL_DST
         cluster.lb_policy = Cluster.CLUSTER_PROVIDED
     elif kind is not None and looked_up is not None:
@@ -160,7 +164,8 @@ def keep_alive(cluster: Cluster, pool: api.ConnectionPoolSettings | None, settin
 
 
 def passthrough_clusters(settings: MeshSettings) -> tuple[Draft, ...]:
-    """Where a sidecar sends what nobody declared: to the address that was dialled, or nowhere."""
+    """Where a sidecar sends what nobody declared: to the address that was dialled, to the host that was asked for, or
+    nowhere."""
     passthrough = Cluster(
         name=PASSTHROUGH,
         type=Cluster.ORIGINAL_DST,
@@ -170,7 +175,9 @@ def passthrough_clusters(settings: MeshSettings) -> tuple[Draft, ...]:
         typed_extension_protocol_options=http_options(None, Protocol.AUTO, upgrade=False),
     )
     black_hole = Cluster(name=BLACK_HOLE, type=Cluster.STATIC, connect_timeout=seconds(settings.connect_timeout))
-    return tuple(
+    looked_up = settings.outbound.unknown is Unknown.ALLOW_ANY_DYNAMIC_DNS
+    drafts = (
         Draft(type_url=CLUSTER, name=cluster.name, message=cluster, references=frozenset())
         for cluster in (black_hole, passthrough)
     )
+    return (*drafts, *((forward_proxy(settings),) if looked_up else ()))

@@ -6,31 +6,22 @@ would be neither routed nor seen.
 
 from __future__ import annotations
 
-from typing import Final
-
-from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import OUTBOUND
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
-from envoy.extensions.clusters.dynamic_forward_proxy.v3.cluster_pb2 import ClusterConfig
-from envoy.extensions.common.dynamic_forward_proxy.v3.dns_cache_pb2 import DnsCacheConfig
-from envoy.extensions.filters.http.dynamic_forward_proxy.v3.dynamic_forward_proxy_pb2 import FilterConfig
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
-    HttpFilter,
 )
 
 from gossamer.compile.draft import Draft, pack, references
+from gossamer.compile.dynamic_dns import forward_proxy, http_lookup
 from gossamer.compile.hcm import Direction, connection_manager
-from gossamer.compile.limits import circuit_breakers, seconds
 from gossamer.compile.names import FORWARD_PROXY
 from gossamer.compile.streams import socket
 from gossamer.core.resources import CLUSTER, LISTENER, ROUTE
 from gossamer.model.explicit import PROXY_TABLE
 from gossamer.model.proxy import Capture
-from gossamer.model.settings import MeshSettings
-
-_CACHE: Final = DnsCacheConfig(name="forward-proxy", dns_lookup_family=Cluster.V4_PREFERRED)
+from gossamer.model.settings import MeshSettings, Unknown
 
 
 def http_proxy(capture: Capture, settings: MeshSettings) -> tuple[Draft, ...]:
@@ -43,32 +34,18 @@ def http_proxy(capture: Capture, settings: MeshSettings) -> tuple[Draft, ...]:
         filter_chains=[FilterChain(name=PROXY_TABLE, filters=[_manager(name, settings)])],
     )
     named = references(ROUTE, [PROXY_TABLE]) | references(CLUSTER, [FORWARD_PROXY])
-    return (
-        Draft(type_url=CLUSTER, name=FORWARD_PROXY, message=_cluster(settings), references=frozenset()),
-        Draft(type_url=LISTENER, name=name, message=listener, references=named),
-    )
+    draft = Draft(type_url=LISTENER, name=name, message=listener, references=named)
+    declared = settings.outbound.unknown is Unknown.ALLOW_ANY_DYNAMIC_DNS  # then every sidecar has that cluster
+    return (draft,) if declared else (forward_proxy(settings), draft)
 
 
 def _manager(name: str, settings: MeshSettings) -> Filter:
-    """A connection manager that looks up the hosts of routes to the forward proxy's cluster."""
+    """A connection manager that looks up the hosts of routes to the forward proxy's cluster. Here the application has
+    the host's own loopback anyway."""
     made = connection_manager(Direction.OUTBOUND, f"outbound_{name}", PROXY_TABLE, settings)
     manager = HttpConnectionManager.FromString(made.typed_config.value)
-    lookup = HttpFilter(
-        name="envoy.filters.http.dynamic_forward_proxy", typed_config=pack(FilterConfig(dns_cache_config=_CACHE))
-    )
-    *others, router = manager.http_filters
+    guarded = {found.name for found in http_lookup(guarded=True)}
+    *others, router = [found for found in manager.http_filters if found.name not in guarded]
     del manager.http_filters[:]
-    manager.http_filters.extend([*others, lookup, router])
+    manager.http_filters.extend([*others, *http_lookup(guarded=False), router])
     return Filter(name=made.name, typed_config=pack(manager))
-
-
-def _cluster(settings: MeshSettings) -> Cluster:
-    return Cluster(
-        name=FORWARD_PROXY,
-        connect_timeout=seconds(settings.connect_timeout),
-        lb_policy=Cluster.CLUSTER_PROVIDED,
-        circuit_breakers=circuit_breakers(None, None),
-        cluster_type=Cluster.CustomClusterType(
-            name="envoy.clusters.dynamic_forward_proxy", typed_config=pack(ClusterConfig(dns_cache_config=_CACHE))
-        ),
-    )

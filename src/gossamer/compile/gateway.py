@@ -22,7 +22,7 @@ from gossamer.compile.names import target_name
 from gossamer.compile.origins import metadata_of
 from gossamer.compile.policies.slots import HTTP_SLOTS, TCP_SLOTS, network_filters, slot_references
 from gossamer.compile.quic import quic_chain, quic_listener
-from gossamer.compile.streams import TLS_INSPECTOR, cidr, tcp_proxy
+from gossamer.compile.streams import TLS_INSPECTOR, cidr, tcp_filters
 from gossamer.compile.tls import PEER_ALPN, server_context
 from gossamer.core.ids import Origin
 from gossamer.core.resources import CLUSTER, LISTENER, ROUTE, Reference
@@ -80,7 +80,7 @@ class _Listener:
         for match in self._free(chain.server_names, chain.subnets):
             if is_auto(server.rule):
                 match.application_protocols.extend(PEER_ALPN)
-            filters = [*network_filters(), tcp_proxy(chain.targets, self.settings)]
+            filters = [*network_filters(), *tcp_filters(chain.targets, self.settings)]
             self._add(f"{server.gateway}:{server.number}", match, filters, server, chain.origins)
             clusters = [target_name(target) for target, _ in chain.targets]
             self.references |= references(CLUSTER, clusters) | slot_references(*TCP_SLOTS)

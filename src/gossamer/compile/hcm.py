@@ -33,6 +33,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from gossamer.api.mesh_config import NormalizationType
 from gossamer.compile.access_log import access_logs
 from gossamer.compile.draft import pack
+from gossamer.compile.dynamic_dns import http_lookup
 from gossamer.compile.policies.slots import http_filters
 from gossamer.compile.tls import HTTP_ALPN
 from gossamer.model.settings import MeshSettings
@@ -71,7 +72,7 @@ def connection_manager(
     manager = HttpConnectionManager(
         codec_type=HttpConnectionManager.AUTO,
         stat_prefix=stat_prefix,
-        http_filters=_filters(direction),
+        http_filters=_filters(direction, looks_up=settings.looks_up),
         use_remote_address=BoolValue(value=direction is Direction.GATEWAY),
         forward_client_cert_details=_XFCC[direction],
         server_header_transformation=HttpConnectionManager.PASS_THROUGH,
@@ -103,13 +104,14 @@ def _normalise(manager: HttpConnectionManager, normalization: NormalizationType)
 
 
 @cache
-def _filters(direction: Direction) -> tuple[HttpFilter, ...]:
+def _filters(direction: Direction, *, looks_up: bool) -> tuple[HttpFilter, ...]:
     """HTTP filters in the order in which a request meets them.
 
     Policy first: nothing that answers by itself (CORS preflights, faults) does so for one who may not ask. CORS before
     faults, since an aborted request must still be readable by the page that sent it. The ALPN mark has no order of its
     own but must precede the router, which is the end of every chain. All are there from the start, though routes may
-    not use them, because a filter that came later would cost a new listener.
+    not use them, because a filter that came later would cost a new listener; but the lookup of hosts is there only
+    where some service of the mesh asks for it, since it opens a resolver.
     """
     policy = () if direction is Direction.OUTBOUND else http_filters()
     routing = []
@@ -118,6 +120,7 @@ def _filters(direction: Direction) -> tuple[HttpFilter, ...]:
             _filter("envoy.filters.http.cors", Cors()),
             _filter("envoy.filters.http.fault", HTTPFault()),
             _filter(ALPN_FILTER, _mesh_alpn()),
+            *(http_lookup(guarded=True) if looks_up else ()),
         ]
     return (*policy, *routing, _filter("envoy.filters.http.router", Router()))
 

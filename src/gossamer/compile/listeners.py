@@ -6,16 +6,27 @@ destination, so that these are the same for every workload that sees the same se
 
 from __future__ import annotations
 
+from typing import Final
+
 from envoy.config.core.v3.address_pb2 import Address
 from envoy.config.core.v3.base_pb2 import OUTBOUND
-from envoy.config.listener.v3.listener_components_pb2 import FilterChain, FilterChainMatch
+from envoy.config.listener.v3.listener_components_pb2 import (
+    FilterChain,
+    FilterChainMatch,
+    ListenerFilterChainMatchPredicate,
+)
 from envoy.config.listener.v3.listener_pb2 import AdditionalAddress, Listener
+from envoy.config.route.v3.route_components_pb2 import Route, RouteAction, RouteMatch, VirtualHost
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.type.v3.range_pb2 import Int32Range
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from gossamer.compile.draft import Draft, references
 from gossamer.compile.endpoints import address_of
 from gossamer.compile.hcm import Direction, connection_manager
-from gossamer.compile.names import BLACK_HOLE, OUTBOUND_PORT, VIRTUAL_OUTBOUND, target_name
+from gossamer.compile.limits import seconds
+from gossamer.compile.names import BLACK_HOLE, FORWARD_PROXY, OUTBOUND_PORT, VIRTUAL_OUTBOUND, target_name
 from gossamer.compile.origins import metadata_of
 from gossamer.compile.serialise import finished
 from gossamer.compile.streams import (
@@ -30,9 +41,10 @@ from gossamer.compile.streams import (
 from gossamer.core.memo import Memo
 from gossamer.core.resources import CLUSTER, LISTENER, ROUTE, Reference, Resource, Table
 from gossamer.model.binds import origins_of
+from gossamer.model.protocols import SERVER_FIRST
 from gossamer.model.proxy import Proxy
-from gossamer.model.settings import MeshSettings
-from gossamer.model.view import Bind
+from gossamer.model.settings import MeshSettings, Unknown
+from gossamer.model.view import Bind, Rest
 
 
 def compile_binds(binds: tuple[Bind, ...], wildcards: tuple[str, ...], settings: MeshSettings, memo: Memo) -> Table:
@@ -126,9 +138,36 @@ def capture_listener(proxy: Proxy, settings: MeshSettings) -> Draft:
             FilterChain(name="virtualOutbound-catchall-tcp", filters=[pass_to(unknown, settings)]),
         ],
     )
-    return Draft(
-        type_url=LISTENER,
-        name=VIRTUAL_OUTBOUND,
-        message=listener,
-        references=references(CLUSTER, [BLACK_HOLE, unknown]),
+    clusters = [BLACK_HOLE, unknown]
+    if settings.outbound.unknown is Unknown.ALLOW_ANY_DYNAMIC_DNS:
+        _read_unknown(listener, settings)
+        clusters.append(FORWARD_PROXY)
+    return Draft(type_url=LISTENER, name=VIRTUAL_OUTBOUND, message=listener, references=references(CLUSTER, clusters))
+
+
+def _read_unknown(listener: Listener, settings: MeshSettings) -> None:
+    """Have plaintext HTTP on ports that nobody declared go to the host that it names. There a server may speak first:
+    who says nothing is not waited for for ever, and not at all on the ports of such protocols."""
+    route = Route(match=RouteMatch(prefix="/"), route=RouteAction(cluster=FORWARD_PROXY, timeout=Duration()))
+    host = VirtualHost(name=Rest.FORWARD, domains=["*"], routes=[route], include_request_attempt_count=True)
+    routes = RouteConfiguration(
+        name="virtualOutbound-forward", virtual_hosts=[host], validate_clusters=BoolValue(value=False)
     )
+    manager = connection_manager(Direction.OUTBOUND, "outbound_unknown", routes, settings)
+    match = FilterChainMatch(transport_protocol="raw_buffer", application_protocols=PLAINTEXT_HTTP)
+    listener.default_filter_chain.CopyFrom(listener.filter_chains.pop())
+    listener.filter_chains.append(
+        FilterChain(name="virtualOutbound-catchall-http", filter_chain_match=match, filters=[manager])
+    )
+    inspect(listener, settings, tls=True, http=True)
+    quiet = [
+        ListenerFilterChainMatchPredicate(destination_port_range=Int32Range(start=port, end=port + 1))
+        for port in sorted(SERVER_FIRST)
+    ]
+    for found in listener.listener_filters:
+        found.filter_disabled.or_match.rules.extend(quiet)
+    if not settings.protocol_detection_timeout:
+        listener.listener_filters_timeout.CopyFrom(seconds(_UNKNOWN_WAIT))
+
+
+_UNKNOWN_WAIT: Final = 5.0

@@ -21,6 +21,7 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 from gossamer.compile.access_log import access_logs
 from gossamer.compile.balancing import tcp_hash_policies
 from gossamer.compile.draft import pack
+from gossamer.compile.dynamic_dns import server_name_lookup
 from gossamer.compile.limits import seconds
 from gossamer.compile.names import BLACK_HOLE, PASSTHROUGH, cluster_name, target_name
 from gossamer.compile.origins import metadata_of
@@ -43,7 +44,7 @@ def tcp_chain(chain: Chain, settings: MeshSettings) -> FilterChain:
     match = FilterChainMatch(server_names=chain.server_names, prefix_ranges=[cidr(subnet) for subnet in chain.subnets])
     return FilterChain(
         filter_chain_match=match if chain.server_names or chain.subnets else None,
-        filters=[tcp_proxy(chain.targets, settings)],
+        filters=tcp_filters(chain.targets, settings),
         metadata=metadata_of(chain.origins),
     )
 
@@ -67,6 +68,13 @@ def pass_to(cluster: str, settings: MeshSettings, idle_timeout: timedelta | None
     if idle_timeout is not None:
         proxy.idle_timeout.CopyFrom(seconds(idle_timeout.total_seconds()))
     return _filter(proxy)
+
+
+def tcp_filters(targets: tuple[tuple[Target, int], ...], settings: MeshSettings) -> list[Filter]:
+    """The network filters that pass connections to these targets: a lookup of the server name before the TCP proxy if
+    some target is found by it."""
+    port = next((target.lookup for target, _ in targets if target.lookup), 0)
+    return [*(server_name_lookup(port) if port else ()), tcp_proxy(targets, settings)]
 
 
 def tcp_proxy(targets: Iterable[tuple[Target, int]], settings: MeshSettings) -> Filter:

@@ -19,7 +19,7 @@ from gossamer.compile.draft import pack
 from gossamer.compile.tls import client_context, mesh_alpn, mesh_client_context
 from gossamer.model.destinations import Subset
 from gossamer.model.names import server_name
-from gossamer.model.service import Port
+from gossamer.model.service import Port, Resolution
 from gossamer.model.settings import MeshSettings
 from gossamer.model.view import OutboundService
 
@@ -41,7 +41,8 @@ def upstream_tls(
     """Set the cluster's transport sockets."""
     service, tls = outbound.service, policy.tls
     if tls is None:
-        if settings.auto_mtls and not service.external and cluster.type != Cluster.ORIGINAL_DST:
+        unknown = cluster.type == Cluster.ORIGINAL_DST or service.resolution is Resolution.DYNAMIC_DNS
+        if settings.auto_mtls and not service.external and not unknown:
             mesh = _mesh_socket(outbound, port, subset, (), settings)
             _by_endpoint(cluster, mesh)
         return

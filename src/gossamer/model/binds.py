@@ -102,7 +102,10 @@ def chains_of(outbound: OutboundService, port: Port, routing: Routing | None, by
                 yield Chain(subnets=match.destination_subnets, targets=targets, origins=(rule.origin,))
         if not rule.spec.match:
             yield Chain(targets=targets, origins=(rule.origin,))
-    yield own  # no other takes its place unless it fits every connection, as what comes first does
+    if service.resolution is not Resolution.DYNAMIC_DNS:
+        yield own  # no other takes its place unless it fits every connection, as what comes first does
+    elif port.protocol is Protocol.AUTO:
+        yield own.named((service.hostname,))  # what is neither TLS nor HTTP names no host that could be looked up
 
 
 def _tls_chains(routing: Routing | None, port: Port, by_host: ByHost) -> Iterator[Chain]:

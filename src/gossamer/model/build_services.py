@@ -34,6 +34,11 @@ class Services:
     all: tuple[Service, ...] = ()
     by_key: FrozenMap[tuple[str, str], Service] = EMPTY
 
+    @property
+    def looks_up(self) -> bool:
+        """Whether some service's hosts are looked up as they are asked for."""
+        return any(service.resolution is Resolution.DYNAMIC_DNS for service in self.all)
+
 
 def build_services(
     declared: tuple[Resource[kubernetes.Service], ...],

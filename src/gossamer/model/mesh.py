@@ -23,7 +23,7 @@ from gossamer.model.ingress import build_ingress_settings, build_ingresses
 from gossamer.model.modules import NO_MODULES, Modules
 from gossamer.model.patches import PatchIndex, build_patches
 from gossamer.model.routing import Routing, asked_labels
-from gossamer.model.settings import MeshSettings, build_settings
+from gossamer.model.settings import MeshSettings, build_settings, looking_up
 from gossamer.model.sidecars import Sidecars, build_sidecars
 
 T = TypeVar("T")
@@ -53,6 +53,8 @@ def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mes
     settings = memo(build_settings, config.mesh)
     root = settings.root_namespace
     services = memo.keep("", build_services, config.services, config.service_entries, settings, memo)
+    if services.looks_up:
+        settings = memo(looking_up, settings)
     asked = memo(build_ingress_settings, config.mesh)
     ingresses = memo.keep("", build_ingresses, config.ingresses, config.ingress_classes, asked, services, settings)
     routings = memo.keep(

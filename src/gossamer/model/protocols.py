@@ -15,7 +15,7 @@ _KUBERNETES: Final = {
     "kubernetes.io/ws": Protocol.HTTP,
     "kubernetes.io/wss": Protocol.HTTPS,
 }
-_SERVER_FIRST: Final = frozenset({25, 53, 3306, 27017})
+SERVER_FIRST: Final = frozenset({25, 53, 3306, 27017})
 """SMTP, DNS, MySQL and MongoDB: waiting for the client's first bytes would wait for ever."""
 
 
@@ -37,4 +37,4 @@ def kubernetes_protocol(number: int, name: str, app_protocol: str, transport: st
     named = _BY_NAME.get(lowered.partition("-")[0])
     if named is not None:
         return named
-    return Protocol.TCP if number in _SERVER_FIRST else Protocol.AUTO
+    return Protocol.TCP if number in SERVER_FIRST else Protocol.AUTO

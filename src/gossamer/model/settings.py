@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from gossamer.api.destination_rule import ClientTLSSettings, ConnectionPoolSettings, OutlierDetection, TcpKeepalive
-from gossamer.api.mesh_config import InboundTrafficPolicyMode, MeshConfig, MeshH2UpgradePolicy, NormalizationType
+from gossamer.api.mesh_config import (
+    InboundTrafficPolicyMode,
+    MeshConfig,
+    MeshH2UpgradePolicy,
+    NormalizationType,
+    OutboundTrafficPolicyMode,
+)
 from gossamer.api.virtual_service import Destination, HTTPRetry
 from gossamer.core.frozen import Value
 
@@ -87,6 +93,7 @@ def build_settings(mesh: MeshConfig) -> MeshSettings:
         trust_domain=mesh.trust_domain,
         trust_domain_aliases=mesh.trust_domain_aliases,
         outbound=OutboundPolicy(unknown=Unknown(policy.mode.value), tls=policy.tls),
+        looks_up=policy.mode is OutboundTrafficPolicyMode.ALLOW_ANY_DYNAMIC_DNS,
         inbound_localhost=inbound is not None and inbound.mode is InboundTrafficPolicyMode.LOCALHOST,
         auto_mtls=mesh.enable_auto_mtls,
         connect_timeout=mesh.connect_timeout.total_seconds(),
@@ -107,3 +114,8 @@ def build_settings(mesh: MeshConfig) -> MeshSettings:
         export_routes_to=mesh.default_virtual_service_export_to,
         export_destinations_to=mesh.default_destination_rule_export_to,
     )
+
+
+def looking_up(settings: MeshSettings) -> MeshSettings:
+    """The settings of a mesh with services whose hosts are looked up as they are asked for."""
+    return replace(settings, looks_up=True)

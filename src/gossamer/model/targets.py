@@ -13,6 +13,7 @@ from gossamer.api.destination_rule import ClientTLSMode
 from gossamer.api.virtual_service import Destination
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.routing import HttpRule, Routing
+from gossamer.model.service import Resolution, Service
 from gossamer.model.view import OutboundService, Target
 
 ByHost = Mapping[str, OutboundService]
@@ -59,7 +60,15 @@ def target_of(outbound: OutboundService | None, host: str, subset: str, port: in
         mesh_tls=tls is None or tls.mode in (ClientTLSMode.ISTIO_MUTUAL, ClientTLSMode.DISABLE),
         consistent_hash=balancer.consistent_hash if balancer else None,
         idle_timeout=tcp.idle_timeout.total_seconds() if tcp and tcp.idle_timeout is not None else None,
+        lookup=_lookup(outbound.service, port),
     )
+
+
+def _lookup(service: Service, number: int) -> int:
+    port = service.port(number)
+    if service.resolution is not Resolution.DYNAMIC_DNS or port is None:
+        return 0
+    return port.target if isinstance(port.target, int) and port.target else number
 
 
 def rules_on(routing: Routing | None, port: int) -> tuple[HttpRule, ...]:

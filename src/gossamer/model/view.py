@@ -76,6 +76,8 @@ class Target(Value):
     """Seconds after which an idle TCP connection to it is closed."""
     passed_on: bool = False
     """The caller's own mutual TLS goes on to the endpoint, unread (a gateway's AUTO_PASSTHROUGH)."""
+    lookup: int = 0
+    """Where the host that TLS names is looked up (DYNAMIC_DNS), the port that it is called on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -86,6 +86,8 @@ class Upstream:
 
     def _requested(self, cluster: ClusterConfig) -> EndpointChoice:
         """The host that the request names, on the port that it names or its scheme's."""
+        if self.http is None and self._connection.looked_up is not None:
+            return self._single(cluster, self._connection.looked_up)
         authority = self.http.authority if self.http is not None else self._connection.server_name
         host, port = split_port(authority)
         tls = self._tls(cluster, Metadata(), Metadata())

@@ -26,6 +26,8 @@ class Connection:
     terminated: bool = False
     negotiated: str = ""
     peer: Certificate | None = None
+    looked_up: Address | None = None
+    """The host, by name or address, that a lookup is made for, and the port that it is called on."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -24,6 +24,9 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpConnectionManager,
 )
 from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb2
+from envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.sni_dynamic_forward_proxy_pb2 import (
+    FilterConfig as ServerNameLookup,
+)
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawBuffer
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext, UpstreamTlsContext
@@ -45,6 +48,7 @@ _KNOWN: Final[dict[str, type[Message]]] = {
             TcpProxy,
             network_rbac_pb2.RBAC,
             DirectResponse,
+            ServerNameLookup,
             OriginalDst,
             TlsInspector,
             HttpInspector,

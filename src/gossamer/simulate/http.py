@@ -27,7 +27,7 @@ from gossamer.simulate.redirects import STATUS, https_location, location
 from gossamer.simulate.route_action import describe_action, forward
 from gossamer.simulate.routes import describe_match, find_route
 from gossamer.simulate.selection import Selection, draw_cluster
-from gossamer.simulate.virtual_hosts import find_virtual_host, normal_authority
+from gossamer.simulate.virtual_hosts import find_virtual_host, normal_authority, split_port
 
 _ALPN_HTTP2: Final = "h2"
 _ALPN_HTTP3: Final = "h3"
@@ -50,7 +50,7 @@ def simulate_http(message: HttpConnectionManager, connection: Connection, decode
     passage = Passage(
         selection=selection,
         headers=headers,
-        facts=_facts(headers, message, connection),
+        facts=replace(_facts(headers, message, connection), looked_up=_looked_up(selection, headers, decoder)),
         chance=connection.request.chance,
         trace=trace,
     )
@@ -117,6 +117,14 @@ def _facts(headers: Headers, message: HttpConnectionManager, connection: Connect
         headers=headers,
         metadata=connection.request.metadata,
     )
+
+
+def _looked_up(selection: Selection | None, headers: Headers, decoder: Decoder) -> str:
+    """The host that is looked up for the request, if its cluster finds its endpoint so."""
+    cluster = decoder.cluster(selection.cluster) if selection is not None and selection.cluster else None
+    if cluster is None or "dynamic_forward_proxy" not in cluster.message.cluster_type.typed_config.type_url:
+        return ""
+    return split_port(headers.get(":authority"))[0]
 
 
 def _remote_address(headers: Headers, message: HttpConnectionManager, connection: Connection) -> str:

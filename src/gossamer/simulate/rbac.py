@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from envoy.config.rbac.v3.rbac_pb2 import RBAC, MetadataSource, Permission, Policy, Principal, SourcedMetadata
 from envoy.extensions.path.match.uri_template.v3.uri_template_match_pb2 import UriTemplateMatchConfig
+from envoy.extensions.rbac.matchers.upstream_ip_port.v3.upstream_ip_port_matcher_pb2 import UpstreamIpPortMatcher
 from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 
@@ -40,6 +41,8 @@ class Facts:
     tls: bool = False
     peer: Certificate | None = None
     server_name: str = ""
+    looked_up: str = ""
+    """The host that the proxy looks up for this request, empty when it looks up none."""
     headers: Headers = field(default_factory=Headers)
     metadata: Mapping[str, Any] = field(default_factory=FrozenMap)
 
@@ -110,7 +113,19 @@ def _asks_for(permission: Permission, kind: str | None, facts: Facts) -> bool:
             return _sourced(permission.sourced_metadata, facts)
         case "requested_server_name":
             return matches_string(permission.requested_server_name, facts.server_name)
+        case "matcher":
+            return _upstream(permission, facts)
     raise NotSimulatedError(f"RBAC permissions by {kind or 'nothing'}")
+
+
+def _upstream(permission: Permission, facts: Facts) -> bool:
+    """Whether the address that was looked up is the one described. Names are not looked up here: only `localhost` and
+    addresses are known for what they are."""
+    config = UpstreamIpPortMatcher()
+    if not permission.matcher.typed_config.Unpack(config) or config.HasField("upstream_port_range"):
+        raise NotSimulatedError("RBAC permissions by matcher")
+    host = "127.0.0.1" if facts.looked_up == "localhost" else facts.looked_up.strip("[]")
+    return in_block(config.upstream_ip, host)
 
 
 def names(principal: Principal, facts: Facts) -> bool:

@@ -14,6 +14,9 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
     HttpConnectionManager,
 )
 from envoy.extensions.filters.network.rbac.v3 import rbac_pb2
+from envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.sni_dynamic_forward_proxy_pb2 import (
+    FilterConfig as ServerNameLookup,
+)
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 
 from gossamer.core.resources import Resources
@@ -93,6 +96,8 @@ class Simulator:
                     ended = judge(found, _facts(connection), trace)
                     if ended is not None:
                         return replace(ended, protocol="tcp")
+                case ServerNameLookup():
+                    connection.looked_up = Address(ip=connection.server_name, port=found.config.port_value)
                 case HttpConnectionManager():
                     return simulate_http(found.config, connection, self._decoder, trace)
                 case TcpProxy():
@@ -130,6 +135,7 @@ def _facts(connection: Connection) -> Facts:
         tls=connection.terminated,
         peer=connection.peer,
         server_name=connection.server_name,
+        looked_up=connection.looked_up.ip if connection.looked_up is not None else "",
         metadata=connection.request.metadata,
     )
 

@@ -124,10 +124,17 @@ def _check_round_robin(spec: ServiceEntry, at: At) -> None:
     _check_dns(spec, at)
 
 
+_NAMELESS: Final = frozenset(("TCP", "UDP", "MONGO", "MYSQL", "REDIS"))
+
+
 def _check_dynamic(spec: ServiceEntry, at: At) -> None:
     for index, host in enumerate(spec.hosts):
         if not host.startswith("*"):
             at["hosts", index].error("invalid-host", "DYNAMIC_DNS is for wildcard hosts")
+    for index, port in enumerate(spec.ports):
+        if port.protocol.upper() in _NAMELESS:
+            message = f"{port.protocol} names no host that could be looked up: nothing is served on this port"
+            at["ports", index, "protocol"].warning("no-effect", message, "use HTTP, HTTP2, GRPC, HTTPS or TLS")
     for name, values in (("endpoints", spec.endpoints), ("addresses", spec.addresses)):
         if values:
             at[name].error("invalid-endpoints", f"DYNAMIC_DNS mode cannot set {name}")
