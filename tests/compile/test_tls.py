@@ -11,9 +11,9 @@ from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, 
 
 from gossamer.api.destination_rule import ClientTLSMode, ClientTLSSettings
 from gossamer.api.gateway import ServerTLSMode, ServerTLSSettings, TLSProtocol
+from gossamer.compile.agent_clusters import SDS_CLUSTER
 from gossamer.compile.tls import (
     PEER_ALPN,
-    SDS_CLUSTER,
     client_context,
     mesh_alpn,
     mesh_client_context,

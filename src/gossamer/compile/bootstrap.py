@@ -47,11 +47,10 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue
 
+from gossamer.compile.agent_clusters import SDS_CLUSTER, XDS_CLUSTER
 from gossamer.compile.draft import pack
-from gossamer.compile.tls import SDS_CLUSTER
 from gossamer.model.proxy import CaptureMode, Proxy, ProxyType
 
-XDS_CLUSTER: Final = "xds-grpc"
 READY_PATH: Final = "/healthz/ready"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _RUNTIME: Final = {

@@ -29,11 +29,11 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from gossamer.api.destination_rule import ClientTLSMode, ClientTLSSettings
 from gossamer.api.gateway import ServerTLSMode, ServerTLSSettings, TLSProtocol
 from gossamer.api.rules.gateway import CIPHER_SUITES
+from gossamer.compile.agent_clusters import SDS_CLUSTER
 from gossamer.compile.draft import pack
 from gossamer.model.credentials import authority_name, resource_name
 from gossamer.model.service import Protocol
 
-SDS_CLUSTER: Final = "sds-grpc"
 IDENTITY: Final = "default"
 ROOTS: Final = "ROOTCA"
 

@@ -1,0 +1,12 @@
+"""The two clusters of every bootstrap: how an Envoy's configuration and its secrets are asked of the agent.
+
+Invariant: they are static, and no compiled cluster has their names. Alone here, so that an agent, which writes
+bootstraps, needs nothing of what compiles the rest.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+XDS_CLUSTER: Final = "xds-grpc"
+SDS_CLUSTER: Final = "sds-grpc"
