@@ -81,6 +81,17 @@ class Issuer:
         )
         return Pair(certificate=signed.public_bytes(serialization.Encoding.PEM).decode(), key=private.decode())
 
+    def revoked(self, *pairs: Pair) -> str:
+        """The list of these as revoked."""
+        since = datetime(2020, 1, 1, tzinfo=UTC)
+        listed = x509.CertificateRevocationListBuilder().issuer_name(self._name).last_update(since)
+        listed = listed.next_update(datetime.now(UTC).replace(microsecond=0) + timedelta(days=1))
+        for pair in pairs:
+            serial = x509.load_pem_x509_certificate(pair.certificate.encode()).serial_number
+            one = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(since).build()
+            listed = listed.add_revoked_certificate(one)
+        return listed.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
     def client(self, folder: Path, shown: Pair | None = None, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
         """The context of a client that trusts this authority, and shows a certificate if it has one."""
         context = ssl.create_default_context(cadata=self.roots)

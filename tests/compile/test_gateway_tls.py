@@ -67,6 +67,10 @@ def test_the_keys_of_both_forms_of_secrets_and_a_ca_of_its_own() -> None:
         ("{mode: OPTIONAL_MUTUAL, credentialName: one, caCertCredentialName: two}", "kubernetes://two-cacert"),
         ("{mode: MUTUAL, serverCertificate: /c, privateKey: /k, caCertificates: /ca}", "file-root:/ca"),
         (
+            "{mode: MUTUAL, serverCertificate: /c, privateKey: /k, caCertificates: /ca, caCrl: /crl}",
+            "file-root:/ca~/crl",
+        ),
+        (
             "{mode: MUTUAL, tlsCertificates: [{serverCertificate: /c, privateKey: /k, caCertificates: /ca}]}",
             "file-root:/ca",
         ),

@@ -2,7 +2,8 @@
 
 Invariant: keys and certificates are only ever named. They come over the agent's SDS, from the static cluster `sds-grpc`
 of the bootstrap: `default` is the workload's own certificate, `ROOTCA` the mesh's roots, `kubernetes://NAME` (and
-`NAME-cacert`) a Secret of a gateway's namespace, `file-cert:CERT~KEY` and `file-root:FILE` files of the host.
+`NAME-cacert`) a Secret of a gateway's namespace, `file-cert:CERT~KEY` and `file-root:FILE` or `file-root:FILE~CRL`
+files of the host.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Final
 
-from envoy.config.core.v3.base_pb2 import DataSource, TransportSocket
+from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.core.v3.config_source_pb2 import ApiConfigSource, ApiVersion, ConfigSource
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
@@ -98,8 +99,6 @@ def client_context(settings: ClientTLSSettings, sni: str, alpn: tuple[str, ...] 
         common.tls_certificate_sds_secret_configs.append(sds(name or files, timeout=_CREDENTIAL_TIMEOUT))
     if not settings.insecure_skip_verify:
         context = _san_context(settings.subject_alt_names)
-        if settings.ca_crl:
-            context.crl.CopyFrom(DataSource(filename=settings.ca_crl))
         _validate(common, _client_roots(settings), context, timeout=_CREDENTIAL_TIMEOUT)
     return _client_socket(UpstreamTlsContext(common_tls_context=common, sni=settings.sni or sni))
 
@@ -107,7 +106,12 @@ def client_context(settings: ClientTLSSettings, sni: str, alpn: tuple[str, ...] 
 def _client_roots(settings: ClientTLSSettings) -> str:
     if settings.credential_name:
         return authority_name(settings.credential_name)
-    return f"file-root:{settings.ca_certificates or 'system'}"
+    return _root_files(settings.ca_certificates or "system", settings.ca_crl)
+
+
+def _root_files(roots: str, revoked: str) -> str:
+    """The name of roots in a file, with the list of what they revoked."""
+    return f"file-root:{roots}~{revoked}" if revoked else f"file-root:{roots}"
 
 
 @cache
@@ -152,8 +156,6 @@ def own_server_context(settings: ServerTLSSettings, alpn: tuple[str, ...]) -> Do
         context.verify_certificate_hash.extend(settings.verify_certificate_hash)
         if settings.insecure_skip_verify:
             context.trust_chain_verification = CertificateValidationContext.ACCEPT_UNTRUSTED
-        if settings.ca_crl:
-            context.crl.CopyFrom(DataSource(filename=settings.ca_crl))
         _validate(common, _server_roots(settings), context, timeout=_CREDENTIAL_TIMEOUT)
     return DownstreamTlsContext(common_tls_context=common, require_client_certificate=BoolValue(value=demands))
 
@@ -172,7 +174,7 @@ def _server_roots(settings: ServerTLSSettings) -> str:
     if name:
         return authority_name(name)
     pairs = (pair.ca_certificates for pair in settings.tls_certificates if pair.ca_certificates)
-    return f"file-root:{settings.ca_certificates or next(pairs, '')}"
+    return _root_files(settings.ca_certificates or next(pairs, ""), settings.ca_crl)
 
 
 def _server_parameters(settings: ServerTLSSettings) -> TlsParameters:

@@ -63,9 +63,11 @@ def _resource(secret: Secret) -> Resource:
 
 
 class SecretSet:
-    """The secrets of one socket: an identity's two, and those that the control plane names (gateways' credentials)."""
+    """The secrets of one socket: an identity's two, and those that the control plane names (gateways' credentials).
+    `lent` are the folders of this host whose keys its workload may use."""
 
-    def __init__(self) -> None:
+    def __init__(self, lent: Iterable[Path] = ()) -> None:
+        self._lent = tuple(lent)
         self.latest: Latest[_Set] = Latest(FrozenMap())
         self._identity: tuple[Resource, ...] = ()
         self._named: tuple[Resource, ...] = ()
@@ -78,7 +80,7 @@ class SecretSet:
             if not is_file_secret(name):
                 continue
             try:
-                self._files[name] = _resource(load_file_secret(name))
+                self._files[name] = _resource(load_file_secret(name, self._lent))
             except IdentityError as error:
                 _LOG.warning("secret-not-read", extra={"secret": name, "reason": str(error)})
         if self._files != before:

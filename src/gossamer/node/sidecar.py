@@ -204,7 +204,7 @@ class Sidecar:
         self._identity = await self._until_stopped(self._host.identities.add(self._workload_id()))
         if self._identity is None:
             return
-        secrets = SecretSet()
+        secrets = SecretSet(Path(folder) for folder in self.spec.credentials)
         secrets.set_identity(self._identity.value)
         unsubscribe = self._identity.subscribe(secrets.set_identity)
         try:

@@ -44,6 +44,8 @@ class WorkloadSpec:
     terminal: bool = False
     gateway_address: str = "0.0.0.0"  # noqa: S104 - a gateway is for those outside, unless its author says otherwise
     gateway_ports: FrozenMap[int, int] = field(default_factory=FrozenMap)
+    credentials: tuple[str, ...] = ()
+    """Folders of the host whose keys configuration may name for its TLS."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -79,6 +81,7 @@ def _spec(document: dict[str, Any]) -> WorkloadSpec:
         "env": FrozenMap(document["env"]),
         "health": Check(**health | {"headers": tuple(tuple(pair) for pair in health["headers"])}) if health else None,
         "restart": RestartPolicy(document["restart"]),
+        "credentials": tuple(document.get("credentials", ())),
         "gateway_ports": FrozenMap((int(port), bound) for port, bound in document["gateway_ports"].items()),
     }
     return WorkloadSpec(**document | read)

@@ -167,6 +167,9 @@ def _check_clients(tls: ServerTLSSettings, at: At) -> None:
     for name, value in said.items():
         if value and not asks:
             at[name].warning("no-effect", f"{name} has no effect with mode {tls.mode}, which asks for no certificate")
+    if asks and tls.ca_crl and (tls.credential_name or tls.credential_names or tls.ca_cert_credential_name):
+        message = "caCrl goes with caCertificates: a Secret holds its own list, under the key ca.crl"
+        at["caCrl"].warning("no-effect", message)
     if asks and tls.insecure_skip_verify:
         message = "any certificate is taken as it is, so policies that go by who the client is believe whatever it says"
         at["insecureSkipVerify"].warning("insecure", message)
