@@ -69,7 +69,6 @@ _HARMLESS_PROXY: Final = frozenset((
 """Of a proxy's settings, those that say how Istio starts a proxy; here the agent does."""
 
 UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
-    "VirtualService": ("tcp[].match[].sourceSubnet",),
     "DestinationRule": ("workloadSelector", *_under(_POLICIES, _TRAFFIC_POLICY)),
     "AuthorizationPolicy": (
         "action=AUDIT|CUSTOM",

@@ -41,9 +41,13 @@ def socket(address: str, port: int, network_namespace: str = "") -> Address:
 
 def tcp_chain(chain: Chain, settings: MeshSettings) -> FilterChain:
     """The filter chain of connections that are passed on."""
-    match = FilterChainMatch(server_names=chain.server_names, prefix_ranges=[cidr(subnet) for subnet in chain.subnets])
+    match = FilterChainMatch(
+        server_names=chain.server_names,
+        prefix_ranges=[cidr(subnet) for subnet in chain.subnets],
+        source_prefix_ranges=[cidr(source) for source in chain.sources],
+    )
     return FilterChain(
-        filter_chain_match=match if chain.server_names or chain.subnets else None,
+        filter_chain_match=None if chain.takes_everything else match,
         filters=tcp_filters(chain.targets, settings),
         metadata=metadata_of(chain.origins),
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from gossamer.api.virtual_service import RouteDestination
 from gossamer.core.ids import Origin
+from gossamer.model.chains import Taken, untaken
 from gossamer.model.route_tables import Speaking, has_own_table
 from gossamer.model.routing import Routing
 from gossamer.model.service import Port, Protocol, Resolution, Service
@@ -99,11 +100,20 @@ def chains_of(outbound: OutboundService, port: Port, routing: Routing | None, by
         targets = weighted(rule.spec.route, by_host, port.number)
         for match in rule.spec.match:
             if match.port in (0, port.number):
-                yield Chain(subnets=match.destination_subnets, targets=targets, origins=(rule.origin,))
+                chain = Chain(
+                    subnets=match.destination_subnets,
+                    sources=(match.source_subnet,) if match.source_subnet else (),
+                    targets=targets,
+                    origins=(rule.origin,),
+                )
+                yield chain
+                if chain.takes_everything:
+                    return
         if not rule.spec.match:
             yield Chain(targets=targets, origins=(rule.origin,))
+            return
     if service.resolution is not Resolution.DYNAMIC_DNS:
-        yield own  # no other takes its place unless it fits every connection, as what comes first does
+        yield own
     elif port.protocol is Protocol.AUTO:
         yield own.named((service.hostname,))  # what is neither TLS nor HTTP names no host that could be looked up
 
@@ -139,25 +149,15 @@ class _Draft:
     table: str = ""
     chains: list[Chain] = field(default_factory=list)
     rest: Chain | None = None
-    taken: set[tuple[str, str]] = field(default_factory=set)
+    taken: Taken = field(default_factory=set)
 
     def add(self, chains: Iterable[Chain]) -> None:
         """Take what of these chains nobody took before; one that fits everything is the rest."""
         for chain in chains:
-            if not chain.server_names and not chain.subnets:
+            if chain.takes_everything:
                 self.rest = self.rest or chain
-                continue
-            free = [
-                (name, subnet)
-                for name in chain.server_names or ("",)
-                for subnet in chain.subnets or ("",)
-                if (name, subnet) not in self.taken
-            ]
-            self.taken.update(free)
-            if free:
-                names = tuple(dict.fromkeys(name for name, _ in free if name))
-                subnets = tuple(dict.fromkeys(subnet for _, subnet in free if subnet))
-                self.chains.append(chain.named(names).within(subnets))
+            else:
+                self.chains.extend(untaken(chain, self.taken))
 
     def done(self) -> Bind:
         return Bind(address=self.address, port=self.port, table=self.table, chains=tuple(self.chains), rest=self.rest)

@@ -12,6 +12,7 @@ from typing import Final
 
 from gossamer.core.memo import Memo
 from gossamer.model.binds import chains_of
+from gossamer.model.chains import Taken, untaken
 from gossamer.model.proxy import Capture
 from gossamer.model.route_tables import Speaking, behind, rest_of
 from gossamer.model.service import Protocol
@@ -40,11 +41,10 @@ def explicit_binds(outbound: Outbound, capture: Capture) -> tuple[Bind, ...]:
             draft = replace(draft, table=_table_name(hostname, port.number))
         if not port.protocol.is_http:
             chains = tuple(chains_of(real, port, speaking.for_host(real.service.hostname), by_host))
-            draft = replace(
-                draft,
-                chains=tuple(chain for chain in chains if chain.server_names or chain.subnets),
-                rest=next((chain for chain in chains if not chain.server_names and not chain.subnets), None),
-            )
+            taken: Taken = set()
+            parted = (part for chain in chains if not chain.takes_everything for part in untaken(chain, taken))
+            rest = next((chain for chain in chains if chain.takes_everything), None)
+            draft = replace(draft, chains=tuple(parted), rest=rest)
         binds.append(draft)
     return tuple(binds)
 

@@ -124,13 +124,18 @@ class RouteTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Chain(Value):
-    """Connections with one of these server names (any, when empty) to one of these subnets (any, when empty), and where
-    they go, by weight."""
+    """Connections with one of these server names to one of these subnets from one of these sources (any, where there
+    are none), and where they go, by weight."""
 
     server_names: tuple[str, ...] = ()
     subnets: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
     targets: tuple[tuple[Target, int], ...] = ()
     origins: tuple[Origin, ...] = ()
+
+    @property
+    def takes_everything(self) -> bool:
+        return not (self.server_names or self.subnets or self.sources)
 
     def named(self, names: tuple[str, ...]) -> Chain:
         return replace(self, server_names=names)
