@@ -180,6 +180,25 @@ def test_tcp_routes() -> None:
     assert origins == ["VirtualService default/v spec.tcp[1]", "VirtualService default/v spec.tcp[2]"]
 
 
+def test_tcp_routes_by_the_callers_address() -> None:
+    spec = """
+  hosts: [a.com]
+  tcp:
+  - match: [{sourceSubnet: 10.1.0.0/16}, {sourceSubnet: 10.2.0.1, destinationSubnets: [10.0.0.0/24]}]
+    route: [{destination: {host: near.com}}]
+  - route: [{destination: {host: rest.com}}]
+  - match: [{sourceSubnet: 10.3.0.0/16}]
+    route: [{destination: {host: never.com}}]
+"""
+    document = entry("{number: 82, name: tcp, protocol: TCP}", "[10.0.0.1]")
+    listener = compiled(document, istio("VirtualService", "v", spec)).listener("10.0.0.1_82")
+    first, second = [chain["filter_chain_match"] for chain in listener["filter_chains"]]
+    assert first == {"source_prefix_ranges": [{"address_prefix": "10.1.0.0", "prefix_len": 16}]}
+    assert second["prefix_ranges"] == [{"address_prefix": "10.0.0.0", "prefix_len": 24}]
+    assert second["source_prefix_ranges"] == [{"address_prefix": "10.2.0.1", "prefix_len": 32}]
+    assert cluster_of(listener["default_filter_chain"]) == "outbound|82||rest.com"
+
+
 def test_dns_answers_for_what_the_workload_sees() -> None:
     proxy = replace(SIDECAR, capture=Capture(dns=True))
     alias = service("alias", extra=f"type: ExternalName\n  externalName: {HOST}")

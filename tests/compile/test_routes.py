@@ -199,6 +199,28 @@ def test_redirects_and_direct_responses() -> None:
     assert response == {"status": 418, "body": {"inline_string": "tea"}}
 
 
+@pytest.mark.parametrize(
+    ("redirect", "expected"),
+    [
+        ("{authority: a.com, derivePort: FROM_REQUEST_PORT}", 8080),
+        ("{uri: /x, derivePort: FROM_REQUEST_PORT}", None),
+        ("{authority: a.com, derivePort: FROM_PROTOCOL_DEFAULT}", 80),
+        ("{scheme: https, derivePort: FROM_PROTOCOL_DEFAULT}", 443),
+        ("{authority: a.com, port: 9}", 9),
+        ("{authority: a.com}", None),
+    ],
+)
+def test_the_port_of_a_redirect(redirect: str, expected: int | None) -> None:
+    documents = (service("reviews", "{name: http, port: 8080}"), virtual_service(f"  - redirect: {redirect}"))
+    (route,) = compiled(*documents).host("8080", HOST)["routes"]
+    assert route["redirect"].get("port_redirect") == expected
+
+
+def test_a_statistics_prefix_is_the_matchs() -> None:
+    route = only("  - match: [{statPrefix: of-mine}]\n    route: [{destination: {host: reviews}}]")
+    assert route["stat_prefix"] == "of-mine"
+
+
 def test_faults() -> None:
     route = only(
         "  - fault: {delay: {fixedDelay: 7s, percentage: {value: 0.5}}, "

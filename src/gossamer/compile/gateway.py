@@ -6,7 +6,6 @@ nowhere has no chain: what it would take is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,6 +25,7 @@ from gossamer.compile.streams import TLS_INSPECTOR, cidr, tcp_filters
 from gossamer.compile.tls import PEER_ALPN, server_context
 from gossamer.core.ids import Origin
 from gossamer.core.resources import CLUSTER, LISTENER, ROUTE, Reference
+from gossamer.model.chains import Taken, untaken
 from gossamer.model.servers import is_auto, speaks_http, table_name, terminates_tls
 from gossamer.model.settings import MeshSettings
 from gossamer.model.view import Chain, Server
@@ -49,14 +49,14 @@ def compile_gateway(servers: tuple[Server, ...], address: str, settings: MeshSet
 
 @dataclass(slots=True, kw_only=True)
 class _Listener:
-    """A listener in the making. `taken` are the (server name, network) that somebody has; without a name it is
+    """A listener in the making. `taken` are the (server name, network, source) that somebody has; without a name it is
     plaintext, and without a network all that no other has."""
 
     settings: MeshSettings
     chains: list[FilterChain] = field(default_factory=list)
     quic: list[FilterChain] = field(default_factory=list)
     """Those of the chains that are served by HTTP/3 too, as they are over QUIC."""
-    taken: set[tuple[str, str]] = field(default_factory=set)
+    taken: Taken = field(default_factory=set)
     references: frozenset[Reference] = frozenset()
     origins: dict[Origin, None] = field(default_factory=dict)
 
@@ -69,7 +69,7 @@ class _Listener:
     def _http(self, server: Server) -> None:
         """Plain servers of a port share one chain and one route table; each TLS server has its own."""
         name, ended = table_name(server), terminates_tls(server.rule)
-        for match in self._free([part.host for part in server.rule.hosts] if ended else (), ()):
+        for match in self._free(Chain(server_names=tuple(part.host for part in server.rule.hosts) if ended else ())):
             manager = connection_manager(Direction.GATEWAY, f"outbound_0.0.0.0_{server.port}", name, self.settings)
             self._add(name, match, [manager], server, (server.rule.origin,))
             if server.rule.http3 and server.rule.spec.tls is not None:
@@ -77,7 +77,7 @@ class _Listener:
             self.references |= references(ROUTE, [name]) | slot_references(*HTTP_SLOTS)
 
     def _stream(self, server: Server, chain: Chain) -> None:
-        for match in self._free(chain.server_names, chain.subnets):
+        for match in self._free(chain):
             if is_auto(server.rule):
                 match.application_protocols.extend(PEER_ALPN)
             filters = [*network_filters(), *tcp_filters(chain.targets, self.settings)]
@@ -85,21 +85,16 @@ class _Listener:
             clusters = [target_name(target) for target, _ in chain.targets]
             self.references |= references(CLUSTER, clusters) | slot_references(*TCP_SLOTS)
 
-    def _free(self, names: Iterable[str], networks: Iterable[str]) -> list[FilterChainMatch]:
-        """Takes what of these server names on these networks nobody has yet: matches for just that."""
-        free: dict[tuple[str, ...], list[str]] = {}
-        for name in dict.fromkeys(names) or ("",):
-            nets = tuple(net for net in dict.fromkeys(networks) or ("",) if (name, net) not in self.taken)
-            self.taken.update((name, net) for net in nets)
-            if nets:
-                free.setdefault(nets, []).append(name)
+    def _free(self, wanted: Chain) -> list[FilterChainMatch]:
+        """Takes what of these connections nobody has yet: matches for just that."""
         return [
             FilterChainMatch(
-                prefix_ranges=[cidr(net) for net in nets if net],
-                transport_protocol="tls" if any(wanted) else "",
-                server_names=wanted if all(wanted) and "*" not in wanted else (),
+                prefix_ranges=[cidr(net) for net in part.subnets],
+                source_prefix_ranges=[cidr(net) for net in part.sources],
+                transport_protocol="tls" if part.server_names else "",
+                server_names=part.server_names if "*" not in part.server_names else (),
             )
-            for nets, wanted in free.items()
+            for part in untaken(wanted, self.taken)
         ]
 
     def _add(
@@ -124,7 +119,7 @@ class _Listener:
             filter_chains=self.chains,
             metadata=metadata_of(origins),
         )
-        if any(name for name, _ in self.taken):
+        if any(name for name, *_ in self.taken):
             listener.listener_filters.append(TLS_INSPECTOR)
         return Draft(type_url=LISTENER, name=name, message=listener, references=self.references, origins=origins)
 

@@ -84,9 +84,8 @@ def _cors(policy: api.CorsPolicy) -> CorsPolicy:
     return result
 
 
-def redirect(rule: api.HTTPRedirect, *, tls: bool) -> RedirectAction:
-    """The redirect. `tls` says whether the request came over TLS, by which FROM_PROTOCOL_DEFAULT chooses the port where
-    no scheme is given."""
+def redirect(rule: api.HTTPRedirect, *, tls: bool, port: int) -> RedirectAction:
+    """The redirect of requests that came to `port`, over TLS or not, by which `derivePort` chooses."""
     action = RedirectAction(
         host_redirect=rule.authority,
         response_code=_REDIRECTS.get(rule.redirect_code or 301, RedirectAction.MOVED_PERMANENTLY),
@@ -97,10 +96,13 @@ def redirect(rule: api.HTTPRedirect, *, tls: bool) -> RedirectAction:
         action.prefix_rewrite = rule.prefix_rewrite
     elif rule.uri:
         action.path_redirect = rule.uri
+    default = 443 if rule.scheme == "https" or (tls and not rule.scheme) else 80
     if rule.port is not None:
         action.port_redirect = rule.port
     elif rule.derive_port is api.RedirectPortSelection.FROM_PROTOCOL_DEFAULT:
-        action.port_redirect = 443 if rule.scheme == "https" or (tls and not rule.scheme) else 80
+        action.port_redirect = default
+    elif rule.derive_port is api.RedirectPortSelection.FROM_REQUEST_PORT and rule.authority and port != default:
+        action.port_redirect = port  # without an authority Envoy keeps the request's, port and all
     return action
 
 

@@ -115,7 +115,7 @@ def compile_host(host: HostRoutes, refused: tuple[str, ...], settings: MeshSetti
 def _routes(host: HostRoutes, settings: MeshSettings) -> Iterator[Route]:
     for rule in host.rules:
         for match in rule.spec.match or (None,):
-            yield _route(rule, match, host.targets, settings)
+            yield _route(rule, match, host, settings)
         if not rule.spec.match:
             return  # nothing gets past a rule that takes everything
     if host.default is not None:
@@ -128,8 +128,8 @@ def _routes(host: HostRoutes, settings: MeshSettings) -> Iterator[Route]:
         )
 
 
-def _route(rule: HttpRule, match: HTTPMatchRequest | None, targets: Targets, settings: MeshSettings) -> Route:
-    spec = rule.spec
+def _route(rule: HttpRule, match: HTTPMatchRequest | None, host: HostRoutes, settings: MeshSettings) -> Route:
+    spec, targets = rule.spec, host.targets
     named = ".".join(name for name in (spec.name, match.name if match else "") if name)
     route = Route(
         name=named,
@@ -140,7 +140,7 @@ def _route(rule: HttpRule, match: HTTPMatchRequest | None, targets: Targets, set
     )
     change_headers(route, spec.headers)
     if spec.redirect is not None:
-        route.redirect.CopyFrom(redirect(spec.redirect, tls=False))
+        route.redirect.CopyFrom(redirect(spec.redirect, tls=host.tls, port=host.port))
     elif spec.direct_response is not None:
         route.direct_response.CopyFrom(direct_response(spec.direct_response))
     else:

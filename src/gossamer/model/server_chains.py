@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from gossamer.api.virtual_service import L4MatchAttributes
 from gossamer.core.memo import Memo
 from gossamer.model.binds import weighted
 from gossamer.model.names import overlaps
@@ -77,9 +78,13 @@ def _by_port(server: Server, routing: Routing, by_host: ByHost) -> Iterator[Chai
     """TCP routes: of plain TCP, and of TLS that ends at the server, told apart by its hosts."""
     ended = terminates_tls(server.rule)
     for rule in routing.tcp:
-        if not rule.spec.match or any(match.port in (0, server.number) for match in rule.spec.match):
+        for match in rule.spec.match or (L4MatchAttributes(),):
+            if match.port not in (0, server.number):
+                continue
             yield Chain(
                 server_names=tuple(part.host for part in server.rule.hosts) if ended else (),
+                subnets=match.destination_subnets,
+                sources=(match.source_subnet,) if match.source_subnet else (),
                 targets=weighted(rule.spec.route, by_host, server.number),
                 origins=(rule.origin, server.rule.origin),
             )

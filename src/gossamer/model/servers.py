@@ -147,6 +147,7 @@ def _hosts(
             host=host,
             rules=ordered,
             targets=targets_of(ordered, by_host, number),
+            tls=terminates_tls(first[host].rule),
             https_redirect=any(overlaps(host, pattern) == host for pattern in redirected),
         )
 

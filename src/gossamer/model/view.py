@@ -94,6 +94,8 @@ class HostRoutes(Value):
     default: Target | None = None
     service: Service | None = None
     https_redirect: bool = False
+    tls: bool = False
+    """Requests to it come over TLS that ends at the proxy."""
     everything: bool = False
     """Takes whatever host is asked for: whoever comes here dialled this service's own address."""
 
