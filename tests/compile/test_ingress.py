@@ -179,15 +179,15 @@ def test_tls_of_secrets_beside_the_gateway_one_host_being_the_olders() -> None:
 @pytest.mark.parametrize(
     ("spec", "code", "where"),
     [
-        ("  rules: []", "required", "spec.rules"),
-        (rules(path("foo", "web")), "required", "spec.rules[0].http.paths[0].path"),
+        ("  rules: []", "required", "spec"),
+        (rules(path("foo", "web")), "invalid-path", "spec.rules[0].http.paths[0].path"),
         (rules(path("/", "web"), host="1.2.3.4"), "invalid-host", "spec.rules[0].host"),
         (rules(path("/", "web"), host="*-x.com"), "invalid-host", "spec.rules[0].host"),
         (rules(path("/", "web", port="")), "required", "spec.rules[0].http.paths[0].backend.service.port"),
         (
             rules(path("/", "web", port="name: a, number: 1")),
             "exclusive-fields",
-            "spec.rules[0].http.paths[0].backend.service.port.name",
+            "spec.rules[0].http.paths[0].backend.service.port.number",
         ),
         (
             "  defaultBackend: {resource: {kind: Bucket, name: b}}",

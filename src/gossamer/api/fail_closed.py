@@ -15,7 +15,7 @@ from gossamer.api.common import WorkloadSelector
 from gossamer.api.findings import At
 from gossamer.api.peer_authentication import MutualTLS, MutualTLSMode, PeerAuthentication
 from gossamer.api.rules.common import written
-from gossamer.api.rules.security import check_workload_selector
+from gossamer.api.rules.targets import check_workload_selector
 from gossamer.api.structure import build_typed
 
 

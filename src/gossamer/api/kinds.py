@@ -25,12 +25,21 @@ from gossamer.api.peer_authentication import PeerAuthentication
 from gossamer.api.request_authentication import RequestAuthentication
 from gossamer.api.resource import Resource
 from gossamer.api.rules.destination_rule import check_destination_rule
+from gossamer.api.rules.envoy_filter import check_envoy_filter
+from gossamer.api.rules.extensions import check_traffic_extension, check_wasm_plugin
 from gossamer.api.rules.gateway import check_gateway
-from gossamer.api.rules.ingress import check_ingress
+from gossamer.api.rules.gateway_api.gateway import check_gateway_class, check_kubernetes_gateway, check_reference_grant
+from gossamer.api.rules.gateway_api.http_route import check_http_route
+from gossamer.api.rules.ingress import check_ingress, check_ingress_class
 from gossamer.api.rules.kubernetes import check_endpoint_slice, check_service, passes
+from gossamer.api.rules.proxy_config import check_proxy_config
+from gossamer.api.rules.request_authentication import check_request_authentication
 from gossamer.api.rules.security import check_authorization_policy, check_peer_authentication
 from gossamer.api.rules.services import check_service_entry, check_workload_entry_resource
+from gossamer.api.rules.sidecar import check_sidecar
+from gossamer.api.rules.telemetry import check_telemetry
 from gossamer.api.rules.virtual_service import check_virtual_service
+from gossamer.api.rules.workload_group import check_workload_group
 from gossamer.api.service_entry import ServiceEntry, WorkloadEntry
 from gossamer.api.sidecar import Sidecar
 from gossamer.api.telemetry import Telemetry
@@ -112,9 +121,15 @@ def _kubernetes(attribute: str, spec: type, check: Check = passes, *, group: str
     return Kind(name=spec.__name__, group=group, versions=_V1, attribute=attribute, spec=spec, check=check, body=body)
 
 
-def _gateway_api(name: str, attribute: str, spec: type, *, versions: tuple[str, ...] = ("v1", "v1beta1")) -> Kind:
+def _gateway_api(name: str, attribute: str, spec: type, check: Check) -> Kind:
     return Kind(
-        name=name, group=GATEWAY_API, versions=versions, attribute=attribute, spec=spec, check=passes, needs_spec=True
+        name=name,
+        group=GATEWAY_API,
+        versions=("v1", "v1beta1"),
+        attribute=attribute,
+        spec=spec,
+        check=check,
+        needs_spec=name != "HTTPRoute",
     )
 
 
@@ -124,22 +139,37 @@ _ALL: Final = (
     _networking("gateways", Gateway, check_gateway),
     _networking("service_entries", ServiceEntry, check_service_entry, needs_spec=True),
     _networking("workload_entries", WorkloadEntry, check_workload_entry_resource, needs_spec=True),
-    _networking("sidecars", Sidecar, passes),
-    _networking("workload_groups", WorkloadGroup, passes),
-    replace(_networking("envoy_filters", EnvoyFilter, passes), versions=("v1alpha3",)),
-    replace(_networking("proxy_configs", WorkloadProxyConfig, passes), name="ProxyConfig", versions=("v1beta1",)),
+    _networking("sidecars", Sidecar, check_sidecar),
+    _networking("workload_groups", WorkloadGroup, check_workload_group, needs_spec=True),
+    replace(_networking("envoy_filters", EnvoyFilter, check_envoy_filter), versions=("v1alpha3",)),
+    replace(
+        _networking("proxy_configs", WorkloadProxyConfig, check_proxy_config), name="ProxyConfig", versions=("v1beta1",)
+    ),
     _security("authorization_policies", AuthorizationPolicy, check_authorization_policy),
     _security("peer_authentications", PeerAuthentication, check_peer_authentication),
-    _security("request_authentications", RequestAuthentication, passes),
-    replace(_networking("telemetries", Telemetry, passes), group=TELEMETRY, versions=("v1", "v1alpha1")),
-    replace(_networking("wasm_plugins", WasmPlugin, passes), group=EXTENSIONS, versions=("v1alpha1",)),
-    replace(_networking("traffic_extensions", TrafficExtension, passes), group=EXTENSIONS, versions=("v1alpha1",)),
-    _gateway_api("HTTPRoute", "http_routes", HTTPRoute),
-    _gateway_api("Gateway", "k8s_gateways", KubernetesGateway),
-    replace(_gateway_api("GatewayClass", "gateway_classes", GatewayClass), namespaced=False),
-    _gateway_api("ReferenceGrant", "reference_grants", ReferenceGrant, versions=("v1", "v1beta1", "v1alpha2")),
+    _security("request_authentications", RequestAuthentication, check_request_authentication),
+    replace(_networking("telemetries", Telemetry, check_telemetry), group=TELEMETRY, versions=("v1", "v1alpha1")),
+    replace(
+        _networking("wasm_plugins", WasmPlugin, check_wasm_plugin, needs_spec=True),
+        group=EXTENSIONS,
+        versions=("v1alpha1",),
+    ),
+    replace(
+        _networking("traffic_extensions", TrafficExtension, check_traffic_extension),
+        group=EXTENSIONS,
+        versions=("v1alpha1",),
+    ),
+    _gateway_api("HTTPRoute", "http_routes", HTTPRoute, check_http_route),
+    _gateway_api("Gateway", "k8s_gateways", KubernetesGateway, check_kubernetes_gateway),
+    replace(_gateway_api("GatewayClass", "gateway_classes", GatewayClass, check_gateway_class), namespaced=False),
+    replace(
+        _gateway_api("ReferenceGrant", "reference_grants", ReferenceGrant, check_reference_grant),
+        versions=("v1", "v1beta1", "v1alpha2"),
+    ),
     _kubernetes("ingresses", Ingress, check_ingress, group="networking.k8s.io"),
-    replace(_kubernetes("ingress_classes", IngressClass, group="networking.k8s.io"), namespaced=False),
+    replace(
+        _kubernetes("ingress_classes", IngressClass, check_ingress_class, group="networking.k8s.io"), namespaced=False
+    ),
     _kubernetes("services", Service, check_service),
     _kubernetes("endpoint_slices", EndpointSlice, check_endpoint_slice, group="discovery.k8s.io", body=""),
     _kubernetes("service_accounts", ServiceAccount, body=""),

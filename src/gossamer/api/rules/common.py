@@ -5,6 +5,7 @@ Invariant: each says at most what is wrong at the place it is given, with a code
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final
@@ -12,6 +13,7 @@ from typing import Any, Final
 from gossamer.api import names
 from gossamer.api.common import Exact, Percent, PortSelector, Prefix, Present, Regex, json_name
 from gossamer.api.findings import At
+from gossamer.api.positions import path_text
 from gossamer.api.regex import regex_problem
 from gossamer.api.structure import closest
 
@@ -153,3 +155,32 @@ def require(condition: object, at: At, message: str) -> bool:
     if not condition:
         at.error("required", message)
     return bool(condition)
+
+
+def check_length(text: str, low: int, high: int, at: At) -> bool:
+    """That a text is neither too short nor too long, in the words of Kubernetes' API server."""
+    if len(text) < low:
+        at.error("invalid-length", f"{path_text(at.path)} in body should be at least {low} chars long")
+    elif len(text) > high:
+        at.error("invalid-length", f"{path_text(at.path)} in body should be at most {high} chars long")
+    return low <= len(text) <= high
+
+
+def check_filled(texts: Iterable[str], at: At) -> None:
+    """That no item of a list is empty."""
+    for index, text in enumerate(texts):
+        check_length(text, 1, len(text), at[index])
+
+
+def check_count(items: Collection[Any], most: int, at: At) -> None:
+    """That there are not too many items."""
+    if len(items) > most:
+        at.error("out-of-range", f"{path_text(at.path)} must have at most {most} items, not {len(items)}")
+
+
+def check_pattern(text: str, pattern: str, at: At, hint: str = "") -> bool:
+    """That all of a text is of a pattern, in the words of Kubernetes' API server."""
+    if re.fullmatch(pattern, text):
+        return True
+    at.error("invalid-value", f'{path_text(at.path)} in body should match "{pattern}", not "{text}"', hint)
+    return False

@@ -150,7 +150,7 @@ def _check_tls(tls: ServerTLSSettings, raw: Any, at: At) -> None:
     elif given:
         at[given[0]].warning("no-effect", f"{given[0]} has no effect with mode {tls.mode}")
     _check_clients(tls, at)
-    _check_versions(tls, at)
+    check_tls_versions(tls, at)
 
 
 def _check_clients(tls: ServerTLSSettings, at: At) -> None:
@@ -191,7 +191,7 @@ def _check_certificates(tls: ServerTLSSettings, given: list[str], at: At) -> Non
         require(pair.private_key, here["privateKey"], "a private key must be set")
 
 
-def _check_versions(tls: ServerTLSSettings, at: At) -> None:
+def check_tls_versions(tls: ServerTLSSettings, at: At) -> None:
     low, high = tls.min_protocol_version, tls.max_protocol_version
     if TLSProtocol.TLS_AUTO not in (low, high) and _VERSIONS.index(low) > _VERSIONS.index(high):
         at["minProtocolVersion"].error("out-of-range", f"minProtocolVersion {low} is above maxProtocolVersion {high}")

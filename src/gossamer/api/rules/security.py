@@ -13,21 +13,15 @@ from typing import Any, Final
 
 from gossamer.api import names
 from gossamer.api.authorization_policy import Action, AuthorizationPolicy, Condition, Operation, Source
-from gossamer.api.common import PolicyTargetReference, WorkloadSelector, json_name
+from gossamer.api.common import json_name
 from gossamer.api.findings import At
 from gossamer.api.peer_authentication import PeerAuthentication
 from gossamer.api.resource import Resource
-from gossamer.api.rules.common import BOOLEAN_TRUE, check, check_selector, is_written, require, written
+from gossamer.api.rules.common import BOOLEAN_TRUE, check, is_written, require, written
+from gossamer.api.rules.targets import check_targets, check_workload_selector
 from gossamer.api.structure import closest
 
 DRY_RUN: Final = "istio.io/dry-run"
-TARGETS: Final = {
-    "Gateway": "gateway.networking.k8s.io",
-    "GatewayClass": "gateway.networking.k8s.io",
-    "Service": "",
-    "ServiceEntry": "networking.istio.io",
-}
-"""What a policy can be attached to, and the API group of each."""
 BOOLEANS: Final = {*BOOLEAN_TRUE, "0", "f", "F", "false", "FALSE", "False"}
 _CONDITIONS: Final = (
     "source.ip", "remote.ip", "source.namespace", "source.principal", "source.serviceAccount", "source.trustDomain",
@@ -37,11 +31,6 @@ _CONDITIONS: Final = (
 _KEYED: Final = re.compile(
     r"request\.headers\[[^\[\]]+\]|request\.auth\.claims(\[[^\[\]]+\])+|experimental\.envoy\.filters\..+"
 )
-
-
-def check_workload_selector(selector: WorkloadSelector | None, at: At) -> None:
-    if selector:
-        check_selector(selector.match_labels, at["matchLabels"])
 
 
 def check_peer_authentication(resource: Resource[PeerAuthentication], raw: Any, at: At) -> None:
@@ -64,7 +53,7 @@ def check_peer_authentication(resource: Resource[PeerAuthentication], raw: Any, 
 def check_authorization_policy(resource: Resource[AuthorizationPolicy], raw: Any, at: At) -> None:
     spec = resource.spec
     check_workload_selector(spec.selector, at["selector"])
-    check_targets(spec.target_ref, spec.target_refs, spec.selector, at)
+    check_targets(spec, raw, at, strict=True)
     dry_run = resource.annotations.get(DRY_RUN)
     if dry_run is not None and dry_run not in BOOLEANS:
         message = f'annotation {DRY_RUN} must be "true" or "false", not "{dry_run}"'
@@ -87,27 +76,6 @@ def check_authorization_policy(resource: Resource[AuthorizationPolicy], raw: Any
             _check_operation(operation.operation, here["to", number, "operation"])
         for number, condition in enumerate(rule.when):
             _check_condition(condition, here["when", number])
-
-
-def check_targets(
-    single: PolicyTargetReference | None,
-    several: Sequence[PolicyTargetReference],
-    selector: WorkloadSelector | None,
-    at: At,
-) -> None:
-    """What a policy is attached to: at most one way of saying so, and kinds that can carry one."""
-    given = [name for name, value in (("selector", selector), ("targetRef", single), ("targetRefs", several)) if value]
-    if len(given) > 1:
-        at[given[1]].error("exclusive-fields", "only one of targetRefs or selector can be set", on_key=True)
-    references = [(at["targetRefs", index], reference) for index, reference in enumerate(several)]
-    for here, reference in ([(at["targetRef"], single)] if single else []) + references:
-        require(reference.name, here["name"], "a target needs a name")
-        if reference.kind not in TARGETS or TARGETS[reference.kind] != reference.group.replace("core", ""):
-            expected = ", ".join(f"{group or 'core'}/{kind}" for kind, group in TARGETS.items())
-            message = f"a policy cannot be attached to {reference.group or 'core'}/{reference.kind}"
-            here.error("invalid-target", message, f"expected one of {expected}")
-        if reference.namespace:
-            here["namespace"].error("invalid-target", "cross namespace referencing is not currently supported")
 
 
 def _check_lists(raw_rule: Any, at: At) -> None:

@@ -13,16 +13,18 @@ from gossamer.api.findings import At
 from gossamer.api.resource import Resource as Envelope
 from gossamer.api.rules.common import (
     check,
+    check_count,
     check_export_to,
     check_labels,
+    check_length,
     check_port,
     check_protocol,
-    check_selector,
     check_unique,
     is_written,
     require,
 )
 from gossamer.api.rules.gateway import unix_socket_problem
+from gossamer.api.rules.targets import check_label_selector
 from gossamer.api.service_entry import Resolution, ServiceEntry, WorkloadEntry
 
 _PORT_NAME: Final = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?")
@@ -36,12 +38,11 @@ def check_service_entry(resource: Envelope[ServiceEntry], raw: Any, at: At) -> N
     check_export_to(spec.export_to, at["exportTo"])
     if is_written(raw, "workloadSelector") and is_written(raw, "endpoints"):
         at["endpoints"].error("exclusive-fields", "only one of WorkloadSelector or Endpoints can be set", on_key=True)
-    if spec.workload_selector:
-        message = "wildcard is not supported in selector"
-        check_selector(spec.workload_selector.labels, at["workloadSelector", "labels"], wildcard_message=message)
+    check_label_selector(spec.workload_selector, at["workloadSelector"])
     check_resolution = _RESOLUTIONS.get(spec.resolution)
     if check_resolution:
         check_resolution(spec, at)
+    check_count(spec.endpoints, 4096, at["endpoints"])
     defined = {port.name for port in spec.ports}
     for index, endpoint in enumerate(spec.endpoints):
         here = at["endpoints", index]
@@ -54,6 +55,7 @@ def check_service_entry(resource: Envelope[ServiceEntry], raw: Any, at: At) -> N
 
 def _check_hosts(spec: ServiceEntry, at: At) -> None:
     require(spec.hosts, at["hosts"], "Required value: service entry must have at least one host")
+    check_count(spec.hosts, 256, at["hosts"])
     for index, host in enumerate(spec.hosts):
         here = at["hosts", index]
         if host == "*":
@@ -63,6 +65,7 @@ def _check_hosts(spec: ServiceEntry, at: At) -> None:
 
 
 def _check_addresses(spec: ServiceEntry, at: At) -> None:
+    check_count(spec.addresses, 256, at)
     for index, address in enumerate(spec.addresses):
         check(names.subnet_problem(address), at[index], "invalid-address")
         if "/" in address and spec.resolution not in (Resolution.NONE, Resolution.STATIC):
@@ -70,6 +73,7 @@ def _check_addresses(spec: ServiceEntry, at: At) -> None:
 
 
 def _check_ports(spec: ServiceEntry, at: At) -> None:
+    check_count(spec.ports, 256, at)
     for index, port in enumerate(spec.ports):
         here = at[index]
         check_port(port.number, here["number"])
@@ -153,21 +157,26 @@ def check_workload_entry_resource(resource: Envelope[WorkloadEntry], _raw: Any, 
     check_workload_entry(resource.spec, at)
 
 
-def check_workload_entry(entry: WorkloadEntry, at: At) -> None:
-    """An instance: its address, ports and labels."""
+def check_workload_entry(entry: WorkloadEntry, at: At, *, template: bool = False) -> None:
+    """An instance: its address, ports and labels; a `template` of instances has no address."""
     address = entry.address
+    check_length(address, 0, 256, at["address"])
     if not address:
-        require(entry.network, at["address"], "Address is required")
+        require(template or entry.network, at["address"], "Address is required")
     elif address.startswith("unix://"):
         check(unix_socket_problem(address), at["address"], "invalid-address")
         if entry.ports:
             at["ports"].error("exclusive-fields", "UDS may not include ports")
     elif not names.is_ip(address):
         check(names.domain_problem(address), at["address"], "invalid-address")
+    check_count(entry.ports, 128, at["ports"])
     for name, port in entry.ports.items():
         if len(name) >= 63 or not _PORT_NAME.fullmatch(name):
             at["ports", name].error("invalid-value", f'Invalid value: port name must be valid, not "{name}"')
         check_port(port, at["ports", name])
+    check_count(entry.labels, 256, at["labels"])
     check_labels(entry.labels, at["labels"])
+    check_length(entry.locality, 0, 2048, at["locality"])
+    check_length(entry.network, 0, 2048, at["network"])
     if entry.service_account:
         check(names.object_name_problem(entry.service_account), at["serviceAccount"])

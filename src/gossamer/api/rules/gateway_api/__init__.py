@@ -1,0 +1,1 @@
+"""What the schemas of the Gateway API enforce."""
