@@ -186,9 +186,9 @@ def sidecars(draw: st.DrawFn) -> str:
     policy = draw(
         st.sampled_from(
             (
-                "",
+                "\n  inboundConnectionPool: {tcp: {maxConnections: 9}}",
                 "\n  outboundTrafficPolicy: {mode: REGISTRY_ONLY}",
-                "\n  outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: a}}",
+                "\n  outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: a, port: {number: 80}}}",
             )
         )
     )

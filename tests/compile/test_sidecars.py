@@ -173,9 +173,10 @@ def test_what_nobody_declared() -> None:
 
 
 def test_an_egress_proxy_takes_what_nobody_declared() -> None:
-    policy = "  outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: b.other.svc.cluster.local}}"
+    through = "{host: b.other.svc.cluster.local, port: {number: 80}}"
+    policy = f"  outboundTrafficPolicy: {{mode: ALLOW_ANY, egressProxy: {through}}}"
     found = compiled(A, B, sidecar(policy))
-    assert call(found, "x.com").cluster == "outbound|80||b.other.svc.cluster.local", "its only port is meant"
+    assert call(found, "x.com").cluster == "outbound|80||b.other.svc.cluster.local"
     assert call(found, "", 99, http=False).cluster == "outbound|80||b.other.svc.cluster.local"
     assert call(found, "a").cluster == "outbound|80||a.default.svc.cluster.local"
 

@@ -56,5 +56,6 @@ def lua(name: str = "mine", code: str = "function envoy_on_request(h) end") -> d
 
 
 def http_filter(name: str) -> dict[str, Any]:
-    """A listener match on one HTTP filter."""
-    return {"filterChain": {"filter": {"name": MANAGER, "subFilter": {"name": name}}}}
+    """A listener match on one HTTP filter, or on all of them."""
+    match = {"name": MANAGER, "subFilter": {"name": name}} if name else {"name": MANAGER}
+    return {"filterChain": {"filter": match}}

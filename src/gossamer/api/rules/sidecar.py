@@ -163,10 +163,7 @@ def _check_outbound(policy: OutboundTrafficPolicy, at: At) -> None:
     here = at["egressProxy"]
     if policy.mode is not OutboundMode.ALLOW_ANY:
         here.error("invalid-value", f"sidecar: egressProxy goes with mode ALLOW_ANY, not with {policy.mode}")
-    if "*" in proxy.host or "." not in proxy.host:
-        here["host"].error("invalid-host", f'"{proxy.host}": egressProxy needs a fully qualified name without wildcard')
-    else:
-        check(names.domain_problem(proxy.host), here["host"], "invalid-host")
+    check(names.domain_problem(proxy.host), here["host"], "invalid-host")
     if require(proxy.port, here["port"], "sidecar: egressProxy needs a port"):
         check_port_selector(proxy.port, here["port"])
     if proxy.subset:
