@@ -270,10 +270,7 @@ POLICY = "spec.trafficPolicy"
         (_policy(tls={"mode": "MUTUAL", "privateKey": "k"}), [("required", f"{POLICY}.tls.clientCertificate")]),
         (
             _policy(tls={"mode": "SIMPLE", "credentialName": "c", "caCertificates": "f"}),
-            [
-                ("exclusive-fields", f"{POLICY}.tls.caCertificates"),
-                ("unsupported-field", f"{POLICY}.tls.credentialName"),
-            ],
+            [("exclusive-fields", f"{POLICY}.tls.caCertificates")],
         ),
         (
             _policy(tls={"mode": "SIMPLE", "insecureSkipVerify": True, "subjectAltNames": ["x"]}),

@@ -22,33 +22,12 @@ from gossamer.api.rules.common import written
 from gossamer.api.structure import describe
 from gossamer.core.diagnostics import Severity
 
-_TRAFFIC_POLICY: Final = (
-    "tunnel",
-    "proxyProtocol",
-    "retryBudget.budgetInterval",
-    "loadBalancer.localityLbSetting",
-    "loadBalancer.zoneAwareLbSetting",
-    "loadBalancer.backendUtilization",
-    "outlierDetection.outlierDetectionHttpErrorCodes",
-    "tls.credentialName",
-)
-
-
-def _under(prefixes: Iterable[str], patterns: Iterable[str]) -> tuple[str, ...]:
-    return tuple(f"{prefix}.{pattern}" for prefix in prefixes for pattern in patterns)
-
 
 def _all_but(supported: frozenset[str], message: type[MeshConfig | ProxyConfig], prefix: str = "") -> tuple[str, ...]:
     names = (json_name(item.name) for item in fields(message))
     return tuple(prefix + name for name in names if name not in supported)
 
 
-_POLICIES: Final = (
-    "trafficPolicy",
-    "trafficPolicy.portLevelSettings[]",
-    "subsets[].trafficPolicy",
-    "subsets[].trafficPolicy.portLevelSettings[]",
-)
 _SUPPORTED_MESH: Final = frozenset((
     "connectTimeout", "protocolDetectionTimeout", "tcpKeepalive", "h2UpgradePolicy",
     "accessLogFile", "accessLogFormat", "accessLogEncoding",
@@ -56,6 +35,7 @@ _SUPPORTED_MESH: Final = frozenset((
     "enableAutoMtls", "trustDomain", "trustDomainAliases", "rootNamespace",
     "defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",
     "pathNormalization", "defaultHttpRetryPolicy", "defaultTrafficPolicy", "defaultConfig",
+    "localityLbSetting", "zoneAwareLbSetting",
     "ingressClass", "ingressSelector", "ingressControllerMode",
     # Settings of things that Gossamer has no part of (an Ingress's status, a tracer), harmless as they are.
     "ingressService", "enableTracing",
@@ -69,7 +49,6 @@ _HARMLESS_PROXY: Final = frozenset((
 """Of a proxy's settings, those that say how Istio starts a proxy; here the agent does."""
 
 UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
-    "DestinationRule": ("workloadSelector", *_under(_POLICIES, _TRAFFIC_POLICY)),
     "AuthorizationPolicy": (
         "action=AUDIT|CUSTOM",
         "provider",
@@ -80,7 +59,6 @@ UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
     "MeshConfig": (
         *_all_but(_SUPPORTED_MESH, MeshConfig),
         "meshMTLS",
-        "defaultTrafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes",
         *_all_but(_HARMLESS_PROXY, ProxyConfig, "defaultConfig."),
     ),
 }

@@ -7,14 +7,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.cluster.v3.cluster_pb2 import Cluster, LoadBalancingPolicy
 from envoy.config.core.v3.base_pb2 import RuntimeDouble
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.route.v3.route_components_pb2 import RouteAction
+from envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.client_side_weighted_round_robin_pb2 import (  # noqa: E501 - its name
+    ClientSideWeightedRoundRobin,
+)
+from envoy.extensions.load_balancing_policies.wrr_locality.v3.wrr_locality_pb2 import WrrLocality
 from envoy.type.v3.hash_policy_pb2 import HashPolicy
 from envoy.type.v3.percent_pb2 import Percent
+from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import UInt64Value
 
 from gossamer.api import destination_rule as api
+from gossamer.compile.draft import pack
 from gossamer.compile.limits import seconds
 
 _SIMPLE: Final = {
@@ -23,22 +30,54 @@ _SIMPLE: Final = {
 }
 
 
-def balance(cluster: Cluster, settings: api.LoadBalancerSettings | None) -> None:
-    """Set the cluster's load balancer; one that goes to where its caller dialled stays as it is."""
+def balance(cluster: Cluster, settings: api.LoadBalancerSettings | None, *, weighted: bool) -> None:
+    """Set the cluster's load balancer; one that goes to where its caller dialled stays as it is. `weighted`:
+    localities have weights of their own."""
     if cluster.lb_policy == Cluster.CLUSTER_PROVIDED:
         return
     if settings is None:
         cluster.lb_policy = Cluster.LEAST_REQUEST
         return
+    slow = _slow_start(settings)
     if settings.consistent_hash is not None:
         _by_hash(cluster, settings.consistent_hash)
         return
+    if settings.backend_utilization is not None:
+        cluster.load_balancing_policy.CopyFrom(_by_utilization(settings.backend_utilization, slow, weighted=weighted))
+        return
     cluster.lb_policy = _SIMPLE.get(settings.simple or api.SimpleLB.UNSPECIFIED, Cluster.LEAST_REQUEST)
-    slow = _slow_start(settings)
     if slow is not None and cluster.lb_policy == Cluster.LEAST_REQUEST:
         cluster.least_request_lb_config.slow_start_config.CopyFrom(slow)
     elif slow is not None and cluster.lb_policy == Cluster.ROUND_ROBIN:
         cluster.round_robin_lb_config.slow_start_config.CopyFrom(slow)
+
+
+def _by_utilization(
+    settings: api.BackendUtilizationLB, slow: Cluster.SlowStartConfig | None, *, weighted: bool
+) -> LoadBalancingPolicy:
+    """Weights from the load that endpoints report with their responses (ORCA)."""
+    config = ClientSideWeightedRoundRobin(
+        metric_names_for_computing_utilization=settings.metric_names_for_computing_utilization
+    )
+    if settings.error_utilization_penalty_percent:
+        config.error_utilization_penalty.value = settings.error_utilization_penalty_percent / 100
+    periods = (
+        (config.blackout_period, settings.weight_stabilization_period),
+        (config.weight_expiration_period, settings.weight_expiration_period),
+        (config.weight_update_period, settings.weight_update_period),
+    )
+    for period, given in periods:
+        if given is not None:
+            period.CopyFrom(seconds(given.total_seconds()))
+    if slow is not None:
+        config.slow_start_config.MergeFromString(slow.SerializeToString())  # the same message under another name
+    policy = _policy("client_side_weighted_round_robin", config)
+    return _policy("wrr_locality", WrrLocality(endpoint_picking_policy=policy)) if weighted else policy
+
+
+def _policy(name: str, config: Message) -> LoadBalancingPolicy:
+    extension = TypedExtensionConfig(name=f"envoy.load_balancing_policies.{name}", typed_config=pack(config))
+    return LoadBalancingPolicy(policies=[LoadBalancingPolicy.Policy(typed_extension_config=extension)])
 
 
 def _by_hash(cluster: Cluster, settings: api.ConsistentHashLB) -> None:

@@ -7,6 +7,7 @@ unless Envoy has to find them by DNS.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -17,17 +18,20 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 
 from gossamer.api import destination_rule as api
 from gossamer.compile.balancing import balance
+from gossamer.compile.calls import Call, build_call
 from gossamer.compile.draft import Draft, references
 from gossamer.compile.dynamic_dns import forward_proxy, look_up
-from gossamer.compile.endpoints import load_assignment
-from gossamer.compile.limits import circuit_breakers, http_options, outlier_detection, seconds
+from gossamer.compile.endpoints import load_assignment, members_of
+from gossamer.compile.limits import circuit_breakers, outlier_detection, seconds
 from gossamer.compile.names import BLACK_HOLE, PASSTHROUGH, cluster_name
 from gossamer.compile.origins import metadata_of, service_origins
+from gossamer.compile.proxy_protocol import speak_proxy_protocol
 from gossamer.compile.serialise import finished
+from gossamer.compile.upstream_http import http_options, plain_http_options
 from gossamer.compile.upstream_tls import upstream_tls
 from gossamer.core.resources import CLUSTER, ENDPOINT, Resource
-from gossamer.model.destinations import Subset
-from gossamer.model.service import Port, Protocol, Resolution, ServiceEndpoints
+from gossamer.model.place import NOWHERE, Place
+from gossamer.model.service import Protocol, Resolution, ServiceEndpoints
 from gossamer.model.settings import MeshSettings, Unknown
 from gossamer.model.view import OutboundService
 
@@ -42,81 +46,77 @@ def by_dns(service_resolution: Resolution) -> bool:
     return service_resolution in _DNS
 
 
-def compile_clusters(
-    outbound: OutboundService, looked_up: ServiceEndpoints | None, settings: MeshSettings, *, original: bool
-) -> tuple[Resource, ...]:
-    """The clusters of a service: one for each port, and one for each subset of each port.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """What of its callers a cluster depends on: where they are, if Envoy itself looks endpoints up, and whether the
+    proxy knows the address that its caller dialled (`original`)."""
 
-    `looked_up` are the endpoints of a service that is found by DNS; `original` says whether the proxy knows the address
-    that its caller dialled.
-    """
-    return tuple(finished(draft) for draft in _clusters(outbound, looked_up, settings, original))
+    place: Place = NOWHERE
+    original: bool = False
+
+    @property
+    def anywhere(self) -> Caller:
+        """The same, wherever it is."""
+        return self if self.place is NOWHERE else Caller(original=self.original)
+
+
+def compile_clusters(
+    outbound: OutboundService, looked_up: ServiceEndpoints | None, caller: Caller, settings: MeshSettings
+) -> tuple[Resource, ...]:
+    """The clusters of a service: one for each port, and one for each subset of each port, so that what Envoy counts of
+    a service's connections and failures is in one place. `looked_up` are the endpoints of a service that is found by
+    DNS."""
+    return tuple(finished(draft) for draft in _clusters(outbound, looked_up, caller, settings))
 
 
 def _clusters(
-    outbound: OutboundService, looked_up: ServiceEndpoints | None, settings: MeshSettings, original: bool
+    outbound: OutboundService, looked_up: ServiceEndpoints | None, caller: Caller, settings: MeshSettings
 ) -> Iterator[Draft]:
     if outbound.service.resolution is Resolution.ALIAS:
         return
     for port in outbound.service.ports:
         if port.protocol is not Protocol.UDP:
             for subset in (None, *outbound.destination.subsets):
-                yield _cluster(outbound, port, subset, looked_up, settings, original=original)
+                call = build_call(outbound, port, subset, settings)
+                yield _cluster(call, looked_up, caller, settings)
 
 
-def _cluster(
-    outbound: OutboundService,
-    port: Port,
-    subset: Subset | None,
-    looked_up: ServiceEndpoints | None,
-    settings: MeshSettings,
-    *,
-    original: bool,
-) -> Draft:
-    service, destination = outbound.service, outbound.destination
-    name = cluster_name(service.hostname, port.number, subset.name if subset else "")
-    policy = destination.on(port.number, subset)
-    origins = service_origins(service.origin, *destination.origins, subset.origin if subset else None)
-    pool = policy.connection_pool or settings.default_pool
-    detection = policy.outlier_detection or settings.default_outlier_detection
+def _cluster(call: Call, looked_up: ServiceEndpoints | None, caller: Caller, settings: MeshSettings) -> Draft:
+    outbound, subset, policy = call.outbound, call.subset, call.policy
+    name = cluster_name(outbound.service.hostname, call.port.number, subset.name if subset else "")
+    origins = service_origins(outbound.service.origin, *outbound.destination.origins, subset.origin if subset else None)
     cluster = Cluster(
         name=name,
-        connect_timeout=connect_timeout(pool, settings),
-        circuit_breakers=circuit_breakers(pool, policy.retry_budget),
-        outlier_detection=outlier_detection(detection),
-        common_lb_config=_common_lb(detection),
-        typed_extension_protocol_options=http_options(pool, port.protocol, upgrade=settings.upgrade_to_http2),
+        connect_timeout=connect_timeout(call.pool, settings),
+        circuit_breakers=circuit_breakers(call.pool, policy.retry_budget),
+        outlier_detection=outlier_detection(call.detection),
+        common_lb_config=_common_lb(call),
+        typed_extension_protocol_options=http_options(call),
         metadata=metadata_of(origins),
     )
-    _place(cluster, outbound, port, subset, looked_up, original=original)
-    balance(cluster, policy.load_balancer)
-    keep_alive(cluster, pool, settings)
-    upstream_tls(cluster, outbound, port, subset, policy, settings)
+    _place(cluster, call, looked_up, caller)
+    balance(cluster, policy.load_balancer, weighted=call.nearness is not None and call.nearness.weighted)
+    keep_alive(cluster, call.pool, settings)
+    upstream_tls(cluster, call, settings)
+    speak_proxy_protocol(cluster, policy.proxy_protocol)
     refers = references(ENDPOINT, [name]) if cluster.type == Cluster.EDS else frozenset()
     return Draft(type_url=CLUSTER, name=name, message=cluster, references=refers, origins=origins)
 
 
-def _place(
-    cluster: Cluster,
-    outbound: OutboundService,
-    port: Port,
-    subset: Subset | None,
-    looked_up: ServiceEndpoints | None,
-    *,
-    original: bool,
-) -> None:
+def _place(cluster: Cluster, call: Call, looked_up: ServiceEndpoints | None, caller: Caller) -> None:
     """Where the cluster's endpoints come from."""
-    balancer = outbound.destination.on(port.number, subset).load_balancer
+    resolution, balancer = call.outbound.service.resolution, call.policy.load_balancer
     asked_for = balancer is not None and balancer.simple is api.SimpleLB.PASSTHROUGH
-    kind = _DNS.get(outbound.service.resolution)
-    if outbound.service.resolution is Resolution.DYNAMIC_DNS:
+    kind = _DNS.get(resolution)
+    if resolution is Resolution.DYNAMIC_DNS:
         look_up(cluster)
         return
-    if original and (asked_for or outbound.service.resolution is Resolution.NONE):
+    if caller.original and (asked_for or resolution is Resolution.NONE):
         cluster.type = Cluster.ORIGINAL_DST
         cluster.lb_policy = Cluster.CLUSTER_PROVIDED
     elif kind is not None and looked_up is not None:
-        assignment = load_assignment(cluster.name, looked_up.by_port.get(port.number, ()), subset)
+        members = members_of(call.subset, looked_up.by_port.get(call.port.number, ()))
+        assignment = load_assignment(cluster.name, members, call.nearness, caller.place)
         several = sum(len(group.lb_endpoints) for group in assignment.endpoints) != 1
         cluster.type = Cluster.STRICT_DNS if several else kind
         cluster.load_assignment.CopyFrom(assignment)
@@ -140,12 +140,14 @@ def connect_timeout(pool: api.ConnectionPoolSettings | None, settings: MeshSetti
     return seconds(settings.connect_timeout)
 
 
-def _common_lb(detection: api.OutlierDetection | None) -> Cluster.CommonLbConfig:
+def _common_lb(call: Call) -> Cluster.CommonLbConfig:
     """Envoy's panic mode: below `minHealthPercent` of the endpoints healthy, all are called. Without outlier detection
     it begins when none is: who lost touch with the control plane all at once may well still be there."""
-    threshold = Cluster.CommonLbConfig().healthy_panic_threshold
-    threshold.value = float(detection.min_health_percent) if detection is not None else 1.0
-    return Cluster.CommonLbConfig(healthy_panic_threshold=threshold)
+    config = Cluster.CommonLbConfig()
+    config.healthy_panic_threshold.value = float(call.detection.min_health_percent) if call.detection else 1.0
+    if call.nearness is not None and call.nearness.weighted:
+        config.locality_weighted_lb_config.SetInParent()
+    return config
 
 
 def keep_alive(cluster: Cluster, pool: api.ConnectionPoolSettings | None, settings: MeshSettings) -> None:
@@ -172,7 +174,7 @@ def passthrough_clusters(settings: MeshSettings) -> tuple[Draft, ...]:
         lb_policy=Cluster.CLUSTER_PROVIDED,
         connect_timeout=seconds(settings.connect_timeout),
         circuit_breakers=circuit_breakers(None, None),
-        typed_extension_protocol_options=http_options(None, Protocol.AUTO, upgrade=False),
+        typed_extension_protocol_options=plain_http_options(),
     )
     black_hole = Cluster(name=BLACK_HOLE, type=Cluster.STATIC, connect_timeout=seconds(settings.connect_timeout))
     looked_up = settings.outbound.unknown is Unknown.ALLOW_ANY_DYNAMIC_DNS

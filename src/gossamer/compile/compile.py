@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gossamer.compile.clusters import by_dns, compile_clusters, passthrough_clusters
+from gossamer.compile.clusters import Caller, by_dns, compile_clusters, passthrough_clusters
 from gossamer.compile.customise import customised
 from gossamer.compile.dns import dns_filter, dns_listener, services_of
 from gossamer.compile.draft import Draft
@@ -23,6 +23,8 @@ from gossamer.compile.serialise import finished, one, resource_of
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.core.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources, Table
+from gossamer.model.place import NOWHERE, Place
+from gossamer.model.places import asked_by
 from gossamer.model.policy import WorkloadPolicies
 from gossamer.model.proxy import Capture, CaptureMode, Proxy, ProxyType
 from gossamer.model.routing import Client
@@ -62,10 +64,11 @@ def _parts(view: ProxyView, memo: Memo) -> list[tuple[Table, ...]]:
     captured = proxy.type is ProxyType.SIDECAR and proxy.capture.mode is CaptureMode.TRANSPARENT
     parts = [
         memo.keep(
-            (view.outbound.client, captured),
+            (view.outbound.client, captured, view.place),
             _shared,
             view.outbound,
             view.endpoints,
+            view.place,
             wildcards_of(proxy) if captured else (),
             settings,
             memo,
@@ -78,11 +81,11 @@ def _parts(view: ProxyView, memo: Memo) -> list[tuple[Table, ...]]:
     if proxy.type is ProxyType.ROUTER:
         parts.append(memo.keep(proxy, _gateway_tables, proxy, settings, view.opened, memo))
         parts.append(compile_passthrough(view.opened.servers, view.outbound.services, view.endpoints, settings, memo))
-        parts.append(compile_secrets(view.opened.credentials, memo))
     if view.outbound.opened:
         parts.append(memo.keep(view.outbound.client, _opened_tables, view.outbound, local.capture, settings, memo))
     if proxy.type is ProxyType.SIDECAR and not captured:
         parts.append(memo.keep(proxy, _explicit_tables, proxy, settings, view.opened, memo))
+    parts.append(compile_secrets(view.opened.credentials, memo))
     return parts
 
 
@@ -102,6 +105,7 @@ def _local(proxy: Proxy, addressed: bool) -> Proxy:
 def _shared(
     outbound: Outbound,
     endpoints: tuple[ServiceEndpoints, ...],
+    place: Place,
     wildcards: tuple[str, ...],
     settings: MeshSettings,
     memo: Memo,
@@ -110,8 +114,16 @@ def _shared(
     nobody knows where a caller meant to go."""
     looked_up = memo.keep("", _looked_up, outbound.services, endpoints)
     tables = [
-        memo.keep("", _cluster_table, outbound.services, looked_up, settings, bool(wildcards), memo),
-        memo.keep("", _endpoint_table, outbound.services, endpoints, memo),
+        memo.keep(
+            place if looked_up else NOWHERE,
+            _cluster_table,
+            outbound.services,
+            looked_up,
+            Caller(place=place if looked_up else NOWHERE, original=bool(wildcards)),
+            settings,
+            memo,
+        ),
+        memo.keep(place, _endpoint_table, outbound.services, endpoints, place, settings, memo),
     ]
     if wildcards:
         tables.append(memo.keep("", _route_table, outbound.tables, settings, memo))
@@ -126,28 +138,28 @@ def _looked_up(services: tuple[OutboundService, ...], endpoints: tuple[ServiceEn
 
 
 def _cluster_table(
-    services: tuple[OutboundService, ...], looked_up: LookedUp, settings: MeshSettings, original: bool, memo: Memo
+    services: tuple[OutboundService, ...], looked_up: LookedUp, caller: Caller, settings: MeshSettings, memo: Memo
 ) -> Table:
-    compiled = (
-        memo.keep(
-            service.service.key,
-            compile_clusters,
-            service,
-            looked_up.get(service.service.key),
-            settings,
-            original=original,
-        )
-        for service in services
-    )
-    return _table(CLUSTER, compiled)
+    def compiled(outbound: OutboundService) -> tuple[Resource, ...]:
+        found = looked_up.get(outbound.service.key)
+        its = caller if found and memo(asked_by, outbound, settings).place else caller.anywhere
+        return memo.keep((outbound.service.key, its.place), compile_clusters, outbound, found, its, settings)
+
+    return _table(CLUSTER, (compiled(outbound) for outbound in services))
 
 
 def _endpoint_table(
-    services: tuple[OutboundService, ...], endpoints: tuple[ServiceEndpoints, ...], memo: Memo
+    services: tuple[OutboundService, ...],
+    endpoints: tuple[ServiceEndpoints, ...],
+    place: Place,
+    settings: MeshSettings,
+    memo: Memo,
 ) -> Table:
-    pairs = zip(services, endpoints, strict=True)
-    compiled = (memo.keep(found.key, compile_endpoints, service, found) for service, found in pairs)
-    return _table(ENDPOINT, compiled)
+    def compiled(outbound: OutboundService, found: ServiceEndpoints) -> tuple[Resource, ...]:
+        its = place if place is not NOWHERE and memo(asked_by, outbound, settings).place else NOWHERE
+        return memo.keep((found.key, its), compile_endpoints, outbound, found, settings, its)
+
+    return _table(ENDPOINT, (compiled(*pair) for pair in zip(services, endpoints, strict=True)))
 
 
 def _route_table(tables: tuple[RouteTable, ...], settings: MeshSettings, memo: Memo) -> Table:

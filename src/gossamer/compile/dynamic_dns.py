@@ -30,11 +30,11 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 
 from gossamer.api.destination_rule import ClientTLSMode
 from gossamer.compile.draft import Draft, pack
-from gossamer.compile.limits import HTTP_OPTIONS, circuit_breakers, http_options, seconds
+from gossamer.compile.limits import circuit_breakers, seconds
 from gossamer.compile.names import FORWARD_PROXY
 from gossamer.compile.tls import client_context
+from gossamer.compile.upstream_http import HTTP_OPTIONS, plain_http_options
 from gossamer.core.resources import CLUSTER
-from gossamer.model.service import Protocol
 from gossamer.model.settings import MeshSettings
 
 CACHE: Final = DnsCacheConfig(name="forward-proxy", dns_lookup_family=Cluster.V4_PREFERRED)
@@ -62,7 +62,7 @@ def forward_proxy(settings: MeshSettings) -> Draft:
         name=FORWARD_PROXY,
         connect_timeout=seconds(settings.connect_timeout),
         circuit_breakers=circuit_breakers(None, None),
-        typed_extension_protocol_options=http_options(None, Protocol.AUTO, upgrade=False),
+        typed_extension_protocol_options=plain_http_options(),
     )
     look_up(cluster)
     if tls is not None and tls.mode in (ClientTLSMode.SIMPLE, ClientTLSMode.MUTUAL):

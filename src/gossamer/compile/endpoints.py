@@ -23,7 +23,11 @@ from gossamer.compile.origins import service_origins
 from gossamer.compile.serialise import finished
 from gossamer.core.resources import ENDPOINT, Resource
 from gossamer.model.destinations import Subset
+from gossamer.model.nearness import Group, Nearness, arranged
+from gossamer.model.place import NOWHERE, Place, parts_of
+from gossamer.model.places import nearness_on
 from gossamer.model.service import Endpoint, Health, Protocol, Resolution, ServiceEndpoints
+from gossamer.model.settings import MeshSettings
 from gossamer.model.view import OutboundService
 
 _MUTUAL_TLS: Final = Metadata(
@@ -37,14 +41,18 @@ _HEALTH: Final = {
 _LOOKED_UP: Final = frozenset({Resolution.DNS, Resolution.DNS_ROUND_ROBIN, Resolution.ALIAS})
 
 
-def compile_endpoints(outbound: OutboundService, endpoints: ServiceEndpoints) -> tuple[Resource, ...]:
-    """The assignments of a service's clusters; none for what Envoy looks up itself."""
+def compile_endpoints(
+    outbound: OutboundService, endpoints: ServiceEndpoints, settings: MeshSettings, place: Place = NOWHERE
+) -> tuple[Resource, ...]:
+    """The assignments of a service's clusters for callers at `place`; none for what Envoy looks up itself."""
     if outbound.service.resolution in _LOOKED_UP:
         return ()
-    return tuple(finished(draft) for draft in _assignments(outbound, endpoints))
+    return tuple(finished(draft) for draft in _assignments(outbound, endpoints, settings, place))
 
 
-def _assignments(outbound: OutboundService, endpoints: ServiceEndpoints) -> Iterator[Draft]:
+def _assignments(
+    outbound: OutboundService, endpoints: ServiceEndpoints, settings: MeshSettings, place: Place
+) -> Iterator[Draft]:
     service = outbound.service
     for port in service.ports:
         if port.protocol is Protocol.UDP:
@@ -52,31 +60,40 @@ def _assignments(outbound: OutboundService, endpoints: ServiceEndpoints) -> Iter
         members = endpoints.by_port.get(port.number, ())
         for subset in (None, *outbound.destination.subsets):
             name = cluster_name(service.hostname, port.number, subset.name if subset else "")
+            nearness = nearness_on(outbound, port.number, subset, settings)
             yield Draft(
                 type_url=ENDPOINT,
                 name=name,
-                message=load_assignment(name, members, subset),
+                message=load_assignment(name, members_of(subset, members), nearness, place),
                 references=frozenset(),
                 origins=service_origins(service.origin),
             )
 
 
-def load_assignment(name: str, members: Iterable[Endpoint], subset: Subset | None) -> ClusterLoadAssignment:
-    """The assignment of one cluster: the members that carry the subset's labels, by locality."""
-    groups: dict[str, list[Endpoint]] = {}
-    for member in members:
-        if subset is None or subset.labels.items() <= member.labels.items():
-            groups.setdefault(member.locality, []).append(member)
+def members_of(subset: Subset | None, members: Iterable[Endpoint]) -> Iterable[Endpoint]:
+    """Those that carry the subset's labels."""
+    if subset is None:
+        return members
+    return [member for member in members if subset.labels.items() <= member.labels.items()]
+
+
+def load_assignment(
+    name: str, members: Iterable[Endpoint], nearness: Nearness | None, place: Place
+) -> ClusterLoadAssignment:
+    """The assignment of one cluster for callers at `place`, by priority and locality."""
     return ClusterLoadAssignment(
         cluster_name=name,
-        endpoints=[
-            LocalityLbEndpoints(
-                locality=_locality(place) if place else None,
-                lb_endpoints=[_lb_endpoint(member) for member in group],
-                load_balancing_weight=UInt32Value(value=sum(max(1, member.weight) for member in group)),
-            )
-            for place, group in sorted(groups.items())
-        ],
+        endpoints=[_group(group) for group in arranged(members, nearness, place)],
+    )
+
+
+def _group(group: Group) -> LocalityLbEndpoints:
+    weight = group.own_weight if group.weight is None else group.weight
+    return LocalityLbEndpoints(
+        locality=_locality(group.locality) if group.locality else None,
+        priority=group.priority,
+        lb_endpoints=[_lb_endpoint(member) for member in group.members],
+        load_balancing_weight=UInt32Value(value=weight) if weight else None,
     )
 
 
@@ -97,5 +114,5 @@ def address_of(address: str, port: int) -> Address:
 
 
 def _locality(text: str) -> Locality:
-    region, zone, sub_zone = (*text.split("/"), "", "")[:3]
+    region, zone, sub_zone = parts_of(text)
     return Locality(region=region, zone=zone, sub_zone=sub_zone)

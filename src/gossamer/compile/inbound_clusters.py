@@ -19,7 +19,8 @@ from gossamer.api.destination_rule import ConnectionPoolSettings, HTTPSettings
 from gossamer.compile.clusters import connect_timeout, keep_alive
 from gossamer.compile.draft import pack
 from gossamer.compile.endpoints import address_of
-from gossamer.compile.limits import HTTP_OPTIONS, circuit_breakers, common_options, http2_options
+from gossamer.compile.limits import circuit_breakers
+from gossamer.compile.upstream_http import HTTP_OPTIONS, common_options, http2_options
 from gossamer.model.proxy import Capture, CaptureMode, Proxy
 from gossamer.model.service import Protocol
 from gossamer.model.settings import MeshSettings

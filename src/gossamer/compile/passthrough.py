@@ -12,7 +12,7 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from google.protobuf.any_pb2 import Any
 
-from gossamer.compile.clusters import compile_clusters
+from gossamer.compile.clusters import Caller, compile_clusters
 from gossamer.compile.draft import references
 from gossamer.compile.endpoints import compile_endpoints
 from gossamer.compile.names import cluster_name, target_name
@@ -49,7 +49,7 @@ def compile_passthrough(
         if wanted:
             key = ("passthrough", outbound.service.key)
             clusters += memo.keep(key, _clusters, outbound, wanted, settings)
-            assignments += memo.keep(key, _assignments, outbound, found, wanted)
+            assignments += memo.keep(key, _assignments, outbound, found, wanted, settings)
     return Table(CLUSTER, clusters), Table(ENDPOINT, assignments)
 
 
@@ -60,7 +60,7 @@ def _names(wanted: Iterable[Target]) -> dict[str, str]:
 
 def _clusters(outbound: OutboundService, wanted: tuple[Target, ...], settings: MeshSettings) -> tuple[Resource, ...]:
     names = _names(wanted)
-    own = compile_clusters(outbound, None, settings, original=False)
+    own = compile_clusters(outbound, None, Caller(), settings)
     return tuple(_without_tls(resource, names[resource.name]) for resource in own if resource.name in names)
 
 
@@ -73,10 +73,10 @@ def _without_tls(resource: Resource, name: str) -> Resource:
 
 
 def _assignments(
-    outbound: OutboundService, endpoints: ServiceEndpoints, wanted: tuple[Target, ...]
+    outbound: OutboundService, endpoints: ServiceEndpoints, wanted: tuple[Target, ...], settings: MeshSettings
 ) -> tuple[Resource, ...]:
     names = _names(wanted)
-    own = compile_endpoints(outbound, endpoints)
+    own = compile_endpoints(outbound, endpoints, settings)
     return tuple(_with_tls_only(resource, names[resource.name]) for resource in own if resource.name in names)
 
 

@@ -92,6 +92,11 @@ def tcp_proxy(targets: Iterable[tuple[Target, int]], settings: MeshSettings) -> 
     )
     if first.idle_timeout is not None:
         proxy.idle_timeout.CopyFrom(seconds(first.idle_timeout))
+    if first.max_duration is not None:
+        proxy.max_downstream_connection_duration.CopyFrom(seconds(first.max_duration))
+    if first.tunnel is not None:
+        proxy.tunneling_config.hostname = f"{first.tunnel.target_host}:{first.tunnel.target_port}"
+        proxy.tunneling_config.use_post = first.tunnel.protocol.upper() == "POST"
     if len(weights) == 1:
         proxy.cluster = target_name(first)
     else:

@@ -5,6 +5,8 @@ Invariant: a view holds nothing that its proxy may not see; what proxies have in
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.build_endpoints import Endpoints, Instance
@@ -14,6 +16,7 @@ from gossamer.model.explicit import explicit_binds, explicit_tables
 from gossamer.model.inbound import inbound_ports, instances_of
 from gossamer.model.mesh import Mesh
 from gossamer.model.node_metadata import node_metadata
+from gossamer.model.places import asked_of_place, place_of
 from gossamer.model.policy import WorkloadPolicies
 from gossamer.model.proxy import Capture, CaptureMode, Proxy, ProxyType
 from gossamer.model.routing import MESH, Client
@@ -40,6 +43,9 @@ def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyVi
         opened = memo.keep(proxy, _explicit, outbound, proxy.capture, memo)
     else:
         opened = NOTHING
+    if proxy.type is ProxyType.SIDECAR and (names := memo.keep("", asked_by_destinations, outbound.services)):
+        found = memo.keep(proxy.namespace, credentials_for, names, mesh.secrets, proxy.namespace)
+        opened = replace(opened, credentials=found)
     return ProxyView(
         proxy=proxy,
         settings=outbound.settings,
@@ -52,6 +58,7 @@ def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyVi
         opened=opened,
         extensions=mesh.extensions.for_proxy(proxy),
         patches=mesh.patches.for_proxy(proxy, node_metadata(proxy)) if mesh.patches.filters else (),
+        place=place_of(proxy, asked_of_place(outbound.services, mesh.settings, memo), instances, endpoints),
     )
 
 

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 
 from gossamer.api.common import EMPTY
-from gossamer.api.destination_rule import DestinationRule, TrafficPolicy
+from gossamer.api.destination_rule import ClientTLSSettings, DestinationRule, TrafficPolicy
 from gossamer.api.resource import Resource
 from gossamer.core.frozen import FrozenMap, Value
 from gossamer.core.ids import Origin
 from gossamer.core.memo import Memo
 from gossamer.model.names import covers, export_targets, exported, qualified, rank
-from gossamer.model.routing import Client
+from gossamer.model.routing import MESH, Client
 from gossamer.model.service import Service
 from gossamer.model.settings import MeshSettings
 
@@ -42,6 +42,20 @@ class DestinationPolicy(Value):
     def subset(self, name: str) -> Subset | None:
         return next((subset for subset in self.subsets if subset.name == name), None)
 
+    @property
+    def credentials(self) -> frozenset[str]:
+        """The Secrets that it names."""
+        policies = (self.policy, *(subset.policy for subset in self.subsets))
+        return frozenset(tls.credential_name for tls in _tls_of(policies) if tls.credential_name)
+
+    @property
+    def without_credentials(self) -> DestinationPolicy:
+        """The same with no Secret named, itself if there is none."""
+        if not self.credentials:
+            return self
+        subsets = tuple(replace(subset, policy=_bare(subset.policy)) for subset in self.subsets)
+        return replace(self, policy=_bare(self.policy), subsets=subsets)
+
     def on(self, port: int, subset: Subset | None = None) -> TrafficPolicy:
         """What holds on a port of the service. A subset's fields replace the service's; a port's settings replace all
         of the level that they stand in: fields they leave out have their defaults (Istio's documented rule)."""
@@ -52,6 +66,24 @@ class DestinationPolicy(Value):
 
 
 NO_POLICY = DestinationPolicy()
+
+
+def _tls_of(policies: Iterable[TrafficPolicy | None]) -> Iterator[ClientTLSSettings]:
+    for policy in policies:
+        for level in (policy, *(policy.port_level_settings if policy else ())):
+            if level is not None and level.tls is not None:
+                yield level.tls
+
+
+def _bare(policy: TrafficPolicy | None) -> TrafficPolicy | None:
+    if policy is None:
+        return None
+    ports = tuple(replace(port, tls=_nameless(port.tls)) for port in policy.port_level_settings)
+    return replace(policy, tls=_nameless(policy.tls), port_level_settings=ports)
+
+
+def _nameless(tls: ClientTLSSettings | None) -> ClientTLSSettings | None:
+    return replace(tls, credential_name="") if tls is not None else None
 
 
 def _on_port(policy: TrafficPolicy, number: int) -> TrafficPolicy:
@@ -81,8 +113,16 @@ class Rule(Value):
     host: str
     namespace: str
     export_to: frozenset[str]
-    selector: FrozenMap[str, str] = EMPTY
+    selector: FrozenMap[str, str] | None = None
+    """Of a rule for some workloads of its own namespace, those (all, if it is empty); None of a rule for everyone."""
     destination: DestinationPolicy = NO_POLICY
+
+    def at(self, client: Client) -> DestinationPolicy:
+        """What it says to a client. At a sidecar `credentialName` is acted on in a rule with a selector alone, as it is
+        documented: a Secret is not for every workload of its namespace."""
+        if self.selector is not None or MESH not in client.gateways:
+            return self.destination
+        return self.destination.without_credentials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +156,7 @@ def build_destinations(
     return Destinations(
         exact=FrozenMap({key: tuple(rules) for key, rules in exact.items()}),
         wild=FrozenMap({key: tuple(rules) for key, rules in wild.items()}),
-        asked_labels=frozenset(item for rule in merged.values() for item in rule.selector.items()),
+        asked_labels=frozenset(item for rule in merged.values() for item in (rule.selector or EMPTY).items()),
         namespaces=frozenset(rule.namespace for rule in merged.values()),
     )
 
@@ -136,7 +176,7 @@ def _rule(resource: Resource[DestinationRule], settings: MeshSettings) -> Rule:
         host=qualified(spec.host, resource.namespace, settings.domain),
         namespace=resource.namespace,
         export_to=export_targets(spec.export_to, settings.export_destinations_to, resource.namespace),
-        selector=spec.workload_selector.match_labels if spec.workload_selector else EMPTY,
+        selector=spec.workload_selector.match_labels if spec.workload_selector else None,
         destination=DestinationPolicy(policy=spec.traffic_policy, subsets=_unique(subsets), origins=(origin,)),
     )
 
@@ -170,7 +210,7 @@ def destination_for(destinations: Destinations, service: Service, client: Client
         found = [rule for rule in _for_host(destinations, namespace, service.hostname) if _speaks(rule, client)]
         if found:
             best = [rule for rule in found if rule.host == found[0].host]
-            return next((rule for rule in best if rule.selector), best[0]).destination
+            return next((rule for rule in best if rule.selector is not None), best[0]).at(client)
     return NO_POLICY
 
 
@@ -180,6 +220,6 @@ def _for_host(destinations: Destinations, namespace: str, host: str) -> Iterator
 
 
 def _speaks(rule: Rule, client: Client) -> bool:
-    if rule.selector:
+    if rule.selector is not None:
         return rule.namespace == client.namespace and rule.selector.items() <= client.labels.items()
     return rule.namespace == client.namespace or exported(rule.export_to, client.namespace)

@@ -14,10 +14,10 @@ from gossamer.api.resource import Resource
 from gossamer.api.service_entry import ServiceEntry, WorkloadEntry
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.ids import Origin
+from gossamer.model.place import CLUSTER, NETWORK, locality_of
 from gossamer.model.service import Endpoint, Health, Port, Resolution, Service, Workload
 
 TLS_MODE: Final = "security.istio.io/tlsMode"
-LOCALITY: Final = "istio-locality"
 _DNS: Final = frozenset({Resolution.DNS, Resolution.DNS_ROUND_ROBIN})
 
 
@@ -42,6 +42,7 @@ def of_workload(workload: Workload, port: Port) -> Endpoint | None:
         workload=workload.name,
         service_account=workload.service_account,
         network=workload.network,
+        cluster=workload.cluster,
         locality=workload.locality,
         weight=workload.weight,
         tls=workload.tls,
@@ -68,8 +69,9 @@ def _declared(
         labels=merged,
         address=entry.address.removeprefix("unix://"),
         service_ports=entry.ports,
-        network=entry.network,
-        locality=entry.locality or merged.get(LOCALITY, "").replace(".", "/"),
+        network=entry.network or merged.get(NETWORK, ""),
+        cluster=merged.get(CLUSTER, ""),
+        locality=entry.locality or locality_of(merged),
         weight=entry.weight,
         tls=mode == "istio" if mode else bool(entry.service_account),
         origin=origin,

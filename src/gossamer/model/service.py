@@ -129,6 +129,7 @@ class Endpoint:
     workload: str = ""
     service_account: str = ""
     network: str = ""
+    cluster: str = ""
     locality: str = ""
     weight: int = 0
     tls: bool = False
@@ -174,6 +175,7 @@ class Workload:
     service_ports: FrozenMap[str, int] = field(default_factory=FrozenMap)
     service_numbers: FrozenMap[int, int] = field(default_factory=FrozenMap)
     network: str = ""
+    cluster: str = ""
     locality: str = ""
     weight: int = 0
     tls: bool = False

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from gossamer.api.destination_rule import ClientTLSSettings, ConnectionPoolSettings, OutlierDetection, TcpKeepalive
+from gossamer.api.destination_rule import (
+    ClientTLSSettings,
+    ConnectionPoolSettings,
+    LocalityLoadBalancerSetting,
+    OutlierDetection,
+    TcpKeepalive,
+    ZoneAwareLoadBalancerSetting,
+)
 from gossamer.api.mesh_config import (
     InboundTrafficPolicyMode,
     MeshConfig,
@@ -66,6 +73,8 @@ class MeshSettings(Value):
     default_pool: ConnectionPoolSettings | None = None
     default_outlier_detection: OutlierDetection | None = None
     tcp_keepalive: TcpKeepalive | None = None
+    locality: LocalityLoadBalancerSetting | None = None
+    zone_aware: ZoneAwareLoadBalancerSetting | None = None
     export_services_to: tuple[str, ...] = ("*",)
     export_routes_to: tuple[str, ...] = ("*",)
     export_destinations_to: tuple[str, ...] = ("*",)
@@ -110,6 +119,8 @@ def build_settings(mesh: MeshConfig) -> MeshSettings:
         default_pool=traffic.connection_pool if traffic else None,
         default_outlier_detection=traffic.outlier_detection if traffic else None,
         tcp_keepalive=mesh.tcp_keepalive,
+        locality=mesh.locality_lb_setting,
+        zone_aware=mesh.zone_aware_lb_setting,
         export_services_to=mesh.default_service_export_to,
         export_routes_to=mesh.default_virtual_service_export_to,
         export_destinations_to=mesh.default_destination_rule_export_to,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from gossamer.api.common import EMPTY
-from gossamer.api.destination_rule import ConnectionPoolSettings, ConsistentHashLB
+from gossamer.api.destination_rule import ConnectionPoolSettings, ConsistentHashLB, TunnelSettings
 from gossamer.api.gateway import ServerTLSSettings
 from gossamer.api.kubernetes import Secret
 from gossamer.api.resource import Resource
@@ -21,6 +21,7 @@ from gossamer.model.destinations import NO_POLICY, DestinationPolicy
 from gossamer.model.extensions import Extension
 from gossamer.model.gateways import GatewayServer
 from gossamer.model.patches import SelectedPatch
+from gossamer.model.place import NOWHERE, Place
 from gossamer.model.policy import WorkloadPolicies
 from gossamer.model.proxy import Proxy
 from gossamer.model.routing import Client, HttpRule, Routing
@@ -78,6 +79,10 @@ class Target(Value):
     """The caller's own mutual TLS goes on to the endpoint, unread (a gateway's AUTO_PASSTHROUGH)."""
     lookup: int = 0
     """Where the host that TLS names is looked up (DYNAMIC_DNS), the port that it is called on."""
+    max_duration: float | None = None
+    """Seconds after which a TCP connection to it is closed whatever happens on it."""
+    tunnel: TunnelSettings | None = None
+    """Where a tunnel that TCP connections to it go through is to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -237,3 +242,5 @@ class ProxyView:
     extensions: tuple[Extension, ...] = ()
     patches: tuple[SelectedPatch, ...] = ()
     """What EnvoyFilters change in all that is compiled of this."""
+    place: Place = NOWHERE
+    """Where the proxy is, as far as that decides which endpoints it is to prefer."""

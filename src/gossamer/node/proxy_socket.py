@@ -11,7 +11,6 @@ from typing import Final
 import grpc.aio
 
 from gossamer.core.latest import Latest
-from gossamer.model.proxy import ProxyType
 from gossamer.node.host import Host
 from gossamer.node.identity import WorkloadIdentity
 from gossamer.node.identity_client import open_channel
@@ -41,7 +40,7 @@ async def serving_envoy(
         host.store,
         connect,
         host.chance,
-        secrets.set_named if spec.type is ProxyType.ROUTER else None,
+        secrets.set_named,
     )
 
     async def run() -> None:

@@ -18,6 +18,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from gossamer.api import names
 from gossamer.core.errors import StateError
 from gossamer.core.frozen import FrozenMap
+from gossamer.model.place import CLUSTER, NETWORK, locality_of
 from gossamer.model.proxy import Capture, CaptureMode, Proxy, ProxyType
 from gossamer.model.service import Health, Workload
 from gossamer.rpc import gossamer_pb2 as rpc
@@ -186,6 +187,8 @@ def registration_of(host: str, message: rpc.Workload, trust_domain: str) -> Regi
     capture = _capture(message.capture, message.ports)
     is_router = message.type == rpc.PROXY_TYPE_ROUTER
     labels = FrozenMap(sorted(message.labels.items()))
+    locality = message.locality or locality_of(labels)
+    network = message.network or labels.get(NETWORK, "")
     proxy = Proxy(
         type=ProxyType.ROUTER if is_router else ProxyType.SIDECAR,
         namespace=message.namespace,
@@ -194,9 +197,9 @@ def registration_of(host: str, message: rpc.Workload, trust_domain: str) -> Regi
         labels=labels,
         addresses=tuple(message.addresses),
         trust_domain=trust_domain,
-        cluster=message.cluster or "Kubernetes",
-        network=message.network,
-        locality=message.locality,
+        cluster=message.cluster or labels.get(CLUSTER, "Kubernetes"),
+        network=network,
+        locality=locality,
         capture=capture,
         gateway_ports=FrozenMap(sorted(message.gateway_ports.items())),
         binds_paths=False,
@@ -211,8 +214,9 @@ def registration_of(host: str, message: rpc.Workload, trust_domain: str) -> Regi
         address=dialled,
         ports=FrozenMap({port.number: port.mesh_port or port.number for port in message.ports}),
         named_ports=FrozenMap({port.name: port.number for port in message.ports if port.name}),
-        network=message.network,
-        locality=message.locality,
+        network=network,
+        cluster=proxy.cluster,
+        locality=locality,
         weight=message.weight,
         tls=not is_router,
         router=is_router,

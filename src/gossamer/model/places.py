@@ -1,0 +1,65 @@
+"""What services ask of a caller's place, and the place of each caller.
+
+Invariant: a caller's place has only what is asked, so that alike callers share what is compiled for them.
+"""
+
+from __future__ import annotations
+
+from gossamer.core.frozen import FrozenMap
+from gossamer.core.memo import Memo
+from gossamer.model.build_endpoints import Endpoints, Instance
+from gossamer.model.destinations import Subset
+from gossamer.model.nearness import Nearness, nearness_of
+from gossamer.model.place import NOTHING_ASKED, NOWHERE, Asked, Place, joined, locality_of, zone_of
+from gossamer.model.proxy import Proxy
+from gossamer.model.service import Health
+from gossamer.model.settings import MeshSettings
+from gossamer.model.view import OutboundService
+
+
+def asked_of_place(services: tuple[OutboundService, ...], settings: MeshSettings, memo: Memo) -> Asked:
+    """What any of the services asks of its callers' place."""
+    return memo.keep("", _asked_by_all, services, settings, memo)
+
+
+def _asked_by_all(services: tuple[OutboundService, ...], settings: MeshSettings, memo: Memo) -> Asked:
+    return joined(memo(asked_by, outbound, settings) for outbound in services)
+
+
+def asked_by(outbound: OutboundService, settings: MeshSettings) -> Asked:
+    """What one service asks, on any port and in any subset."""
+    return joined(
+        nearness.asked
+        for port in outbound.service.ports
+        for subset in (None, *outbound.destination.subsets)
+        if (nearness := nearness_on(outbound, port.number, subset, settings)) is not None
+    )
+
+
+def nearness_on(outbound: OutboundService, port: int, subset: Subset | None, settings: MeshSettings) -> Nearness | None:
+    """How near endpoints matter for calls to a port (of a subset) of a service."""
+    return nearness_of(outbound.destination.on(port, subset), settings, checked=False)
+
+
+def place_of(proxy: Proxy, asked: Asked, instances: tuple[Instance, ...], endpoints: Endpoints) -> Place:
+    """Where a proxy is, as far as it was asked."""
+    if asked is NOTHING_ASKED or not asked.place:
+        return NOWHERE
+    labels = {name: proxy.labels[name] for name in sorted(asked.labels) if name in proxy.labels}
+    return Place(
+        locality=proxy.locality or locality_of(proxy.labels),
+        network=proxy.network,
+        cluster=proxy.cluster,
+        labels=FrozenMap(labels),
+        peers=_peers(instances, endpoints) if asked.peers else FrozenMap(),
+    )
+
+
+def _peers(instances: tuple[Instance, ...], endpoints: Endpoints) -> FrozenMap[str, int]:
+    """The well instances of the caller's own service (the first of several) by zone."""
+    counts: dict[str, int] = {}
+    for instance in instances[:1]:
+        for endpoint in endpoints.by_service[instance.service.key].by_port.get(instance.port.number, ()):
+            if endpoint.health is Health.HEALTHY:
+                counts[zone_of(endpoint.locality)] = counts.get(zone_of(endpoint.locality), 0) + 1
+    return FrozenMap(sorted(counts.items()))
