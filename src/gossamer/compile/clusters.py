@@ -145,7 +145,9 @@ def _common_lb(call: Call) -> Cluster.CommonLbConfig:
     it begins when none is: who lost touch with the control plane all at once may well still be there."""
     config = Cluster.CommonLbConfig()
     config.healthy_panic_threshold.value = float(call.detection.min_health_percent) if call.detection else 1.0
-    if call.nearness is not None and call.nearness.weighted:
+    balancer = call.policy.load_balancer
+    by_policy = balancer is not None and balancer.backend_utilization is not None  # it weighs localities itself
+    if call.nearness is not None and call.nearness.weighted and not by_policy:
         config.locality_weighted_lb_config.SetInParent()
     return config
 
