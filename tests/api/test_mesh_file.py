@@ -7,15 +7,8 @@ from textwrap import dedent
 
 import pytest
 
-from gossamer.api.mesh_file import (
-    GatewayPort,
-    Health,
-    MeshFile,
-    WorkloadPort,
-    join_deployments,
-    load_mesh_file,
-    mesh_file_schema,
-)
+from gossamer.api.mesh_file import MeshFile, join_deployments, load_mesh_file, mesh_file_schema
+from gossamer.api.mesh_members import CapturedTraffic, GatewayPort, Health, WorkloadPort
 from tests.api.documents import load_one, resource
 
 FULL = """\
@@ -62,6 +55,12 @@ def test_everything_in_it() -> None:
     assert workload.health == Health(port=9080, path="/health")
 
 
+def test_processes_of_the_machine_need_no_command() -> None:
+    file = _load("version: 1\nworkloads: [{name: vm, capture: host, users: [postgres, 1001]}]\n")
+    (workload,) = file.workloads
+    assert (workload.capture, workload.users, workload.command) == (CapturedTraffic.HOST, ("postgres", "1001"), ())
+
+
 def test_gateway_ports_may_be_a_list() -> None:
     file = _load("version: 1\ngateways: [{name: g, ports: [80, {port: 443, targetPort: 8443, name: https}]}]\n")
     assert file.gateways[0].ports == (GatewayPort(port=80), GatewayPort(port=443, target_port=8443, name="https"))
@@ -99,6 +98,21 @@ def test_gateway_ports_may_be_a_list() -> None:
             "workloads[0].health.path",
             3,
         ),
+        ("version: 1\nworkloads:\n- {name: a, capture: host}\n", "required", "workloads[0].users", 3),
+        (
+            "version: 1\nworkloads:\n- {name: a, capture: host, users: [db, 0]}\n",
+            "invalid-value",
+            "workloads[0].users[1]",
+            3,
+        ),
+        ("version: 1\nworkloads:\n- {name: a, command: [x], users: [db]}\n", "invalid-value", "workloads[0].users", 3),
+        (
+            "version: 1\nworkloads:\n- {name: a, capture: host, users: [x]}\n- {name: b, capture: host, users: [z]}\n",
+            "conflict",
+            "workloads[1].capture",
+            4,
+        ),
+        ("version: 1\nworkloads:\n- {name: a, capture: vm, users: [x]}\n", "unknown-value", "workloads[0].capture", 3),
         ("version: 1\nworkloads:\n- {name: a, command: [x], env: {A: 1}}\n", "invalid-type", "workloads[0].env.A", 3),
         ("version: 1\ngateways:\n- {name: a}\n- {name: a}\n", "duplicate-value", "gateways[1].name", 4),
         ("version: 1\ngateways:\n- {name: a, address: here}\n", "invalid-address", "gateways[0].address", 3),

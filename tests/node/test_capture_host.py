@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,14 @@ from pathlib import Path
 import pytest
 
 import gossamer
+from gossamer.core.errors import CaptureError
+from gossamer.model.proxy import CaptureMode
+from gossamer.node.capture.ports import Ports
+from gossamer.node.capture.workloads import Capturer, CaptureRequest
+from gossamer.node.sandbox import Isolation
+from gossamer.node.users import login_environment, uids_of
 from tests.conftest import need
+from tests.node.capture_parts import sandboxed
 
 # Plays a host: a network of its own with one link, on it an Envoy, root's own programs and nobody's.
 HOST = """
@@ -77,7 +86,7 @@ async def main():
             said["before"] = await call(sandbox, "nobody", "10.9.9.9", 80)
             request = CaptureRequest(namespace="vm", name="db", ports=(5432,), uids=(65534,), mesh_address="10.214.0.1")
             captured = await capturer.add(request)
-            said["capture"] = [captured.network, captured.capture.network_namespace, dict(captured.capture.mesh_ports)]
+            said["capture"] = [captured.network, captured.capture.network_namespace, list(captured.capture.mesh_ports)]
             said["tables"] = len(await asyncio.to_thread(tables))
             said["nobody"] = await call(sandbox, "nobody", "10.9.9.9", 80)
             said["root"] = await call(sandbox, "", "10.9.9.9", 80)
@@ -124,6 +133,27 @@ def test_a_user_of_the_host_is_captured(tmp_path: Path, envoy: Path) -> None:
     assert said["own"] == "from envoy", "the host's own services are reached as before"
     assert said["udp"] == [1, 0], "and datagrams of the captured user alone are dropped"
     assert (tmp_path / "access.log").read_text() == "outbound 10.9.9.9:80\n"
-    assert said["capture"] == ["", "", {}]
+    assert said["capture"] == ["", "", [5432]]
     assert "root cannot be captured" in said["refused"]
     assert (said["tables"], said["removed"], said["killed"]) == (1, [], [])
+
+
+def test_without_root_they_are_not(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        request = CaptureRequest(namespace="vm", name="db", ports=(5432,), uids=(65534,))
+        async with sandboxed(tmp_path / "run", Isolation.NONE) as sandbox:
+            for mode in CaptureMode:
+                with pytest.raises(
+                    CaptureError, match="by root alone: run the agent as root, with transparent capture"
+                ):
+                    await Capturer(sandbox, mode, Ports(None)).add(request)
+
+    asyncio.run(scenario())
+
+
+def test_users_by_name_and_number() -> None:
+    assert uids_of(("nobody", "4711")) == (pwd.getpwnam("nobody").pw_uid, 4711)
+    assert login_environment("0")["USER"] == "root"
+    for user in ("no-such-user", "99999999999999999999"):
+        with pytest.raises(CaptureError, match=f"no user {user}"):
+            login_environment(user)

@@ -7,103 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from pydantic import BeforeValidator
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 
-from gossamer.api import names
-from gossamer.api.common import EMPTY, STRICT, StrMap, UInt32
+from gossamer.api.common import STRICT, UInt32
 from gossamer.api.document import diagnose
 from gossamer.api.findings import At
 from gossamer.api.kubernetes import Deployment
 from gossamer.api.mesh_config import MeshConfig
 from gossamer.api.mesh_document import build_mesh_config
+from gossamer.api.mesh_members import (
+    CapturedTraffic,
+    GatewayProxy,
+    WorkloadPort,
+    WorkloadProcess,
+    check_gateway,
+    check_workload,
+)
 from gossamer.api.reader import UnreadableError, read_value
 from gossamer.api.resource import Resource
-from gossamer.api.rules.common import check, check_labels, check_port, check_unique, require
+from gossamer.api.rules.common import check_unique, require
 from gossamer.api.structure import adapter_of, build_typed
 from gossamer.core.diagnostics import Diagnostic, Diagnostics, Position, Severity
 
 VERSION: Final = 1
-
-
-def _port_form(value: object) -> object:
-    """`9080` is short for `{port: 9080}`."""
-    return {"port": value} if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _ports_form(value: object) -> object:
-    """`{80: 8080}` is short for `[{port: 80, targetPort: 8080}]`."""
-    if not isinstance(value, dict):
-        return value
-    return [{"port": _number(port), "targetPort": target} for port, target in value.items()]
-
-
-def _number(key: str) -> int | str:
-    return int(key) if key.isascii() and key.isdigit() and len(key) < 10 else key
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkloadPort:
-    """A port on which an application listens; the name says its protocol, as in Kubernetes (`http-api`)."""
-
-    port: UInt32
-    name: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayPort:
-    """A port as Gateway resources call it, and the one that is opened for it (0: the same)."""
-
-    port: UInt32
-    target_port: UInt32 = 0
-    name: str = ""
-
-
-_WorkloadPortForm = Annotated[WorkloadPort, BeforeValidator(_port_form, json_schema_input_type=WorkloadPort | int)]
-_GatewayPortForm = Annotated[GatewayPort, BeforeValidator(_port_form, json_schema_input_type=GatewayPort | int)]
-_GatewayPortsForm = Annotated[
-    tuple[_GatewayPortForm, ...],
-    BeforeValidator(_ports_form, json_schema_input_type=dict[str, int] | list[_GatewayPortForm]),
-]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
-    """How to know that an application is up: a GET of `path` answers 2xx or 3xx or, without a path, `port` accepts."""
-
-    port: UInt32
-    path: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayProxy:
-    """A gateway: an Envoy without an application. Its ports are opened on `address` of this machine."""
-
-    name: str
-    namespace: str = "default"
-    service_account: str = ""
-    labels: StrMap = EMPTY
-    address: str = ""
-    ports: _GatewayPortsForm = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkloadProcess:
-    """A workload: one process with its sidecar. What is left out comes from the Deployment of the same name."""
-
-    name: str
-    namespace: str = "default"
-    service_account: str = ""
-    labels: StrMap = EMPTY
-    ports: tuple[
-        Annotated[WorkloadPort, BeforeValidator(_port_form, json_schema_input_type=WorkloadPort | int)], ...
-    ] = ()
-    command: tuple[str, ...] = ()
-    env: StrMap = EMPTY
-    health: Health | None = None
-    working_dir: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,38 +98,22 @@ def _check(file: MeshFile, at: At) -> None:
     for index, path in enumerate(file.config):
         require(path, at["config", index], "a path must not be empty")
     for index, gateway in enumerate(file.gateways):
-        here = at["gateways", index]
-        _check_proxy(gateway, here)
-        if gateway.address and not names.is_ip(gateway.address):
-            here["address"].error("invalid-address", f'"{gateway.address}" is not an IP address')
-        for number, port in enumerate(gateway.ports):
-            if port.target_port:
-                check_port(port.target_port, here["ports", number, "targetPort"])
+        check_gateway(gateway, at["gateways", index])
     for index, workload in enumerate(file.workloads):
-        here = at["workloads", index]
-        _check_proxy(workload, here)
-        require(workload.command and workload.command[0], here["command"], "a workload needs a command to run")
-        for key in workload.env:
-            require(key and "=" not in key, here["env", key], "a variable's name is not empty and has no =")
-        if workload.health:
-            check_port(workload.health.port, here["health", "port"])
-            if workload.health.path and not workload.health.path.startswith("/"):
-                here["health", "path"].error("invalid-value", "a path starts with /")
+        check_workload(workload, at["workloads", index])
+    _check_captured(file, at)
     gateways = [(f"{one.namespace}/{one.name}", at["gateways", i, "name"]) for i, one in enumerate(file.gateways)]
     workloads = [(f"{one.namespace}/{one.name}", at["workloads", i, "name"]) for i, one in enumerate(file.workloads)]
     check_unique([*gateways, *workloads], "name")
 
 
-def _check_proxy(proxy: GatewayProxy | WorkloadProcess, at: At) -> None:
-    check(names.namespace_problem(proxy.name), at["name"], "invalid-name")
-    check(names.namespace_problem(proxy.namespace), at["namespace"], "invalid-name")
-    if proxy.service_account:
-        check(names.object_name_problem(proxy.service_account), at["serviceAccount"], "invalid-name")
-    check_labels(proxy.labels, at["labels"])
-    numbers = [port.port for port in proxy.ports]
-    for index, number in enumerate(numbers):
-        check_port(number, at["ports", index, "port"])
-    check_unique(((number, at["ports", i, "port"]) for i, number in enumerate(numbers)), "port")
+def _check_captured(file: MeshFile, at: At) -> None:
+    """The host has one network, and so one workload to which its own processes belong."""
+    captured = [index for index, workload in enumerate(file.workloads) if workload.capture is CapturedTraffic.HOST]
+    for index in captured[1:]:
+        name = file.workloads[captured[0]].name
+        message = f"the processes of this machine are captured as {name} already; add these users there"
+        at["workloads", index, "capture"].error("conflict", message)
 
 
 def join_deployments(

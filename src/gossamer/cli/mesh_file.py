@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gossamer.api.load import SourceFile, load
-from gossamer.api.mesh_file import GatewayProxy, MeshFile, WorkloadProcess, join_deployments, load_mesh_file
+from gossamer.api.mesh_file import MeshFile, join_deployments, load_mesh_file
+from gossamer.api.mesh_members import GatewayProxy, WorkloadProcess
 from gossamer.api.reader import read_value
 from gossamer.core.diagnostics import Diagnostics
 from gossamer.core.errors import UsageError
@@ -80,6 +81,7 @@ def _workload(workload: WorkloadProcess, folder: Path) -> WorkloadSpec:
         env=workload.env,
         cwd=str(folder / workload.working_dir),
         health=Check(port=health.port, path=health.path) if health else None,
+        users=workload.users,
     )
 
 

@@ -51,6 +51,12 @@ def command(
     token: Annotated[str | None, typer.Option(envvar="GOSSAMER_TOKEN", help="A join token.")] = None,
     address: Annotated[str, typer.Option(help="The address at which other hosts dial this one.")] = "",
     capture: Annotated[Way, typer.Option(help="How traffic reaches the sidecar.")] = Way.AUTO,
+    capture_user: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="As root: run as this user on this machine's own network; all that the user does is captured."
+        ),
+    ] = None,
     state: Annotated[Path | None, typer.Option(help="Where its keys are kept.")] = None,
 ) -> None:
     """Run one command with a sidecar: it starts when the sidecar is ready, and stops before it."""
@@ -62,6 +68,7 @@ def command(
         ports=tuple(_port(text) for text in port or ()),
         command=tuple(command_line),
         env=FrozenMap({"HOSTNAME": name or _name_of(command_line[0])}),
+        users=tuple(capture_user or ()),
         cwd=str(Path.cwd()),
         restart=RestartPolicy.NEVER,
         terminal=True,

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from gossamer.core.errors import GossamerError, UnavailableError
+from gossamer.model.proxy import ProxyType
 from gossamer.node.capture.choose import Choice, choose_capture
 from gossamer.node.capture.ports import Ports
 from gossamer.node.capture.workloads import Capturer
@@ -70,7 +71,9 @@ class Agent:
         """Stop all workloads together; gateways last, since requests in flight pass through them."""
         self._stopping.set()
         for routers in (False, True):
-            chosen = [sidecar for sidecar in self.sidecars.values() if (not sidecar.spec.command) == routers]
+            chosen = [
+                sidecar for sidecar in self.sidecars.values() if (sidecar.spec.type is ProxyType.ROUTER) == routers
+            ]
             for sidecar in chosen:
                 sidecar.stop()
             for sidecar in chosen:

@@ -80,6 +80,8 @@ class Sandbox:
         """Process id of the warden on the host."""
         self.children: dict[str, Child] = {}
         self.networks: frozenset[str] = frozenset()
+        self.captures: frozenset[str] = frozenset()
+        """Names of the `HostCapture`s in force."""
         self.gone = asyncio.Event()
         """Set when the warden has ended, and with it everything it started."""
         self._reader = reader
@@ -118,10 +120,12 @@ class Sandbox:
             "dns_port": capture.dns_port,
         }
         await self.call("host_capture", capture=document)
+        self.captures |= {capture.name}
 
     async def release_host(self, name: str) -> None:
         """Drop the rules of a `HostCapture`; nothing if there are none."""
         await self.call("host_release", name=name)
+        self.captures -= {name}
 
     def network_path(self, name: str) -> Path:
         return self.settings.runtime / NETWORKS / name
@@ -241,6 +245,7 @@ class Sandbox:
         self.pid = answer["pid"]
         self.isolation = Isolation(answer["isolation"])
         self.networks = frozenset(answer["networks"])
+        self.captures = frozenset(answer.get("captures", ()))
         for child in answer["children"]:
             self._learn(child)
 

@@ -18,6 +18,10 @@ class HostRules:
         self._prefix = "gossamer-" + hashlib.sha256(str(runtime).encode()).hexdigest()[:8]
         self._held: dict[str, tuple[dict[str, Any], socket.socket]] = {}
 
+    @property
+    def names(self) -> list[str]:
+        return sorted(self._held)
+
     def hold(self, document: dict[str, Any]) -> None:
         """Load the rules of a capture in place of those that it had. OSError if the kernel refuses them."""
         # here, since it is slow to import and rarely needed

@@ -100,13 +100,13 @@ def redirect(program: Program) -> None:
 
 def execute(program: Program, *, dies_with_parent: bool = False) -> NoReturn:
     """Become the program. OSError if it cannot."""
+    if program.cwd:  # as who we are still: the user may not be able to go there
+        os.chdir(program.cwd)
     if program.user:
-        entry = pwd.getpwnam(program.user)
-        os.initgroups(program.user, entry.pw_gid)
+        entry = pwd.getpwuid(int(program.user)) if program.user.isdigit() else pwd.getpwnam(program.user)
+        os.initgroups(entry.pw_name, entry.pw_gid)
         os.setgid(entry.pw_gid)
         os.setuid(entry.pw_uid)
-    if program.cwd:
-        os.chdir(program.cwd)
     with contextlib.suppress(ValueError, OSError):
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -78,7 +78,7 @@ class Command:
     With `network`, it is confined: it lives in that network namespace and in user, mount and pid namespaces of its
     own. With `enters`, it stays on the host's network but may open sockets in the workloads' (an Envoy). `log` takes
     standard output and error (appended); None lends it the terminal of whoever started the warden. `user` is a login
-    name, for root only. `note` is given back to an agent that adopts the child.
+    name or number, for root only. `note` is given back to an agent that adopts the child.
     """
 
     argv: tuple[str, ...]

@@ -120,6 +120,7 @@ class Warden:
             "pid": host_pid(),
             "isolation": self._settings.isolation,
             "networks": sorted(self._networks.names),
+            "captures": self._host_rules.names,
             "children": self._children.views(),
         }
 

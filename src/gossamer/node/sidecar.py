@@ -31,6 +31,7 @@ from gossamer.node.proxy_socket import serving_envoy
 from gossamer.node.relay import Relay
 from gossamer.node.sandbox import Command
 from gossamer.node.sds import SecretSet
+from gossamer.node.users import login_environment, uids_of
 from gossamer.node.workload import WorkloadSpec, registration_message
 from gossamer.rpc import gossamer_pb2 as rpc
 
@@ -190,6 +191,7 @@ class Sidecar:
             services=self._host.registration.services.value if self._explicit else (),
             mesh_address=self._host.settings.address,
             search=(f"{spec.namespace}.svc.{domain}", f"svc.{domain}", domain),
+            uids=uids_of(spec.users),
         )
         if spec.type is ProxyType.ROUTER:
             # a gateway captures nothing: it listens on the host, for whoever comes
@@ -369,13 +371,14 @@ class Sidecar:
             for name, value in os.environ.items()
             if name not in ("HOST", "PORT", "HOSTNAME") and not name.startswith("GOSSAMER_")
         }
+        own = {"HOSTNAME": spec.name} | (dict(login_environment(spec.users[0])) if spec.users else {})
         command = Command(
             argv=spec.command,
-            env=FrozenMap(inherited | {"HOSTNAME": spec.name} | dict(spec.env) | dict(captured.environment)),
+            env=FrozenMap(inherited | own | dict(spec.env) | dict(captured.environment)),
             cwd=spec.cwd,
             log=None if spec.terminal else self.application_log,
             network=captured.network,
-            user=spec.user,
+            user=spec.users[0] if spec.users else "",
         )
         health = spec.health
         if health is not None and captured.capture.application_address:

@@ -27,7 +27,11 @@ class ServedPort:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadSpec:
     """One workload of a host. A gateway has no command; `gateway_ports` maps a Gateway server's port to the one bound,
-    at `gateway_address`. `terminal` lends the application our own terminal instead of a log file."""
+    at `gateway_address`. `terminal` lends the application our own terminal instead of a log file.
+
+    With `users` (login names or numbers) it is what they run on the host's own network, and `command`, if there is one,
+    is run by the first of them.
+    """
 
     name: str
     namespace: str = "default"
@@ -38,7 +42,7 @@ class WorkloadSpec:
     command: tuple[str, ...] = ()
     env: FrozenMap[str, str] = field(default_factory=FrozenMap)
     cwd: str = ""
-    user: str = ""
+    users: tuple[str, ...] = ()
     health: Check | None = None
     restart: RestartPolicy = RestartPolicy.ALWAYS
     terminal: bool = False
@@ -78,6 +82,7 @@ def _spec(document: dict[str, Any]) -> WorkloadSpec:
         "type": ProxyType(document["type"]),
         "ports": tuple(ServedPort(**port) for port in document["ports"]),
         "command": tuple(document["command"]),
+        "users": tuple(document["users"]),
         "env": FrozenMap(document["env"]),
         "health": Check(**health | {"headers": tuple(tuple(pair) for pair in health["headers"])}) if health else None,
         "restart": RestartPolicy(document["restart"]),

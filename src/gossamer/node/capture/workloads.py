@@ -15,7 +15,7 @@ from gossamer.core.frozen import FrozenMap
 from gossamer.model.proxy import Capture, CaptureMode
 from gossamer.node.capture.environment import explicit_environment, short_name
 from gossamer.node.capture.ports import LOOPBACK, SHARED, Ports
-from gossamer.node.sandbox import HostCapture, Network, Sandbox
+from gossamer.node.sandbox import HostCapture, Isolation, Network, Sandbox
 
 _OWN_SIX: Final = ipaddress.IPv6Address("fd00:6705::")
 
@@ -66,12 +66,16 @@ class Capturer:
 
     async def add(self, request: CaptureRequest) -> Captured:
         """Capture a workload. CaptureError if this host refuses or has no free port."""
-        if request.uids:
-            return await self._on_host(request)
+        if request.uids and self.sandbox.isolation is not Isolation.ROOT:
+            raise CaptureError(
+                "processes of this machine are captured by root alone: run the agent as root, with transparent capture"
+            )
         mesh_ports = FrozenMap(
             (port, self._ports.allocate(f"{request.key}/mesh/{port}", request.mesh_address)) for port in request.ports
         )
         base = Capture(mode=self.mode, mesh_address=request.mesh_address, mesh_ports=mesh_ports)
+        if request.uids:
+            return await self._on_host(request, base)
         if self.mode is CaptureMode.EXPLICIT:
             return self._explicit(request, base)
         own = ipaddress.IPv4Address(self._ports.address(f"{request.key}/own", SHARED))
@@ -81,15 +85,11 @@ class Capturer:
         capture = replace(base, network_namespace=str(path), application_address="127.0.0.1", dns=True)
         return Captured(capture=capture, addresses=addresses, network=request.key)
 
-    async def _on_host(self, request: CaptureRequest) -> Captured:
-        """The host's address is the workload's own, and its ports are redirected where they are."""
+    async def _on_host(self, request: CaptureRequest, base: Capture) -> Captured:
+        """The host's address is the workload's own, and its ports are redirected where they are. Other sidecars dial
+        ports of their own all the same: what comes from this host itself comes over loopback, and is not redirected."""
         await self.sandbox.capture_host(HostCapture(name=request.key, uids=request.uids, ports=request.ports))
-        capture = Capture(
-            mode=CaptureMode.TRANSPARENT,
-            mesh_address=request.mesh_address,
-            application_address="127.0.0.1",
-            dns=True,
-        )
+        capture = replace(base, application_address="127.0.0.1", dns=True)
         return Captured(capture=capture, addresses=(request.mesh_address,))
 
     def _explicit(self, request: CaptureRequest, base: Capture) -> Captured:
@@ -129,5 +129,5 @@ class Capturer:
 
     async def remove_all_but(self, keys: Iterable[str]) -> None:
         """Let go of what an earlier agent left and this one does not want."""
-        for key in sorted(self.sandbox.networks - set(keys)):
+        for key in sorted((self.sandbox.networks | self.sandbox.captures) - set(keys)):
             await self.remove(key)

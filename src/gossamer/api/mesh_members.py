@@ -1,0 +1,162 @@
+"""What a `gossamer.yaml` says of one workload or gateway.
+
+Invariant: strict, like the kinds; what is left out has a default that needs nothing of the machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from gossamer.api import names
+from gossamer.api.common import EMPTY, StrMap, UInt32
+from gossamer.api.findings import At
+from gossamer.api.rules.common import check, check_labels, check_port, check_unique, require
+
+
+def _port_form(value: object) -> object:
+    """`9080` is short for `{port: 9080}`."""
+    return {"port": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _ports_form(value: object) -> object:
+    """`{80: 8080}` is short for `[{port: 80, targetPort: 8080}]`."""
+    if not isinstance(value, dict):
+        return value
+    return [{"port": _number(port), "targetPort": target} for port, target in value.items()]
+
+
+def _number(key: str) -> int | str:
+    return int(key) if key.isascii() and key.isdigit() and len(key) < 10 else key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadPort:
+    """A port on which an application listens; the name says its protocol, as in Kubernetes (`http-api`)."""
+
+    port: UInt32
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayPort:
+    """A port as Gateway resources call it, and the one that is opened for it (0: the same)."""
+
+    port: UInt32
+    target_port: UInt32 = 0
+    name: str = ""
+
+
+_WorkloadPortForm = Annotated[WorkloadPort, BeforeValidator(_port_form, json_schema_input_type=WorkloadPort | int)]
+_GatewayPortForm = Annotated[GatewayPort, BeforeValidator(_port_form, json_schema_input_type=GatewayPort | int)]
+_GatewayPortsForm = Annotated[
+    tuple[_GatewayPortForm, ...],
+    BeforeValidator(_ports_form, json_schema_input_type=dict[str, int] | list[_GatewayPortForm]),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How to know that an application is up: a GET of `path` answers 2xx or 3xx or, without a path, `port` accepts."""
+
+    port: UInt32
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayProxy:
+    """A gateway: an Envoy without an application. Its ports are opened on `address` of this machine."""
+
+    name: str
+    namespace: str = "default"
+    service_account: str = ""
+    labels: StrMap = EMPTY
+    address: str = ""
+    ports: _GatewayPortsForm = ()
+
+
+class CapturedTraffic(StrEnum):
+    """Whose traffic a sidecar stands for."""
+
+    COMMAND = "command"
+    """That of the command, in a network of its own where this machine allows that."""
+    HOST = "host"
+    """That of processes on the machine's own network, by their users: those that run already, and the command (if
+    there is one), as the first of `users`. Needs root."""
+
+
+def _user_form(value: object) -> object:
+    """A user's number may be written as one."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+_User = Annotated[str, BeforeValidator(_user_form, json_schema_input_type=str | int)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadProcess:
+    """A workload: one process with its sidecar. What is left out comes from the Deployment of the same name."""
+
+    name: str
+    namespace: str = "default"
+    service_account: str = ""
+    labels: StrMap = EMPTY
+    ports: tuple[
+        Annotated[WorkloadPort, BeforeValidator(_port_form, json_schema_input_type=WorkloadPort | int)], ...
+    ] = ()
+    command: tuple[str, ...] = ()
+    env: StrMap = EMPTY
+    health: Health | None = None
+    working_dir: str = ""
+    capture: CapturedTraffic = CapturedTraffic.COMMAND
+    users: tuple[_User, ...] = ()
+
+
+def check_gateway(gateway: GatewayProxy, at: At) -> None:
+    """Say what is wrong with a gateway."""
+    _check_proxy(gateway, at)
+    if gateway.address and not names.is_ip(gateway.address):
+        at["address"].error("invalid-address", f'"{gateway.address}" is not an IP address')
+    for number, port in enumerate(gateway.ports):
+        if port.target_port:
+            check_port(port.target_port, at["ports", number, "targetPort"])
+
+
+def check_workload(workload: WorkloadProcess, at: At) -> None:
+    """Say what is wrong with a workload."""
+    _check_proxy(workload, at)
+    if workload.capture is CapturedTraffic.HOST:
+        _check_users(workload, at["users"])
+    else:
+        require(workload.command and workload.command[0], at["command"], "a workload needs a command to run")
+        if workload.users:
+            at["users"].error("invalid-value", "users are captured with capture: host alone; write that too")
+    for key in workload.env:
+        require(key and "=" not in key, at["env", key], "a variable's name is not empty and has no =")
+    if workload.health:
+        check_port(workload.health.port, at["health", "port"])
+        if workload.health.path and not workload.health.path.startswith("/"):
+            at["health", "path"].error("invalid-value", "a path starts with /")
+
+
+def _check_users(workload: WorkloadProcess, at: At) -> None:
+    require(workload.users, at, "name the users (login names or numbers) whose processes are captured")
+    for index, user in enumerate(workload.users):
+        require(user, at[index], "a user has a name or a number")
+        if user in ("root", "0"):
+            at[index].error("invalid-value", "root cannot be captured: Envoy itself runs as root")
+
+
+def _check_proxy(proxy: GatewayProxy | WorkloadProcess, at: At) -> None:
+    check(names.namespace_problem(proxy.name), at["name"], "invalid-name")
+    check(names.namespace_problem(proxy.namespace), at["namespace"], "invalid-name")
+    if proxy.service_account:
+        check(names.object_name_problem(proxy.service_account), at["serviceAccount"], "invalid-name")
+    check_labels(proxy.labels, at["labels"])
+    numbers = [port.port for port in proxy.ports]
+    for index, number in enumerate(numbers):
+        check_port(number, at["ports", index, "port"])
+    check_unique(((number, at["ports", i, "port"]) for i, number in enumerate(numbers)), "port")
