@@ -112,7 +112,7 @@ def test_gateway_ports_may_be_a_list() -> None:
             "workloads[1].capture",
             4,
         ),
-        ("version: 1\nworkloads:\n- {name: a, capture: vm, users: [x]}\n", "unknown-value", "workloads[0].capture", 3),
+        ("version: 1\nworkloads:\n- {name: a, capture: vm, users: [x]}\n", "invalid-value", "workloads[0].capture", 3),
         ("version: 1\nworkloads:\n- {name: a, command: [x], env: {A: 1}}\n", "invalid-type", "workloads[0].env.A", 3),
         ("version: 1\ngateways:\n- {name: a}\n- {name: a}\n", "duplicate-value", "gateways[1].name", 4),
         ("version: 1\ngateways:\n- {name: a, address: here}\n", "invalid-address", "gateways[0].address", 3),
