@@ -34,7 +34,7 @@ from gossamer.simulate.request import Address, Request
 from gossamer.simulate.route_action import connect
 from gossamer.simulate.transport import accept
 
-_SILENT: Final = frozenset({"MongoProxy", "MySQLProxy", "PostgresProxy", "ZooKeeperProxy", "SniCluster", "Wasm"})
+_SILENT: Final = frozenset({"MongoProxy", "MySQLProxy", "PostgresProxy", "ZooKeeperProxy", "SniCluster"})
 """Network filters that pass everything on, by the last word of their type."""
 
 
