@@ -56,6 +56,12 @@ UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
         "targetRefs",
     ),
     "RequestAuthentication": ("jwtRules",),
+    "HTTPRoute": (
+        "useDefaultGateways",
+        "rules[].filters[].type=ExternalAuth|ExtensionRef",
+        "rules[].backendRefs[].filters[].type=RequestMirror|RequestRedirect|URLRewrite|CORS|ExternalAuth|ExtensionRef",
+        "rules[].sessionPersistence",
+    ),
     "MeshConfig": (
         *_all_but(_SUPPORTED_MESH, MeshConfig),
         "meshMTLS",
@@ -68,7 +74,7 @@ WARNED: Final = frozenset(("AuthorizationPolicy", "RequestAuthentication"))
 
 NO_EFFECT_YET: Final = frozenset((
     "WorkloadGroup", "ProxyConfig", "Telemetry",
-    "HTTPRoute", "Gateway.gateway.networking.k8s.io", "GatewayClass", "ReferenceGrant",
+    "Gateway.gateway.networking.k8s.io", "GatewayClass",
 ))  # fmt: skip
 """Kinds, by `Kind.identity`, that are read and checked while nothing acts on them; delete one when something does."""
 

@@ -16,7 +16,6 @@ from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import Pre
 from envoy.extensions.retry.priority.previous_priorities.v3.previous_priorities_config_pb2 import (
     PreviousPrioritiesConfig,
 )
-from envoy.type.matcher.v3.regex_pb2 import RegexMatchAndSubstitute, RegexMatcher
 from envoy.type.v3.percent_pb2 import FractionalPercent
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
@@ -26,7 +25,9 @@ from gossamer.api.virtual_service import (
     Destination,
     HeaderOperations,
     Headers,
+    HTTPMatchRequest,
     HTTPRetry,
+    HTTPRewrite,
     HTTPRoute,
     HTTPRouteDestination,
 )
@@ -35,6 +36,7 @@ from gossamer.compile.draft import pack
 from gossamer.compile.hcm import ALPN_FILTER
 from gossamer.compile.limits import seconds
 from gossamer.compile.names import target_name
+from gossamer.compile.path_rewrites import replace_matched, substitution
 from gossamer.model.settings import MeshSettings
 from gossamer.model.targets import Targets
 from gossamer.model.view import Target
@@ -57,7 +59,7 @@ def forward(rule: HTTPRoute, targets: Targets, settings: MeshSettings) -> RouteA
         action.cluster = target_name(targets[parts[0].destination])
     else:
         action.weighted_clusters.CopyFrom(WeightedCluster(clusters=[_weighted(part, targets) for part in parts]))
-    _rewrite(action, rule)
+    _rewrite_host(action, rule)
     return action
 
 
@@ -158,22 +160,22 @@ def percentage(value: float) -> FractionalPercent:
     return FractionalPercent(numerator=round(value * 10_000), denominator=FractionalPercent.MILLION)
 
 
-def _rewrite(action: RouteAction, rule: HTTPRoute) -> None:
+def rewrite_path(action: RouteAction, rewrite: HTTPRewrite, match: HTTPMatchRequest | None, *, segments: bool) -> None:
+    """Have the path rewritten that was matched; `segments` says that a prefix is one of whole path segments."""
+    if rewrite.uri_regex_rewrite is not None:
+        pattern = rewrite.uri_regex_rewrite
+        action.regex_rewrite.CopyFrom(substitution(pattern.match, pattern.rewrite))
+    elif rewrite.uri:
+        replace_matched(action, rewrite.uri, match, segments=segments)
+
+
+def _rewrite_host(action: RouteAction, rule: HTTPRoute) -> None:
     host = rewritten_host(rule.headers)
     if len(rule.route) == 1:
         host = rewritten_host(rule.route[0].headers) or host
     rewrite = rule.rewrite
     if rewrite is not None:
         host = rewrite.authority or host
-        if rewrite.uri_regex_rewrite is not None:
-            action.regex_rewrite.CopyFrom(
-                RegexMatchAndSubstitute(
-                    pattern=RegexMatcher(regex=rewrite.uri_regex_rewrite.match),
-                    substitution=rewrite.uri_regex_rewrite.rewrite,
-                )
-            )
-        elif rewrite.uri:
-            action.prefix_rewrite = rewrite.uri
     if host:
         action.host_rewrite_literal = host
 

@@ -84,23 +84,25 @@ def _cors(policy: api.CorsPolicy) -> CorsPolicy:
     return result
 
 
-def redirect(rule: api.HTTPRedirect, *, tls: bool, port: int) -> RedirectAction:
-    """The redirect of requests that came to `port`, over TLS or not, by which `derivePort` chooses."""
+def redirect(rule: api.HTTPRedirect, *, tls: bool, port: int, brief: bool = False) -> RedirectAction:
+    """The redirect of requests that came to `port`, over TLS or not, by which `derivePort` chooses; a prefix apart.
+    `brief`: a scheme's own port is not told where nobody could take it for another one (the Gateway API's wish)."""
     action = RedirectAction(
         host_redirect=rule.authority,
         response_code=_REDIRECTS.get(rule.redirect_code or 301, RedirectAction.MOVED_PERMANENTLY),
     )
     if rule.scheme:
         action.scheme_redirect = rule.scheme
-    if rule.prefix_rewrite:
-        action.prefix_rewrite = rule.prefix_rewrite
-    elif rule.uri:
+    if rule.uri:
         action.path_redirect = rule.uri
     default = 443 if rule.scheme == "https" or (tls and not rule.scheme) else 80
+    untold = brief and (rule.authority or port in (80, 443))
     if rule.port is not None:
-        action.port_redirect = rule.port
+        if not (untold and rule.port == default):
+            action.port_redirect = rule.port
     elif rule.derive_port is api.RedirectPortSelection.FROM_PROTOCOL_DEFAULT:
-        action.port_redirect = default
+        if not untold:
+            action.port_redirect = default
     elif rule.derive_port is api.RedirectPortSelection.FROM_REQUEST_PORT and rule.authority and port != default:
         action.port_redirect = port  # without an authority Envoy keeps the request's, port and all
     return action

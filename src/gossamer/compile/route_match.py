@@ -19,8 +19,8 @@ from gossamer.compile.claims import claim_matchers
 from gossamer.compile.strings import StringMatch, string_matcher
 
 
-def route_match(match: HTTPMatchRequest | None) -> RouteMatch:
-    """The match; None takes everything."""
+def route_match(match: HTTPMatchRequest | None, *, segments: bool = False) -> RouteMatch:
+    """The match; None takes everything. `segments`: a prefix is one of whole path segments (the Gateway API's)."""
     if match is None:
         return RouteMatch(prefix="/")
     result = RouteMatch(headers=_headers(match), query_parameters=_query(match), dynamic_metadata=claim_matchers(match))
@@ -28,6 +28,8 @@ def route_match(match: HTTPMatchRequest | None) -> RouteMatch:
         result.path = match.uri.value
     elif isinstance(match.uri, Regex):
         result.safe_regex.CopyFrom(RegexMatcher(regex=match.uri.value))
+    elif segments and isinstance(match.uri, Prefix) and match.uri.value != "/":
+        result.path_separated_prefix = match.uri.value
     else:
         result.prefix = match.uri.value if isinstance(match.uri, Prefix) else "/"
     if match.ignore_uri_case:

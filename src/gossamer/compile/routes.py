@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from envoy.config.core.v3.base_pb2 import DataSource, HeaderValue, HeaderValueOption
 from envoy.config.route.v3.route_components_pb2 import (
     DirectResponseAction,
+    RedirectAction,
     Route,
     RouteAction,
     RouteMatch,
@@ -21,11 +22,12 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import BoolValue
 
-from gossamer.api.virtual_service import HTTPMatchRequest
+from gossamer.api.virtual_service import HTTPMatchRequest, HTTPRedirect
 from gossamer.compile.draft import references
 from gossamer.compile.names import FORWARD_PROXY, target_name
 from gossamer.compile.origins import metadata_of, service_origins
-from gossamer.compile.route_action import change_headers, forward, forward_default, per_target
+from gossamer.compile.path_rewrites import replace_matched
+from gossamer.compile.route_action import change_headers, forward, forward_default, per_target, rewrite_path
 from gossamer.compile.route_filters import direct_response, per_route, redirect
 from gossamer.compile.route_match import route_match
 from gossamer.compile.serialise import repeated, resource_from_bytes, wire
@@ -133,21 +135,32 @@ def _route(rule: HttpRule, match: HTTPMatchRequest | None, host: HostRoutes, set
     named = ".".join(name for name in (spec.name, match.name if match else "") if name)
     route = Route(
         name=named,
-        match=route_match(match),
+        match=route_match(match, segments=rule.gateway_api),
         metadata=metadata_of(rule.origins),
         stat_prefix=match.stat_prefix if match else "",
         typed_per_filter_config=per_route(spec),
     )
     change_headers(route, spec.headers)
     if spec.redirect is not None:
-        route.redirect.CopyFrom(redirect(spec.redirect, tls=host.tls, port=host.port))
+        route.redirect.CopyFrom(_redirect(rule, spec.redirect, match, host))
     elif spec.direct_response is not None:
         route.direct_response.CopyFrom(direct_response(spec.direct_response))
     else:
         route.route.CopyFrom(forward(spec, targets, settings))
+        if spec.rewrite is not None:
+            rewrite_path(route.route, spec.rewrite, match, segments=rule.gateway_api)
+        if rule.gateway_api:
+            route.route.cluster_not_found_response_code = RouteAction.INTERNAL_SERVER_ERROR
         if len(spec.route) == 1:
             _of_only_destination(route, rule, targets)
     return route
+
+
+def _redirect(rule: HttpRule, spec: HTTPRedirect, match: HTTPMatchRequest | None, host: HostRoutes) -> RedirectAction:
+    action = redirect(spec, tls=host.tls, port=host.port, brief=rule.gateway_api)
+    if spec.prefix_rewrite:
+        replace_matched(action, spec.prefix_rewrite, match, segments=rule.gateway_api)
+    return action
 
 
 def _of_only_destination(route: Route, rule: HttpRule, targets: Targets) -> None:

@@ -63,6 +63,7 @@ def _routing(resource: Resource[VirtualService], settings: MeshSettings, delegat
         hosts=tuple(dict.fromkeys(names.host(host) for host in spec.hosts)),
         gateways=frozenset(gateway_name(name, namespace) for name in spec.gateways or (MESH,)),
         export_to=export_targets(spec.export_to, settings.export_routes_to, namespace),
+        created=resource.creation,
         http=tuple(with_delegates(http, namespace, delegates) if spec.hosts else http),
         tls=tuple(
             TlsRule(index=index, spec=names.tls(rule), origin=origin("tls", index))

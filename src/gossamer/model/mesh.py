@@ -23,6 +23,7 @@ from gossamer.model.ingress import build_ingress_settings, build_ingresses
 from gossamer.model.modules import NO_MODULES, Modules
 from gossamer.model.patches import PatchIndex, build_patches
 from gossamer.model.routing import Routing, asked_labels
+from gossamer.model.service_routes import build_service_routings
 from gossamer.model.settings import MeshSettings, build_settings, looking_up
 from gossamer.model.sidecars import Sidecars, build_sidecars
 
@@ -60,7 +61,12 @@ def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mes
     routings = memo.keep(
         "",
         _joined,
-        memo.keep("", build_routings, config.virtual_services, settings, memo),
+        memo.keep(
+            "",
+            _by_age,
+            memo.keep("", build_routings, config.virtual_services, settings, memo),
+            memo.keep("", build_service_routings, config.http_routes, config.reference_grants, settings, memo),
+        ),
         ingresses.routings,
     )
     destinations = memo.keep("", build_destinations, config.destination_rules, settings, memo)
@@ -79,6 +85,10 @@ def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mes
         secrets=config.secrets,
         asked_labels=memo.keep("", asked_labels, routings) | destinations.asked_labels,
     )
+
+
+def _by_age(one: tuple[Routing, ...], other: tuple[Routing, ...]) -> tuple[Routing, ...]:
+    return tuple(sorted((*one, *other), key=lambda routing: routing.age_key)) if other else one
 
 
 def _joined(*parts: tuple[T, ...]) -> tuple[T, ...]:

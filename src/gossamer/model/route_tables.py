@@ -144,7 +144,7 @@ def _other_hosts(sight: Sight, used: set[str], by_host: ByHost) -> Iterator[Host
     """Hosts of VirtualServices that are no service's; a wildcard that took in services stands for these alone."""
     seen, number = {*used, *by_host}, sight.other_port
     for routing in sight.routings:
-        for host in routing.hosts:
+        for host in () if routing.of_services else routing.hosts:
             rules = rules_on(routing, number)
             if host not in seen and rules:
                 seen.add(host)

@@ -32,12 +32,14 @@ Rule = TypeVar("Rule", "HttpRule", "TlsRule", "TcpRule")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HttpRule(Value):
-    """`spec.http[index]`, its destinations' hosts resolved. `via` is the rule that delegated to it."""
+    """`spec.http[index]`, its destinations' hosts resolved. `via` is the rule that delegated to it. `gateway_api`: it
+    is of an HTTPRoute, where prefixes are of whole path segments and a destination that is not there answers 500."""
 
     index: int
     spec: HTTPRoute
     origin: Origin
     via: Origin | None = None
+    gateway_api: bool = False
 
     @property
     def origins(self) -> tuple[Origin, ...]:
@@ -65,7 +67,8 @@ class TcpRule(Value):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Routing(Value):
-    """A VirtualService. Older ones come before younger ones wherever routings are listed."""
+    """A VirtualService, or HTTPRoutes of one Service. Older ones come before younger ones wherever routings are listed;
+    one that `overrides` comes before those for all callers."""
 
     id: ResourceId
     hosts: tuple[str, ...]
@@ -74,6 +77,18 @@ class Routing(Value):
     http: tuple[HttpRule, ...] = ()
     tls: tuple[TlsRule, ...] = ()
     tcp: tuple[TcpRule, ...] = ()
+    created: str = ""
+    overrides: bool = False
+
+    @property
+    def age_key(self) -> tuple[str, bool, str]:
+        """Sorts by Istio's precedence, as `Resource.age_key` does."""
+        return (self.created, not self.overrides, f"{self.id.name}.{self.id.namespace}")
+
+    @property
+    def of_services(self) -> bool:
+        """Whether it is attached to Services, and so means nothing where there is none."""
+        return self.id.kind == "HTTPRoute"
 
     @property
     def origin(self) -> Origin:
