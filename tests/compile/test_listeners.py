@@ -206,7 +206,8 @@ def test_dns_answers_for_what_the_workload_sees() -> None:
     config = found["listener_filters"][0]["typed_config"]
     table = config["server_config"]["inline_dns_table"]["virtual_domains"]
     answers = {domain["name"]: domain["endpoint"]["address_list"]["address"] for domain in table}
-    assert answers["reviews"] == answers[HOST] == answers["reviews.default"] == answers["alias"] == ["10.0.0.9"]
+    assert answers["reviews"] == answers[HOST] == answers["reviews.default"] == answers["alias"]
+    assert answers["reviews"] == ["10.0.0.9", "::ffff:10.0.0.9"], "a name with no address of IPv6 exists all the same"
     assert config["client_config"]["resolver_timeout"] == "5s"
     assert found["address"]["socket_address"]["protocol"] == "UDP"
     assert "dns" not in compiled(service("reviews")).names(LISTENER)

@@ -1,6 +1,7 @@
 """The DNS listener of a workload: mesh names answered by Envoy, all others asked of the host's resolvers.
 
-Invariant: every name under which a route table knows a service is answered, with the address that its listeners know.
+Invariant: every name under which a route table knows a service is answered, with the address that its listeners know;
+a headless service is its instances.
 """
 
 from __future__ import annotations
@@ -20,9 +21,8 @@ from gossamer.compile.draft import Draft, pack
 from gossamer.compile.listeners import wildcards_of
 from gossamer.compile.names import DNS_PORT
 from gossamer.core.resources import LISTENER
-from gossamer.model.names import short_names
 from gossamer.model.proxy import Proxy
-from gossamer.model.route_tables import unaliased
+from gossamer.model.route_tables import names_of, unaliased
 from gossamer.model.service import Service
 from gossamer.model.view import OutboundService
 
@@ -78,11 +78,15 @@ def _udp(address: str, proxy: Proxy) -> Address:
 
 def _domains(services: tuple[Service, ...], namespace: str, domain: str) -> Iterator[DnsTable.DnsVirtualDomain]:
     by_host = {service.hostname: service for service in services}
+    instances: dict[str, list[str]] = {}
+    for service in services:
+        if service.instance_of:
+            instances.setdefault(service.instance_of, []).extend(addresses_of(service))
     taken = set(by_host)
     for hostname, service in by_host.items():
         real = unaliased(service, by_host.get)
-        addresses = addresses_of(real) if real else []
-        free = [name for name in short_names(hostname, namespace, domain) if name not in taken]
+        addresses = (addresses_of(real) or instances.get(real.hostname, [])) if real else []
+        free = [name for name in names_of(service, namespace, domain) if name not in taken]
         taken.update(free)
         for name in (hostname, *free) if addresses else ():
             yield DnsTable.DnsVirtualDomain(name=name, endpoint=_answer(addresses), answer_ttl=Duration(seconds=_TTL))
@@ -94,4 +98,10 @@ def addresses_of(service: Service) -> list[str]:
 
 
 def _answer(addresses: Iterable[str]) -> DnsTable.DnsEndpoint:
-    return DnsTable.DnsEndpoint(address_list=DnsTable.AddressList(address=addresses))
+    """The addresses; where none of them is of IPv6, the same ones as IPv6 writes those of IPv4. Without any Envoy would
+    say of the name that it does not exist (NXDOMAIN), which some resolvers (musl's) believe of IPv4 too. Connections to
+    such an address are IPv4 connections."""
+    listed = list(addresses)
+    if not any(":" in address for address in listed):
+        listed += [f"::ffff:{address}" for address in listed]
+    return DnsTable.DnsEndpoint(address_list=DnsTable.AddressList(address=listed))

@@ -24,6 +24,7 @@ from gossamer.compile.upstream_http import HTTP_OPTIONS, common_options, http2_o
 from gossamer.model.proxy import Capture, CaptureMode, Proxy
 from gossamer.model.service import Protocol
 from gossamer.model.settings import MeshSettings
+from gossamer.model.sidecars import NOWHERE
 from gossamer.model.view import InboundPort
 
 PASSTHROUGH: Final = "InboundPassthroughCluster"
@@ -43,7 +44,9 @@ def inbound_cluster(port: InboundPort, proxy: Proxy, settings: MeshSettings) -> 
     capture = proxy.capture
     cluster = _cluster(port_cluster(port.number), port.protocol, port.pool, settings)
     host, number = _application(port, proxy, settings)
-    if host:
+    if port.endpoint == NOWHERE:
+        cluster.type = Cluster.STATIC
+    elif host:
         cluster.type = Cluster.STATIC
         cluster.load_assignment.CopyFrom(_assignment(cluster.name, host, number))
     else:

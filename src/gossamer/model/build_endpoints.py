@@ -19,9 +19,10 @@ from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.build_policies import PolicyIndex
 from gossamer.model.endpoint_sources import inline, of_slice, of_workload, workload_of
+from gossamer.model.instances import build_instances
 from gossamer.model.mesh import Mesh
 from gossamer.model.policy import MutualTls
-from gossamer.model.service import Endpoint, Port, Service, ServiceEndpoints, Workload
+from gossamer.model.service import Endpoint, Health, Port, Service, ServiceEndpoints, Workload
 
 SLICE_OF: Final = "kubernetes.io/service-name"
 
@@ -45,6 +46,8 @@ class Endpoints:
 
     by_service: FrozenMap[Key, ServiceEndpoints] = EMPTY
     accounts: FrozenMap[Key, tuple[str, ...]] = EMPTY
+    instances: tuple[Service, ...] = ()
+    """The instances of headless services, as services of their own."""
     by_workload: FrozenMap[Key, tuple[Instance, ...]] = EMPTY
     by_address: FrozenMap[str, tuple[Instance, ...]] = EMPTY
 
@@ -129,7 +132,9 @@ def _endpoints(
     by_port = {}
     for port in service.ports:
         found = [*(of_workload(w, port) for w in selected), *inline(service, port, entries)]
-        found += [endpoint for part in slices for endpoint in of_slice(part, port)]
+        found += [e for part in slices for e in of_slice(part, port, unready=service.publish_not_ready)]
+        if service.publish_not_ready:
+            found = [replace(e, health=Health.HEALTHY) if e and e.health is Health.UNHEALTHY else e for e in found]
         unique = {(endpoint.address, endpoint.port): endpoint for endpoint in reversed(found) if endpoint is not None}
         members = [unique[place] for place in sorted(unique)]
         by_port[port.number] = tuple(_as_accepted(e, policies, memo) for e in members) if policies else tuple(members)
@@ -158,13 +163,20 @@ def _as_accepted(endpoint: Endpoint, policies: PolicyIndex, memo: Memo) -> Endpo
 def _snapshot(built: tuple[ServiceEndpoints, ...], services: tuple[Service, ...], memo: Memo) -> Endpoints:
     by_workload: dict[Key, tuple[Instance, ...]] = {}
     by_address: dict[str, tuple[Instance, ...]] = {}
+    instances = memo.keep("", build_instances, services, built, memo)
     for service, endpoints in zip(services, built, strict=True):
         workloads, addresses = memo.keep(service.key, _instances, service, endpoints)
         _join(by_workload, workloads)
         _join(by_address, addresses)
     return Endpoints(
-        by_service=FrozenMap({endpoints.key: endpoints for endpoints in built}),
-        accounts=memo.keep("", _accounts, tuple(endpoints.accounts for endpoints in built), services),
+        by_service=FrozenMap({endpoints.key: endpoints for endpoints in (*built, *instances.endpoints)}),
+        accounts=memo.keep(
+            "",
+            _accounts,
+            tuple(endpoints.accounts for endpoints in (*built, *instances.endpoints)),
+            (*services, *instances.services),
+        ),
+        instances=instances.services,
         by_workload=FrozenMap(by_workload),
         by_address=FrozenMap(by_address),
     )

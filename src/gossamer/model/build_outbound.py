@@ -12,7 +12,7 @@ from typing import TypeVar
 from gossamer.api.common import PortSelector
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
-from gossamer.model.destinations import Destinations, destination_for
+from gossamer.model.destinations import NO_POLICY, DestinationPolicy, Destinations, destination_for
 from gossamer.model.egress import Egress, build_egress
 from gossamer.model.mesh import Mesh
 from gossamer.model.names import exported
@@ -29,14 +29,20 @@ _EVERYTHING = EgressListener(imports=())
 
 
 def build_outbound(
-    mesh: Mesh, accounts: FrozenMap[tuple[str, str], tuple[str, ...]], client: Client, memo: Memo
+    mesh: Mesh,
+    accounts: FrozenMap[tuple[str, str], tuple[str, ...]],
+    instances: tuple[Service, ...],
+    client: Client,
+    memo: Memo,
 ) -> Outbound:
-    """The outbound sight of a client; `accounts` are who answers for each service, by hostname and namespace."""
+    """The outbound sight of a client; `accounts` are who answers for each service, by hostname and namespace,
+    `instances` those of headless services."""
+    everything = (*mesh.services.all, *instances) if instances else mesh.services.all
     routings = shared(memo.keep(client, _routings, mesh.routings, client, memo), memo)
     if client.egress is None:
-        visible = shared(memo.keep(client.namespace, _visible, mesh.services.all, client.namespace), memo)
+        visible = shared(memo.keep(client.namespace, _visible, everything, client.namespace), memo)
     else:
-        visible = shared(memo.keep(client, _imported, mesh.services.all, routings, client), memo)
+        visible = shared(memo.keep(client, _imported, everything, routings, client), memo)
     root = mesh.settings.root_namespace
     services = shared(
         memo.keep(client, _with_policies, visible, mesh.destinations, accounts, client, root, memo=memo), memo
@@ -92,7 +98,7 @@ def _preference(service: Service, namespace: str) -> tuple[bool, bool, str, str]
 def _imported(services: Iterable[Service], routings: Iterable[Routing], client: Client) -> tuple[Service, ...]:
     """The services that the client's Sidecar lets in, and those, though not let in, that routes let in lead to."""
     imports = tuple(one for listener in client.egress or () for one in listener.imports)
-    known = _visible((s for s in services if imports_service(imports, s.namespace, s.hostname)), client.namespace)
+    known = _visible((s for s in services if imports_service(imports, s.namespace, s.declared_as)), client.namespace)
     hosts = {service.hostname for service in known}
     wanted = {host for routing in routings for host in routing.destinations} - hosts
     behind = {service.alias_of for service in known if service.alias_of} - hosts
@@ -103,7 +109,7 @@ def _imported(services: Iterable[Service], routings: Iterable[Routing], client: 
 
 def _named(services: tuple[OutboundService, ...], egress: tuple[EgressListener, ...]) -> tuple[OutboundService, ...]:
     imports = tuple(one for listener in egress for one in listener.imports)
-    return tuple(s for s in services if imports_service(imports, s.service.namespace, s.service.hostname))
+    return tuple(s for s in services if imports_service(imports, s.service.namespace, s.service.declared_as))
 
 
 def _sights(
@@ -140,11 +146,19 @@ def _with_policies(
         memo(
             OutboundService,
             service=service,
-            destination=destination_for(destinations, service, client, root),
+            destination=_policy(destinations, service, client, root),
             accounts=accounts.get(service.key, ()),
         )
         for service in visible
     )
+
+
+def _policy(destinations: Destinations, service: Service, client: Client, root: str) -> DestinationPolicy:
+    """The policy of a service; an instance of a headless one has that one's unless it has one by its own name."""
+    found = destination_for(destinations, service, client, root)
+    if found is NO_POLICY and service.instance_of:
+        return destination_for(destinations, replace(service, hostname=service.instance_of), client, root)
+    return found
 
 
 def _routings(routings: Iterable[Routing], client: Client, memo: Memo) -> tuple[Routing, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -97,6 +97,7 @@ def _from_kubernetes(resource: Resource[kubernetes.Service], settings: MeshSetti
             export_to=export_targets(annotated, settings.export_services_to, namespace),
             selector=spec.selector,
             labels=resource.labels,
+            publish_not_ready=spec.publish_not_ready_addresses,
             kubernetes=True,
             created=resource.creation,
             origin=Origin(resource=resource.id),
@@ -157,10 +158,14 @@ def _merged(declared: list[Service]) -> Service:
 
 
 def _allocate(services: Iterable[Service]) -> dict[str, str]:
-    """An address for every hostname that has none of its own: where its hash says, or at the next free one. Hostnames
-    are taken in order, so equal sets of hostnames get equal addresses."""
+    """An address for every hostname that has none of its own."""
     declared = {address for service in services for address in service.addresses}
-    wanted = {s.hostname for s in services if not s.addresses and _allocatable(s)}
+    return allocate({s.hostname for s in services if not s.addresses and _allocatable(s)}, declared)
+
+
+def allocate(wanted: Collection[str], declared: Collection[str]) -> dict[str, str]:
+    """An address for each of these hostnames, none of them `declared`: where its hash says, or at the next free one.
+    Hostnames are taken in order, so equal sets of hostnames get equal addresses."""
     taken: set[int] = set()
     given: dict[str, str] = {}
     size = _POOL.num_addresses
@@ -174,7 +179,10 @@ def _allocate(services: Iterable[Service]) -> dict[str, str]:
 
 
 def _allocatable(service: Service) -> bool:
-    """Istio's rule: no wildcard, no NONE (its callers know the address); a headless service is its endpoints."""
-    return (
-        not service.wildcard and not service.headless and service.resolution not in (Resolution.NONE, Resolution.ALIAS)
-    )
+    """Not what is called at the address that its caller dialled, or looked up by the name that he asked for (NONE,
+    DYNAMIC_DNS); a headless service is its endpoints. Wildcards have one too, unlike in Istio: our DNS answers for
+    them."""
+    return not service.headless and service.resolution not in _UNPLACED
+
+
+_UNPLACED: Final = (Resolution.NONE, Resolution.ALIAS, Resolution.DYNAMIC_DNS)

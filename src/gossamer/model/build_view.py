@@ -22,8 +22,8 @@ from gossamer.model.proxy import Capture, CaptureMode, Proxy, ProxyType
 from gossamer.model.routing import MESH, Client
 from gossamer.model.server_chains import with_chains
 from gossamer.model.servers import build_gateway_tables, servers_for
-from gossamer.model.service import ServiceEndpoints
-from gossamer.model.sidecars import SidecarRule, Sidecars, egress_listeners, sidecar_for
+from gossamer.model.service import Service, ServiceEndpoints
+from gossamer.model.sidecars import SidecarRule, Sidecars, egress_listeners, sidecar_for, without_paths
 from gossamer.model.view import NOTHING, Opened, Outbound, OutboundService, ProxyView
 
 
@@ -34,7 +34,9 @@ def view_for(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> Prox
 
 def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyView:
     sidecar = memo.keep(proxy, _sidecar, mesh.sidecars, proxy)
-    outbound, policies = memo.keep(proxy, _without_endpoints, mesh, endpoints.accounts, proxy, sidecar, memo)
+    outbound, policies = memo.keep(
+        proxy, _without_endpoints, mesh, endpoints.accounts, endpoints.instances, proxy, sidecar, memo=memo
+    )
     seen = memo.keep("", _endpoints_of, outbound.services, endpoints.by_service)
     instances = instances_of(proxy, endpoints)
     if proxy.type is ProxyType.ROUTER:
@@ -64,19 +66,22 @@ def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyVi
 
 def _sidecar(sidecars: Sidecars, proxy: Proxy) -> SidecarRule | None:
     """The Sidecar of a proxy; none speaks for a gateway."""
-    return sidecar_for(sidecars, proxy.namespace, proxy.labels) if proxy.type is ProxyType.SIDECAR else None
+    found = sidecar_for(sidecars, proxy.namespace, proxy.labels) if proxy.type is ProxyType.SIDECAR else None
+    return found if found is None or proxy.binds_paths else without_paths(found)
 
 
 def _without_endpoints(
     mesh: Mesh,
     accounts: FrozenMap[tuple[str, str], tuple[str, ...]],
+    instances: tuple[Service, ...],
     proxy: Proxy,
     sidecar: SidecarRule | None,
+    *,
     memo: Memo,
 ) -> tuple[Outbound, WorkloadPolicies]:
     """What stays while instances come and go."""
     client = client_of(proxy, mesh.asked_labels, sidecar)
-    outbound = memo.keep(client, build_outbound, mesh, accounts, client, memo)
+    outbound = memo.keep(client, build_outbound, mesh, accounts, instances, client, memo)
     return outbound, mesh.policies.for_workload(proxy.namespace, proxy.labels, memo)
 
 

@@ -95,12 +95,13 @@ def inline(service: Service, port: Port, entries: Iterable[Resource[ServiceEntry
             yield Endpoint(address=service.hostname, port=number, workload_port=number, origin=service.origin)
 
 
-def of_slice(resource: Resource[EndpointSlice], port: Port) -> Iterator[Endpoint]:
-    """The ready endpoints of a slice; Kubernetes matches its ports to the Service's by name."""
+def of_slice(resource: Resource[EndpointSlice], port: Port, *, unready: bool = False) -> Iterator[Endpoint]:
+    """The endpoints of a slice that are ready (`unready`: or not); Kubernetes matches its ports to the Service's by
+    name."""
     numbers = [p.port for p in resource.spec.ports if p.name == port.name and p.port]
     for number in numbers:
         for endpoint in resource.spec.endpoints:
-            health = _health(endpoint)
+            health = Health.HEALTHY if unready else _health(endpoint)
             if health is None:
                 continue
             for address in endpoint.addresses:
@@ -109,7 +110,7 @@ def of_slice(resource: Resource[EndpointSlice], port: Port) -> Iterator[Endpoint
                     port=number,
                     workload_port=number,
                     namespace=resource.namespace,
-                    workload=endpoint.target_ref.name if endpoint.target_ref else "",
+                    workload=endpoint.target_ref.name if endpoint.target_ref else endpoint.hostname,
                     locality=f"/{endpoint.zone}" if endpoint.zone else "",
                     health=health,
                     origin=Origin(resource=resource.id),

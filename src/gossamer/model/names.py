@@ -70,6 +70,12 @@ def short_names(hostname: str, namespace: str, domain: str) -> tuple[str, ...]:
     return (name, *forms) if home == namespace else forms
 
 
+def instance_names(hostname: str, instance_of: str, namespace: str, domain: str) -> tuple[str, ...]:
+    """What else a client may call an instance of a headless service: its name before those of the service."""
+    name = hostname.removesuffix(f".{instance_of}")
+    return tuple(f"{name}.{short}" for short in short_names(instance_of, namespace, domain))
+
+
 def exported(export_to: frozenset[str], namespace: str) -> bool:
     """Whether a resource exported to these namespaces is visible in `namespace`."""
     return "*" in export_to or namespace in export_to

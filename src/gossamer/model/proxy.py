@@ -72,8 +72,8 @@ class Proxy(Value):
     gateway_ports: FrozenMap[int, int] = field(default_factory=FrozenMap)
     """For a gateway: a Gateway server's port to the port it really binds, where they differ (8080 instead of 80)."""
     binds_paths: bool = True
-    """For a gateway: whether it may bind UNIX sockets by path. Not where its host holds others' sockets and files,
-    which Envoy would remove to make room."""
+    """Whether it may bind UNIX sockets by path, and call those that a Sidecar names. Not where its host holds others'
+    sockets and files, which Envoy would remove to make room, or which are not its workload's to call."""
 
     @property
     def spiffe_id(self) -> str:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from gossamer.api.common import EMPTY
 from gossamer.core.memo import Memo
-from gossamer.model.names import covers, rank, short_names
+from gossamer.model.names import covers, instance_names, rank, short_names
 from gossamer.model.routing import HttpRule, Routing
 from gossamer.model.service import Port, Protocol, Resolution, Service
 from gossamer.model.settings import MeshSettings, Unknown
@@ -118,7 +118,7 @@ def _hosts(
 ) -> Iterator[Owned]:
     service = outbound.service
     addresses = [address for address in (*service.addresses, service.allocated) if address and "/" not in address]
-    names = short_names(service.hostname, namespace, domain)
+    names = names_of(service, namespace, domain)
     aliases = (*names, *(f"[{address}]" if ":" in address else address for address in addresses))
     for port in real.service.ports:
         if port.protocol.is_http or port.protocol is Protocol.AUTO:
@@ -134,6 +134,13 @@ def _hosts(
                 service=service,
             )
             yield host, real.service.hostname if has_own_table(real.service, port) else ""
+
+
+def names_of(service: Service, namespace: str, domain: str) -> tuple[str, ...]:
+    """The shorter names that a service has for a client."""
+    if service.instance_of:
+        return instance_names(service.hostname, service.instance_of, namespace, domain)
+    return short_names(service.hostname, namespace, domain)
 
 
 def _everything(host: HostRoutes) -> HostRoutes:

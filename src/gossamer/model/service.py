@@ -88,6 +88,10 @@ class Service(Value):
     subject_alt_names: tuple[str, ...] = ()
     selector: FrozenMap[str, str] = field(default_factory=FrozenMap)
     labels: FrozenMap[str, str] = field(default_factory=FrozenMap)
+    publish_not_ready: bool = False
+    """Endpoints that are not ready are called too."""
+    instance_of: str = ""
+    """The hostname of the headless service that this is one instance of."""
     kubernetes: bool = False
     """Declared by a Kubernetes Service: known by short names (`reviews`, `reviews.default`) too."""
     created: str = ""
@@ -100,6 +104,11 @@ class Service(Value):
     def key(self) -> tuple[str, str]:
         """(hostname, namespace): what tells services apart."""
         return (self.hostname, self.namespace)
+
+    @property
+    def declared_as(self) -> str:
+        """The hostname by which its author, and whoever lets it in, knows it."""
+        return self.instance_of or self.hostname
 
     @property
     def wildcard(self) -> bool:

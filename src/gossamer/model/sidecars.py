@@ -22,6 +22,9 @@ from gossamer.model.service import Service
 from gossamer.model.settings import MeshSettings, OutboundPolicy, Unknown
 
 LOOPBACK = "127.0.0.1"
+NOWHERE = "unix://"
+"""An endpoint that nobody can be reached at."""
+_PATH = "unix:///"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -100,6 +103,21 @@ def sidecar_for(sidecars: Sidecars, namespace: str, labels: FrozenMap[str, str])
     return replace(chosen[0], egress=egress) if egress != chosen[0].egress else chosen[0]
 
 
+def without_paths(rule: SidecarRule) -> SidecarRule:
+    """The Sidecar on a host whose UNIX sockets are not its proxies' to bind and call: its listeners on them are not
+    opened, and what it would send to one goes nowhere."""
+    return replace(
+        rule,
+        egress=tuple(spec for spec in rule.egress if not spec.bind.startswith(_PATH)),
+        ingress=tuple(
+            replace(one, spec=replace(one.spec, default_endpoint=NOWHERE))
+            if one.spec.default_endpoint.startswith("unix://")
+            else one
+            for one in rule.ingress
+        ),
+    )
+
+
 def egress_listeners(
     rule: SidecarRule, namespace: str, captured: bool, loopback: str = ""
 ) -> tuple[EgressListener, ...] | None:
@@ -165,4 +183,4 @@ def redirected(egress: tuple[EgressListener, ...] | None, service: Service, port
         return True
     listeners = [listener for listener in egress if not listener.opened and not listener.bind]
     chosen = [listener for listener in listeners if listener.port == port] or [one for one in listeners if not one.port]
-    return any(imports_service(listener.imports, service.namespace, service.hostname) for listener in chosen)
+    return any(imports_service(listener.imports, service.namespace, service.declared_as) for listener in chosen)

@@ -44,7 +44,7 @@ def sight_of(
 ) -> Sight:
     """What `listener` exposes of what its client sees. One for all ports leaves alone those that others have."""
     taken = frozenset(one.port for one in others if one.port and not one.bind) if listener.everywhere else frozenset()
-    imported = (s for s in services if imports_service(listener.imports, s.service.namespace, s.service.hostname))
+    imported = (s for s in services if imports_service(listener.imports, s.service.namespace, s.service.declared_as))
     exposed = (memo(_on_ports, outbound, listener.port, listener.protocol, taken) for outbound in imported)
     return Sight(
         services=tuple(outbound for outbound in exposed if outbound is not None),
