@@ -20,7 +20,7 @@ spec:
   - applyTo: HTTP_FILTER
     match:
       context: SIDECAR_OUTBOUND
-      listener: {filterChain: {filter: {subFilter: {name: envoy.filters.http.router}}}}
+      listener: {filterChain: {filter: {name: envoy.filters.network.http_connection_manager}}}
     patch:
       operation: INSERT_BEFORE
       value:

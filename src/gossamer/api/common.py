@@ -116,7 +116,7 @@ def _duration(value: object) -> timedelta:
     if found is None:
         raise PydanticCustomError(
             "invalid-duration",
-            "Invalid value: {value} must be a valid duration greater than 1ms: a number and a unit, as in 1h30m",
+            "Invalid value: {value} is not a duration; it must be a valid duration greater than 1ms, as in 1h30m",
             {"value": repr(value)},
         )
     if found % 1_000_000:

@@ -194,7 +194,7 @@ def _read_spec(body: Any, raw: dict[str, Any], kind: Kind, metadata: Metadata, d
             if key not in _TOP_LEVEL:
                 draft.at[key].error("unknown-field", f'unknown field "{key}"', closest(key, _TOP_LEVEL), on_key=True)
     if body is None and kind.needs_spec:
-        at.error("required", "spec: Required value")
+        at.error("required", 'spec in body must be of type object: "null"' if "spec" in raw else "spec: Required value")
         return None
     body = {} if body is None else body
     spec = build_typed(kind.spec, body, at)

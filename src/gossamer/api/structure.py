@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from gossamer.api.common import json_name
 from gossamer.api.findings import At
-from gossamer.api.positions import Path
+from gossamer.api.positions import Path, path_text
 
 T = TypeVar("T")
 
@@ -99,7 +99,7 @@ def _say(spec: type, problem: Any, at: At) -> None:
         hint = closest(str(path[-1]), known) or (f"expected one of {', '.join(known)}" if len(known) <= 12 else "")
         here.error("unknown-field", f'unknown field "{path[-1]}"', hint, on_key=True)
     elif kind in ("missing", "missing_keyword_only_argument"):
-        here.error("required", f'Required value: "{path[-1]}" must be set')
+        here.error("required", f"{path_text(here.path)}: Required value")
     elif kind == "enum":
         allowed = str(problem["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
         hint = closest(str(given), allowed) or closest(str(given).upper(), allowed)
