@@ -19,6 +19,18 @@ GROUPS = {
     "AuthorizationPolicy": "security.istio.io/v1",
     "PeerAuthentication": "security.istio.io/v1",
     "RequestAuthentication": "security.istio.io/v1",
+    "Sidecar": "networking.istio.io/v1",
+    "WorkloadGroup": "networking.istio.io/v1",
+    "EnvoyFilter": "networking.istio.io/v1alpha3",
+    "ProxyConfig": "networking.istio.io/v1beta1",
+    "Telemetry": "telemetry.istio.io/v1",
+    "WasmPlugin": "extensions.istio.io/v1alpha1",
+    "TrafficExtension": "extensions.istio.io/v1alpha1",
+    "HTTPRoute": "gateway.networking.k8s.io/v1",
+    "GatewayClass": "gateway.networking.k8s.io/v1",
+    "ReferenceGrant": "gateway.networking.k8s.io/v1beta1",
+    "Ingress": "networking.k8s.io/v1",
+    "IngressClass": "networking.k8s.io/v1",
     "EndpointSlice": "discovery.k8s.io/v1",
     "Deployment": "apps/v1",
 }
@@ -59,6 +71,13 @@ def errors_of(loaded: Loaded) -> list[Diagnostic]:
 def errors(kind: str, spec: Any, **metadata: Any) -> list[tuple[str, str]]:
     """Code and path of every error in a resource."""
     return [(found.code, found.path) for found in errors_of(load_one(resource(kind, spec, **metadata)))]
+
+
+def warnings(kind: str, spec: Any, **metadata: Any) -> list[tuple[str, str]]:
+    """Code and path of every warning about a resource that is valid and of a kind that acts."""
+    loaded = load_one(resource(kind, spec, **metadata))
+    assert not errors_of(loaded), loaded.diagnostics
+    return [(found.code, found.path) for found in loaded.diagnostics if found.code != "no-effect-yet"]
 
 
 def spec_of(kind: str, spec: Any, attribute: str) -> Any:
