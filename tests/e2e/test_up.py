@@ -9,10 +9,14 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gossamer.node import sandbox_linux as linux
 from tests.conftest import need
 from tests.e2e.meshes import (
     INGRESS,
@@ -68,7 +72,8 @@ def test_mutual_tls_in_each_capture_mode(who: str, capture: str) -> None:
     need(who == "ordinary user" or os.geteuid() == 0, "this needs root")
     with place(ordinary() if who == "ordinary user" else None) as found:
         port = free_port()
-        found.write(port, SMALL)
+        ready = free_port()
+        found.write(port, SMALL.replace("address: 127.0.0.1", f"address: 127.0.0.1\n    readinessPort: {ready}"))
         up = found.up(f"--capture={capture}")
         until(lambda: found.ready() or up.child.poll() is not None, "ready")
         need("does not allow transparent capture" not in up.said, f"{who} may not make namespaces here")
@@ -78,7 +83,24 @@ def test_mutual_tls_in_each_capture_mode(who: str, capture: str) -> None:
         assert chosen.startswith(_name(capture, who)), chosen
         row = found.row("default/details-v1")
         assert get(row["mesh_ports"]["9080"], "/details/0", host=row["mesh_address"]).status == 0
+        assert _says_ready(found.row("istio-system/istio-ingressgateway")) == (f"127.0.0.1:{ready}", 200)
+        if os.geteuid() == 0 or capture == "explicit":  # else this process cannot go where the application is
+            assert _says_ready(row)[1] == 200
         assert up.stop() == 0
+
+
+def _says_ready(row: dict[str, Any]) -> tuple[str, int]:
+    """Where readiness is asked for, and the answer on the application's own network."""
+    host, _, port = row["readiness"].rpartition(":")
+
+    def ask() -> int:
+        if row["application_pid"] and os.geteuid() == 0:
+            with Path(f"/proc/{row['application_pid']}/ns/net").open() as network:
+                linux.setns(network.fileno(), linux.CLONE_NEWNET)
+        return get(int(port), "/healthz/ready", host=host).status
+
+    with ThreadPoolExecutor(1) as thread:
+        return row["readiness"], thread.submit(ask).result()
 
 
 def _name(capture: str, who: str) -> str:

@@ -81,6 +81,23 @@ def test_a_killed_envoy_is_started_again_at_once(tmp_path: Path, envoy: Path) ->
     asyncio.run(scenario())
 
 
+def test_one_that_hangs_is_not_ready_and_is_replaced_in_the_end(tmp_path: Path, envoy: Path) -> None:
+    async def scenario() -> None:
+        async with _serving(tmp_path, envoy, probe_seconds=0.2, hung_seconds=6.0) as (found, port):
+            first = found.pid
+            os.kill(first, signal.SIGSTOP)
+            await _until(lambda: found.state.value is EnvoyState.UNRESPONSIVE)
+            os.kill(first, signal.SIGCONT)
+            await _until(lambda: found.state.value is EnvoyState.READY)
+            assert found.pid == first, "it came back by itself"
+            os.kill(first, signal.SIGSTOP)
+            await _until(lambda: found.restarts == 1 and found.state.value is EnvoyState.READY, 20)
+            assert found.pid != first
+            assert await _get(port) == "hello"
+
+    asyncio.run(scenario())
+
+
 def test_stopping_waits_for_open_connections_within_the_drain_time(tmp_path: Path, envoy: Path) -> None:
     async def scenario() -> None:
         async with _serving(tmp_path, envoy, drain_seconds=3) as (found, port):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,9 @@ def test_it_opens_no_port() -> None:
     ready = BootstrapSettings(xds_socket="x", sds_socket="s", admin_socket="a", ready_port=15021)
     (listener,) = json.loads(compile_bootstrap(SIDECAR, ready))["static_resources"]["listeners"]
     assert listener["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 15021}
+    inside = replace(ready, ready_address="0.0.0.0", ready_network="/run/netns/a")
+    (listener,) = json.loads(compile_bootstrap(SIDECAR, inside))["static_resources"]["listeners"]
+    assert listener["address"]["socket_address"]["network_namespace_filepath"] == "/run/netns/a"
 
 
 @pytest.mark.envoy

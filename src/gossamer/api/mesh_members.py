@@ -76,6 +76,8 @@ class GatewayProxy:
     labels: StrMap = EMPTY
     address: str = ""
     ports: _GatewayPortsForm = ()
+    readiness_port: UInt32 | None = None
+    """Where `GET /healthz/ready` is answered: 15021 if that is free, unless another is given; 0 for nowhere."""
 
 
 class CapturedTraffic(StrEnum):
@@ -113,6 +115,8 @@ class WorkloadProcess:
     working_dir: str = ""
     capture: CapturedTraffic = CapturedTraffic.COMMAND
     users: tuple[_User, ...] = ()
+    readiness_port: UInt32 | None = None
+    """Where `GET /healthz/ready` is answered, inside its network: 15021 unless another is given; 0 for nowhere."""
 
 
 def check_gateway(gateway: GatewayProxy, at: At) -> None:
@@ -156,6 +160,8 @@ def _check_proxy(proxy: GatewayProxy | WorkloadProcess, at: At) -> None:
     if proxy.service_account:
         check(names.object_name_problem(proxy.service_account), at["serviceAccount"], "invalid-name")
     check_labels(proxy.labels, at["labels"])
+    if proxy.readiness_port:
+        check_port(proxy.readiness_port, at["readinessPort"])
     numbers = [port.port for port in proxy.ports]
     for index, number in enumerate(numbers):
         check_port(number, at["ports", index, "port"])

@@ -82,6 +82,7 @@ def _workload(workload: WorkloadProcess, folder: Path) -> WorkloadSpec:
         cwd=str(folder / workload.working_dir),
         health=Check(port=health.port, path=health.path) if health else None,
         users=workload.users,
+        readiness_port=workload.readiness_port,
     )
 
 
@@ -96,4 +97,5 @@ def _gateway(gateway: GatewayProxy) -> WorkloadSpec:
         ports=tuple(ServedPort(number=port.port, name=port.name) for port in gateway.ports),
         gateway_address=gateway.address or "0.0.0.0",  # noqa: S104 - a gateway is for those outside
         gateway_ports=ports,
+        readiness_port=gateway.readiness_port,
     )

@@ -118,7 +118,7 @@ def _rows(agent: dict[str, Any], plane: dict[str, Any]) -> list[tuple[str, str, 
             row["envoy"],
             row["application"] or "-",
             states.get(name, "-"),
-            row["problem"] if row["envoy"] != "ready" or row["application"] not in ("", "healthy") else "",
+            row["notice"] if row["envoy"] == "ready" and row["application"] in ("", "healthy") else row["problem"],
         )
         for row in agent.get("workloads", ())
     ]

@@ -71,6 +71,8 @@ class BootstrapSettings:
     """Open downstream connections at most; more are closed at once, so that Envoy never runs out of descriptors."""
     ready_address: str = "127.0.0.1"
     ready_port: int = 0
+    ready_network: str = ""
+    """Path of the network namespace in which the readiness listener is opened; empty for Envoy's own."""
 
 
 def compile_bootstrap(proxy: Proxy, settings: BootstrapSettings) -> str:
@@ -88,7 +90,7 @@ def compile_bootstrap(proxy: Proxy, settings: BootstrapSettings) -> str:
         [_agent_cluster(XDS_CLUSTER, settings.xds_socket), _agent_cluster(SDS_CLUSTER, settings.sds_socket)]
     )
     if settings.ready_port:
-        bootstrap.static_resources.listeners.append(_ready_listener(settings.ready_address, settings.ready_port))
+        bootstrap.static_resources.listeners.append(_ready_listener(settings))
     dynamic = bootstrap.dynamic_resources
     dynamic.ads_config.CopyFrom(_ads())
     # 0: wait for the first answer for ever, and so be ready only with a configuration
@@ -188,7 +190,7 @@ def _limits(connections: int) -> OverloadManager:
     )
 
 
-def _ready_listener(address: str, port: int) -> Listener:
+def _ready_listener(settings: BootstrapSettings) -> Listener:
     """Answers READY_PATH with 200 while Envoy serves and 503 while it drains; 404 to anything else."""
     check = HealthCheck(
         pass_through_mode=BoolValue(value=False),
@@ -206,7 +208,13 @@ def _ready_listener(address: str, port: int) -> Listener:
     )
     return Listener(
         name="ready",
-        address=Address(socket_address=SocketAddress(address=address, port_value=port)),
+        address=Address(
+            socket_address=SocketAddress(
+                address=settings.ready_address,
+                port_value=settings.ready_port,
+                network_namespace_filepath=settings.ready_network,
+            )
+        ),
         filter_chains=[chain],
         ignore_global_conn_limit=True,
     )

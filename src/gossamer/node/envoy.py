@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import logging
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,12 +29,14 @@ from gossamer.node.envoy_admin import Admin
 from gossamer.node.log_file import read_tail, rotate_log
 from gossamer.node.sandbox import Child, Command, Sandbox, end_child
 
+_LOG = logging.getLogger(__name__)
 DRAIN_SECONDS: Final = 5
 """How long connections have to end when a listener changes or Envoy stops: every LDS change cuts streams that are
 longer, and every stop waits for them at most this long."""
 _END_SECONDS: Final = 2.0
 _ROTATE_SECONDS: Final = 10.0
 _READY_INTERVAL: Final = 0.02
+_AGAIN_SECONDS: Final = 0.5
 _LOG_FORMAT: Final = '{"ts":"%Y-%m-%dT%T.%eZ","level":"%l","event":"envoy","logger":"%n","message":"%j"}'
 
 
@@ -40,6 +44,8 @@ class EnvoyState(StrEnum):
     STARTING = "starting"
     """It runs, and waits for its first configuration."""
     READY = "ready"
+    UNRESPONSIVE = "unresponsive"
+    """It runs, and has not answered for a while."""
     DRAINING = "draining"
     FAILED = "failed"
     """It ended by itself and is about to be started again."""
@@ -59,6 +65,10 @@ class EnvoySettings:
     concurrency: int = 1
     drain_seconds: int = DRAIN_SECONDS
     log_level: str = "warning"
+    probe_seconds: float = 5.0
+    """Between two questions whether an Envoy that is ready still is."""
+    hung_seconds: float = 30.0
+    """One that does not answer for so long is killed, and started again."""
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -195,11 +205,40 @@ class Envoy:
                 # a question to nobody costs a millisecond, of which a host with many Envoys to start has none to spare
                 if self.settings.admin_socket.exists() and await self.admin.state() == "LIVE":
                     self.state.publish(EnvoyState.READY)
+                    await self._probe(child, ended)
                     break
                 await asyncio.wait([ended], timeout=_READY_INTERVAL)
             await ended
         finally:
             ended.cancel()
+
+    async def _probe(self, child: Child, ended: asyncio.Task[int]) -> None:
+        """Go on asking until it ends or is stopped: one that hangs is not ready, and is killed if it goes on so."""
+        answered = time.monotonic()
+        wait = self.settings.probe_seconds
+        while not ended.done() and not self._stopping.is_set():
+            await asyncio.wait([ended], timeout=wait)
+            if ended.done() or self._stopping.is_set():
+                return
+            live = await self.admin.state() == "LIVE"
+            if self._stopping.is_set():
+                return
+            if live:
+                answered, wait = time.monotonic(), self.settings.probe_seconds
+                self.state.publish(EnvoyState.READY)
+            elif wait == self.settings.probe_seconds:
+                wait = _AGAIN_SECONDS  # once is none: it may have had much to do
+            else:
+                self._suspect()
+                if time.monotonic() - answered > self.settings.hung_seconds:
+                    _LOG.error("envoy-hung", extra={"envoy": self.settings.name, "seconds": self.settings.hung_seconds})
+                    await child.signal(signal.SIGKILL)
+                    return
+
+    def _suspect(self) -> None:
+        if self.state.value is EnvoyState.READY:
+            _LOG.warning("envoy-unresponsive", extra={"envoy": self.settings.name})
+            self.state.publish(EnvoyState.UNRESPONSIVE)
 
     async def _drain(self, child: Child, linger: float) -> None:
         deadline = time.monotonic() + self.settings.drain_seconds

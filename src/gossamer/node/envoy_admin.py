@@ -5,6 +5,7 @@ Invariant: a failure to reach Envoy is an UnavailableError, an answer that says 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from http import HTTPStatus
 from pathlib import Path
@@ -16,6 +17,7 @@ import httpcore
 from gossamer.core.errors import EnvoyError, UnavailableError
 
 _TIMEOUT: Final = {"connect": 2.0, "read": 10.0, "write": 10.0, "pool": 10.0}
+_READY_SECONDS: Final = 2.0
 _FAILURES: Final = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
 
 
@@ -33,8 +35,9 @@ class Admin:
     async def state(self) -> str:
         """LIVE, DRAINING, PRE_INITIALIZING or INITIALIZING (Envoy's ServerInfo.State); empty when unreachable."""
         try:
-            answer = await self._send("GET", "/ready", {})
-        except _FAILURES:
+            async with asyncio.timeout(_READY_SECONDS):
+                answer = await self._send("GET", "/ready", {})
+        except (*_FAILURES, TimeoutError):
             return ""
         return answer.content.decode(errors="replace").strip()
 

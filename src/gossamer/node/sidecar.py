@@ -28,6 +28,7 @@ from gossamer.node.envoy import Envoy, EnvoySettings, EnvoyState
 from gossamer.node.host import Host
 from gossamer.node.identity import WorkloadIdentity
 from gossamer.node.proxy_socket import serving_envoy
+from gossamer.node.readiness import Readiness, choose_readiness
 from gossamer.node.relay import Relay
 from gossamer.node.sandbox import Command
 from gossamer.node.sds import SecretSet
@@ -64,6 +65,10 @@ class SidecarStatus:
     control_plane: str
     mesh_address: str
     mesh_ports: dict[int, int]
+    readiness: str
+    """`HOST:PORT` where readiness is asked for; empty where it is not."""
+    notice: str
+    """What is not as it was asked for although it serves."""
 
 
 class Sidecar:
@@ -80,6 +85,7 @@ class Sidecar:
         self.announced = asyncio.Event()
         """Set once the registry is to be told of it, or never will be."""
         self.captured: Captured | None = None
+        self.readiness = Readiness()
         self._host = host
         self._identity: Latest[WorkloadIdentity] | None = None
         self._stopping = asyncio.Event()
@@ -156,6 +162,8 @@ class Sidecar:
             control_plane=self._relay.status.problem or "connected" if self._relay else "",
             mesh_address=capture.mesh_address if capture else "",
             mesh_ports=dict(capture.mesh_ports) if capture else {},
+            readiness=str(self.readiness),
+            notice=self.readiness.problem,
         )
 
     @property
@@ -228,6 +236,7 @@ class Sidecar:
         return None
 
     async def _run_envoy(self, captured: Captured, socket: Path) -> None:
+        self.readiness = self._choose_readiness(captured)
         envoy = self.envoy = Envoy(self._host.sandbox, self._envoy_settings(captured, socket), self._host.chance)
         async with asyncio.TaskGroup() as group:
             running = group.create_task(envoy.run())
@@ -334,6 +343,13 @@ class Sidecar:
             name=spec.name,
         )
 
+    def _choose_readiness(self, captured: Captured) -> Readiness:
+        runs = f"envoy {self.spec.slug}" in self._host.sandbox.children
+        readiness = choose_readiness(self.spec, captured, self._host.capturer.ports, runs=runs)
+        if readiness.problem:
+            _LOG.warning("no-readiness-port", extra={"workload": self.spec.slug, "reason": readiness.problem})
+        return readiness
+
     def _envoy_settings(self, captured: Captured, socket: Path) -> EnvoySettings:
         spec, settings = self.spec, self._host.settings
         proxy = Proxy(
@@ -350,7 +366,13 @@ class Sidecar:
         bootstrap = compile_bootstrap(
             proxy,
             BootstrapSettings(
-                xds_socket=str(socket), sds_socket=str(socket), admin_socket=str(admin), domain=self._host.domain
+                xds_socket=str(socket),
+                sds_socket=str(socket),
+                admin_socket=str(admin),
+                domain=self._host.domain,
+                ready_address=self.readiness.address,
+                ready_port=self.readiness.port,
+                ready_network=self.readiness.network,
             ),
         )
         return EnvoySettings(

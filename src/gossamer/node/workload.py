@@ -48,6 +48,8 @@ class WorkloadSpec:
     terminal: bool = False
     gateway_address: str = "0.0.0.0"  # noqa: S104 - a gateway is for those outside, unless its author says otherwise
     gateway_ports: FrozenMap[int, int] = field(default_factory=FrozenMap)
+    readiness_port: int | None = None
+    """None: 15021 where that is free; 0: none."""
     credentials: tuple[str, ...] = ()
     """Folders of the host whose keys configuration may name for its TLS."""
 

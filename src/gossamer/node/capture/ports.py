@@ -11,6 +11,7 @@ import hashlib
 import ipaddress
 import json
 import socket
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ FIRST: Final = 20000
 LAST: Final = 29999
 """Below the ports that Linux gives to outgoing connections (from 32768)."""
 _SCHEMA: Final = 1
+_LISTEN: Final = "0A"
+"""The state of a listening socket in /proc/net/tcp."""
 LOOPBACK: Final = ipaddress.IPv4Network("127.64.0.0/10")
 """Workloads' own addresses in explicit capture."""
 SHARED: Final = ipaddress.IPv4Network("100.64.0.0/11")
@@ -55,6 +58,17 @@ class Ports:
                 self._save()
                 return port
         raise CaptureError(f"no free port between {self._first} and {self._last} at {address} for {purpose}")
+
+    def claim(self, purpose: str, address: str, port: int, *, held: bool) -> bool:
+        """Whether `purpose` has this very port: it is nobody else's, or ours already while what serves it is `held`."""
+        others = {kept for other, kept in self._ports.items() if other != purpose}
+        ours = held and self._ports.get(purpose) == (address, port)
+        free = _free(address, port, shared=True) and not _listens(address, port)
+        if (address, port) in others or not (ours or free):
+            return False
+        self._ports[purpose] = (address, port)
+        self._save()
+        return True
 
     def address(self, purpose: str, network: ipaddress.IPv4Network) -> str:
         """An address of `network` that no other purpose has."""
@@ -107,6 +121,18 @@ class Ports:
 
 def _number(purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:6])
+
+
+def _listens(address: str, port: int) -> bool:
+    """Whether somebody listens at exactly this address: a port that may be shared looks free to those who share."""
+    family, table = (socket.AF_INET6, "tcp6") if ":" in address else (socket.AF_INET, "tcp")
+    packed = socket.inet_pton(family, address)
+    words = (int.from_bytes(packed[start : start + 4], sys.byteorder) for start in range(0, len(packed), 4))
+    wanted = "".join(f"{word:08X}" for word in words) + f":{port:04X}"
+    with contextlib.suppress(OSError):
+        rows = (line.split() for line in Path("/proc/net", table).read_text().splitlines()[1:])
+        return any(row[1] == wanted and row[3] == _LISTEN for row in rows)
+    return False
 
 
 def _free(address: str, port: int, *, shared: bool) -> bool:

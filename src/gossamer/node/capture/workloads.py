@@ -62,7 +62,7 @@ class Capturer:
     def __init__(self, sandbox: Sandbox, mode: CaptureMode, ports: Ports) -> None:
         self.sandbox = sandbox
         self.mode = mode
-        self._ports = ports
+        self.ports = ports
 
     async def add(self, request: CaptureRequest) -> Captured:
         """Capture a workload. CaptureError if this host refuses or has no free port."""
@@ -71,14 +71,14 @@ class Capturer:
                 "processes of this machine are captured by root alone: run the agent as root, with transparent capture"
             )
         mesh_ports = FrozenMap(
-            (port, self._ports.allocate(f"{request.key}/mesh/{port}", request.mesh_address)) for port in request.ports
+            (port, self.ports.allocate(f"{request.key}/mesh/{port}", request.mesh_address)) for port in request.ports
         )
         base = Capture(mode=self.mode, mesh_address=request.mesh_address, mesh_ports=mesh_ports)
         if request.uids:
             return await self._on_host(request, base)
         if self.mode is CaptureMode.EXPLICIT:
             return self._explicit(request, base)
-        own = ipaddress.IPv4Address(self._ports.address(f"{request.key}/own", SHARED))
+        own = ipaddress.IPv4Address(self.ports.address(f"{request.key}/own", SHARED))
         addresses = (str(own), str(_OWN_SIX + int(own)))
         network = Network(name=request.key, addresses=addresses, search=request.search)
         path = await self.sandbox.add_network(network)
@@ -93,8 +93,8 @@ class Capturer:
         return Captured(capture=capture, addresses=(request.mesh_address,))
 
     def _explicit(self, request: CaptureRequest, base: Capture) -> Captured:
-        address = self._ports.address(f"{request.key}/loopback", LOOPBACK)
-        proxy_port = self._ports.allocate(f"{request.key}/proxy", address)
+        address = self.ports.address(f"{request.key}/loopback", LOOPBACK)
+        proxy_port = self.ports.allocate(f"{request.key}/proxy", address)
         outbound = self._outbound(request, address)
         capture = replace(
             base,
@@ -117,7 +117,7 @@ class Capturer:
             if not service.rpartition(":")[2].isdigit():
                 raise CaptureError(f"{service!r} is no service port: hostname:port is wanted")
         return FrozenMap(
-            (service, self._ports.allocate(f"{request.key}/outbound/{service}", address)) for service in services
+            (service, self.ports.allocate(f"{request.key}/outbound/{service}", address)) for service in services
         )
 
     async def remove(self, key: str) -> None:
@@ -125,7 +125,7 @@ class Capturer:
         if self.mode is CaptureMode.TRANSPARENT:
             await self.sandbox.remove_network(key)
             await self.sandbox.release_host(key)
-        self._ports.release(f"{key}/")
+        self.ports.release(f"{key}/")
 
     async def remove_all_but(self, keys: Iterable[str]) -> None:
         """Let go of what an earlier agent left and this one does not want."""
