@@ -49,6 +49,13 @@ _HARMLESS_PROXY: Final = frozenset((
 """Of a proxy's settings, those that say how Istio starts a proxy; here the agent does."""
 
 UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
+    "Gateway.gateway.networking.k8s.io": (
+        "tls",
+        "allowedListeners",
+        "defaultScope",
+        "infrastructure.parametersRef",
+        "listeners[].tls.frontendValidation",
+    ),
     "AuthorizationPolicy": (
         "action=AUDIT|CUSTOM",
         "provider",
@@ -74,7 +81,6 @@ WARNED: Final = frozenset(("AuthorizationPolicy", "RequestAuthentication"))
 
 NO_EFFECT_YET: Final = frozenset((
     "WorkloadGroup", "ProxyConfig", "Telemetry",
-    "Gateway.gateway.networking.k8s.io", "GatewayClass",
 ))  # fmt: skip
 """Kinds, by `Kind.identity`, that are read and checked while nothing acts on them; delete one when something does."""
 

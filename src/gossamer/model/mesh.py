@@ -13,13 +13,13 @@ from gossamer.api.config import Config
 from gossamer.api.kubernetes import Secret
 from gossamer.api.resource import Resource
 from gossamer.core.memo import Memo
+from gossamer.model.attached import build_attached
 from gossamer.model.build_policies import PolicyIndex, build_policies
 from gossamer.model.build_routings import build_routings
 from gossamer.model.build_services import Services, build_services
 from gossamer.model.destinations import Destinations, build_destinations
 from gossamer.model.extensions import ExtensionIndex, build_extensions
 from gossamer.model.gateways import GatewayRule, build_gateways
-from gossamer.model.ingress import build_ingress_settings, build_ingresses
 from gossamer.model.modules import NO_MODULES, Modules
 from gossamer.model.patches import PatchIndex, build_patches
 from gossamer.model.routing import Routing, asked_labels
@@ -56,8 +56,7 @@ def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mes
     services = memo.keep("", build_services, config.services, config.service_entries, settings, memo)
     if services.looks_up:
         settings = memo(looking_up, settings)
-    asked = memo(build_ingress_settings, config.mesh)
-    ingresses = memo.keep("", build_ingresses, config.ingresses, config.ingress_classes, asked, services, settings)
+    attached = build_attached(config, services, settings, memo)
     routings = memo.keep(
         "",
         _joined,
@@ -67,7 +66,7 @@ def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mes
             memo.keep("", build_routings, config.virtual_services, settings, memo),
             memo.keep("", build_service_routings, config.http_routes, config.reference_grants, settings, memo),
         ),
-        ingresses.routings,
+        attached.routings,
     )
     destinations = memo.keep("", build_destinations, config.destination_rules, settings, memo)
     return memo.keep(
@@ -77,7 +76,7 @@ def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mes
         services=services,
         routings=routings,
         destinations=destinations,
-        gateways=memo.keep("", _joined, memo.keep("", build_gateways, config.gateways, memo), ingresses.gateways),
+        gateways=memo.keep("", _joined, memo.keep("", build_gateways, config.gateways, memo), attached.gateways),
         sidecars=memo.keep("", build_sidecars, config.sidecars, settings, memo),
         policies=memo.keep("", build_policies, settings, config.authorization_policies, config.peer_authentications),
         patches=memo.keep("", build_patches, config.envoy_filters, root),

@@ -126,7 +126,8 @@ def _gateway(name: str, account: str, ports: dict[int, int]) -> str:
   - name: {name}
     namespace: istio-system
     serviceAccount: {account}
-    labels: {{app: {name}, istio: {name.removeprefix("istio-")}}}
+    labels:
+      {{app: {name}, istio: {name.removeprefix("istio-")}, gateway.networking.k8s.io/gateway-name: {account}}}
     address: 127.0.0.1
     ports: [{listed}]
 """

@@ -25,6 +25,7 @@ from gossamer.api.rules.common import (
     written,
 )
 from gossamer.api.rules.gateway_api.common import GROUP, KIND, check_hostname, check_reference, check_section_name
+from gossamer.api.rules.gateway_api.gateway_support import check_gateway_support
 
 _CONTROLLER: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
 _PROTOCOL: Final = r"[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?|[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]+)*/[A-Za-z0-9]+"
@@ -47,6 +48,7 @@ def check_kubernetes_gateway(resource: Resource[KubernetesGateway], raw: Any, at
             message = "Combination of port, protocol and hostname must be unique for each listener"
             at["listeners", index].error("duplicate-value", message)
         seen.add(key)
+    check_gateway_support(resource, at)
 
 
 def _check_listener(listener: Listener, raw: Any, at: At) -> None:
