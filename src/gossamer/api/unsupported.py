@@ -31,7 +31,7 @@ def _all_but(supported: frozenset[str], message: type[MeshConfig | ProxyConfig],
 _SUPPORTED_MESH: Final = frozenset((
     "connectTimeout", "protocolDetectionTimeout", "tcpKeepalive", "h2UpgradePolicy",
     "accessLogFile", "accessLogFormat", "accessLogEncoding",
-    "outboundTrafficPolicy", "inboundTrafficPolicy",
+    "outboundTrafficPolicy", "inboundTrafficPolicy", "discoverySelectors", "serviceEntryVisibility", "dnsRefreshRate",
     "enableAutoMtls", "trustDomain", "trustDomainAliases", "rootNamespace",
     "defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",
     "pathNormalization", "defaultHttpRetryPolicy", "defaultTrafficPolicy", "defaultConfig",

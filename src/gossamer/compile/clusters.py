@@ -95,6 +95,8 @@ def _cluster(call: Call, looked_up: ServiceEndpoints | None, caller: Caller, set
         metadata=metadata_of(origins),
     )
     _place(cluster, call, looked_up, caller)
+    if cluster.type in _DNS.values():
+        cluster.dns_refresh_rate.CopyFrom(seconds(settings.dns_refresh))
     balance(cluster, policy.load_balancer, weighted=call.nearness is not None and call.nearness.weighted)
     keep_alive(cluster, call.pool, settings)
     upstream_tls(cluster, call, settings)

@@ -18,6 +18,7 @@ from gossamer.api.service_entry import ServiceEntry
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.build_policies import PolicyIndex
+from gossamer.model.discovery import discovered
 from gossamer.model.endpoint_sources import inline, of_slice, of_workload, workload_of
 from gossamer.model.instances import build_instances
 from gossamer.model.mesh import Mesh
@@ -54,6 +55,7 @@ class Endpoints:
 
 def build_endpoints(config: Config, registrations: tuple[Workload, ...], mesh: Mesh, memo: Memo) -> Endpoints:
     """Endpoints of every service of `mesh`. `registrations` are the workloads that agents vouch for."""
+    config = memo.keep("", discovered, config)
     sources = _Sources(
         entries=config.service_entries,
         slices=config.endpoint_slices,

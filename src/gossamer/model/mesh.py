@@ -18,6 +18,7 @@ from gossamer.model.build_policies import PolicyIndex, build_policies
 from gossamer.model.build_routings import build_routings
 from gossamer.model.build_services import Services, build_services
 from gossamer.model.destinations import Destinations, build_destinations
+from gossamer.model.discovery import discovered
 from gossamer.model.extensions import ExtensionIndex, build_extensions
 from gossamer.model.gateways import GatewayRule, build_gateways
 from gossamer.model.modules import NO_MODULES, Modules
@@ -51,6 +52,7 @@ class Mesh:
 def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mesh:
     """The mesh that a configuration makes: the same object again when nothing of it differs. `modules` are the Wasm
     modules that it names, as far as they are there."""
+    config = memo.keep("", discovered, config)
     settings = memo(build_settings, config.mesh)
     root = settings.root_namespace
     services = memo.keep("", build_services, config.services, config.service_entries, settings, memo)

@@ -6,10 +6,11 @@ Rules: Istio's documentation of MeshConfig.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Final
 
 from gossamer.api import names
 from gossamer.api.findings import At
-from gossamer.api.mesh_config import MeshConfig
+from gossamer.api.mesh_config import LabelSelector, MeshConfig
 from gossamer.api.rules.common import check, check_duration, check_export_to, require
 
 
@@ -32,3 +33,23 @@ def check_mesh_config(mesh: MeshConfig, at: At) -> None:
         check_export_to(export_to, at[name])
     if mesh.access_log_file and not mesh.access_log_file.startswith("/"):
         at["accessLogFile"].error("invalid-value", "accessLogFile must be an absolute path, such as /dev/stdout")
+    for index, selector in enumerate(mesh.discovery_selectors):
+        _check_selector(selector, at["discoverySelectors", index])
+    for index, policy in enumerate(mesh.service_entry_visibility.policies if mesh.service_entry_visibility else ()):
+        for number, rule in enumerate(policy.matching_rules):
+            here = at["serviceEntryVisibility", "policies", index, "matchingRules", number, "namespaceSelector"]
+            _check_selector(rule.namespace_selector or LabelSelector(), here)
+    check_duration(mesh.dns_refresh_rate, at["dnsRefreshRate"])
+
+
+def _check_selector(selector: LabelSelector, at: At) -> None:
+    for index, expression in enumerate(selector.match_expressions):
+        here = at["matchExpressions", index]
+        require(expression.key, here["key"], "an expression needs the key of a label")
+        if expression.operator not in _OPERATORS:
+            here["operator"].error("invalid-value", f"{expression.operator!r} is none of {', '.join(_OPERATORS)}")
+        elif bool(expression.values) != (expression.operator in ("In", "NotIn")):
+            here["values"].error("invalid-value", "In and NotIn need values, the others take none")
+
+
+_OPERATORS: Final = ("In", "NotIn", "Exists", "DoesNotExist")
