@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from envoy.extensions.load_balancing_policies.round_robin.v3 import round_robin_pb2 as _round_robin  # noqa: F401
+from envoy.extensions.load_balancing_policies.wrr_locality.v3 import wrr_locality_pb2 as _wrr_locality  # noqa: F401
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -239,3 +241,41 @@ def test_shares_add_up(places: list[tuple[int, int, str]], threshold: int, weigh
     assert bool(outcome.endpoints) == (outcome.verdict is Verdict.SERVED)
     if any(health in ("HEALTHY", "UNKNOWN") for _, _, health in places):
         assert outcome.endpoints
+
+
+WEIGHTED: Json = {**EDS, "common_lb_config": {"locality_weighted_lb_config": {}, "healthy_panic_threshold": {}}}
+
+
+def test_a_locality_without_weight_gets_what_is_left_when_nobody_else_is_well() -> None:
+    near: Json = {"locality": {"zone": "a"}, "load_balancing_weight": 5, "lb_endpoints": [place("10.0.0.1")]}
+    far: Json = {"locality": {"zone": "b"}, "lb_endpoints": [place("10.0.0.2")]}
+    assert shares(through(WEIGHTED, endpoints=eds([near, far]))) == {"10.0.0.1": 1.0}
+    lost: Json = {**near, "lb_endpoints": [place("10.0.0.1", health_status="UNHEALTHY")]}
+    assert shares(through(WEIGHTED, endpoints=eds([lost, far]))) == {"10.0.0.2": 1.0}
+
+
+def test_a_policy_may_weigh_localities_too() -> None:
+    child = typed("extensions.load_balancing_policies.round_robin.v3.RoundRobin")
+    config = {
+        **typed("extensions.load_balancing_policies.wrr_locality.v3.WrrLocality"),
+        "endpoint_picking_policy": {"policies": [{"typed_extension_config": {"name": "x", "typed_config": child}}]},
+    }
+    policies = [{"typed_extension_config": {"name": "y", "typed_config": config}}]
+    cluster: Json = {**EDS, "load_balancing_policy": {"policies": policies}}
+    groups: list[Json] = [
+        {"locality": {"zone": zone}, "load_balancing_weight": weight, "lb_endpoints": [place(ip)]}
+        for zone, weight, ip in (("a", 3, "10.0.0.1"), ("b", 1, "10.0.0.2"))
+    ]
+    assert shares(through(cluster, endpoints=eds(groups))) == {"10.0.0.1": 0.75, "10.0.0.2": 0.25}
+
+
+def test_tls_inside_the_proxy_protocol() -> None:
+    tls = {"name": "tls", "typed_config": {**typed(UPSTREAM_TLS), "sni": "s.example"}}
+    wrapped = {
+        **typed("extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"),
+        "transport_socket": tls,
+    }
+    cluster: Json = {**EDS, "transport_socket": {"name": "proxy", "typed_config": wrapped}}
+    (choice,) = through(cluster, endpoints=eds([{"lb_endpoints": [place("10.0.0.1")]}])).endpoints
+    assert choice.tls is not None
+    assert choice.tls.server_name == "s.example"

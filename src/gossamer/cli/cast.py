@@ -125,6 +125,8 @@ def proxy_of(workload: Workload, kind: ProxyType, trust_domain: str) -> Proxy:
         labels=workload.labels,
         addresses=(workload.address,) if _is_ip(workload.address) else (),
         trust_domain=trust_domain,
+        network=workload.network,
+        locality=workload.locality,
         capture=Capture(dns=kind is ProxyType.SIDECAR),
     )
 

@@ -22,6 +22,9 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
+from envoy.extensions.transport_sockets.proxy_protocol.v3.upstream_proxy_protocol_pb2 import (
+    ProxyProtocolUpstreamTransport,
+)
 from envoy.extensions.transport_sockets.quic.v3.quic_transport_pb2 import QuicDownstreamTransport
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext, UpstreamTlsContext
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
@@ -207,6 +210,9 @@ class ClusterConfig:
 
 
 def _upstream_tls(socket: TransportSocket) -> UpstreamTlsContext | None:
+    wrapped = unpack_as(ProxyProtocolUpstreamTransport, socket.typed_config)
+    if wrapped is not None:
+        return _upstream_tls(wrapped.transport_socket)
     return unpack_as(UpstreamTlsContext, socket.typed_config)
 
 

@@ -14,6 +14,8 @@ from envoy.config.core.v3.health_check_pb2 import HealthStatus
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint, LocalityLbEndpoints
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
+from gossamer.simulate.decode import short_type
+
 _PANIC_BELOW: Final = 50.0
 _OVERPROVISIONING: Final = 140
 _HEALTHY: Final = frozenset({HealthStatus.UNKNOWN, HealthStatus.HEALTHY})
@@ -94,7 +96,7 @@ def _takers(members: list[Candidate], cluster: Cluster, *, panics: bool) -> list
 
 def _within(members: list[Candidate], cluster: Cluster, factor: float) -> Shares:
     """Each one's share of its priority's load."""
-    if not cluster.common_lb_config.HasField("locality_weighted_lb_config"):
+    if not _weighs_localities(cluster):
         total = sum(candidate.weight for candidate in members)
         return [(candidate, candidate.weight / total) for candidate in members] if total else []
     groups: dict[int, list[Candidate]] = {}
@@ -106,9 +108,20 @@ def _within(members: list[Candidate], cluster: Cluster, factor: float) -> Shares
         for key, found in groups.items()
     }
     everything = sum(weights.values())
+    if not everything:  # the localities with weights have nobody left: Envoy takes whoever is well
+        total = sum(candidate.weight for candidate in members)
+        return [(candidate, candidate.weight / total) for candidate in members] if total else []
     shares: Shares = []
     for key, found in groups.items():
         total = sum(candidate.weight for candidate in found)
-        if everything and total:
+        if total:
             shares += [(c, weights[key] / everything * c.weight / total) for c in found]
     return shares
+
+
+def _weighs_localities(cluster: Cluster) -> bool:
+    """Whether localities have weights of their own: by the cluster's settings, or by its load-balancing policy's."""
+    if cluster.common_lb_config.HasField("locality_weighted_lb_config"):
+        return True
+    policies = cluster.load_balancing_policy.policies[:1]
+    return any(short_type(policy.typed_extension_config.typed_config) == "WrrLocality" for policy in policies)

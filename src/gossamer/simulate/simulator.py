@@ -103,6 +103,9 @@ class Simulator:
                 case TcpProxy():
                     trace.outcome = replace(trace.outcome, protocol="tcp")
                     name, clusters = _tcp_cluster(found.config, connection.request.chance)
+                    if found.config.HasField("tunneling_config"):
+                        method = "POST" if found.config.tunneling_config.use_post else "CONNECT"
+                        trace.note(f"through a tunnel ({method}) to {found.config.tunneling_config.hostname}")
                     return connect(name, clusters, connection, self._decoder, trace)
                 case DirectResponse():
                     return trace.end(Verdict.ANSWERED, "the proxy answers by itself and closes the connection")
