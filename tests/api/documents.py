@@ -31,6 +31,7 @@ GROUPS = {
     "ReferenceGrant": "gateway.networking.k8s.io/v1beta1",
     "Ingress": "networking.k8s.io/v1",
     "IngressClass": "networking.k8s.io/v1",
+    "HealthCheck": "gossamer.io/v1",
     "EndpointSlice": "discovery.k8s.io/v1",
     "Deployment": "apps/v1",
 }

@@ -16,6 +16,7 @@ from gossamer.api.gateway_api.gateway import KubernetesGateway
 from gossamer.api.gateway_api.gateway_class import GatewayClass
 from gossamer.api.gateway_api.http_route import HTTPRoute
 from gossamer.api.gateway_api.reference_grant import ReferenceGrant
+from gossamer.api.health_check import HealthCheck
 from gossamer.api.ingress import Ingress, IngressClass
 from gossamer.api.kubernetes import Deployment, EndpointSlice, Namespace, Secret, Service, ServiceAccount
 from gossamer.api.mesh_config import MeshConfig
@@ -56,6 +57,7 @@ class Config:
     telemetries: tuple[Resource[Telemetry], ...] = ()
     wasm_plugins: tuple[Resource[WasmPlugin], ...] = ()
     traffic_extensions: tuple[Resource[TrafficExtension], ...] = ()
+    health_checks: tuple[Resource[HealthCheck], ...] = ()
     http_routes: tuple[Resource[HTTPRoute], ...] = ()
     k8s_gateways: tuple[Resource[KubernetesGateway], ...] = ()
     gateway_classes: tuple[Resource[GatewayClass], ...] = ()

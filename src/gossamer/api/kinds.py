@@ -19,6 +19,7 @@ from gossamer.api.gateway_api.gateway import KubernetesGateway
 from gossamer.api.gateway_api.gateway_class import GatewayClass
 from gossamer.api.gateway_api.http_route import HTTPRoute
 from gossamer.api.gateway_api.reference_grant import ReferenceGrant
+from gossamer.api.health_check import GROUP, HealthCheck
 from gossamer.api.ingress import Ingress, IngressClass
 from gossamer.api.kubernetes import Deployment, EndpointSlice, Namespace, Secret, Service, ServiceAccount
 from gossamer.api.peer_authentication import PeerAuthentication
@@ -30,6 +31,7 @@ from gossamer.api.rules.extensions import check_traffic_extension, check_wasm_pl
 from gossamer.api.rules.gateway import check_gateway
 from gossamer.api.rules.gateway_api.gateway import check_gateway_class, check_kubernetes_gateway, check_reference_grant
 from gossamer.api.rules.gateway_api.http_route import check_http_route
+from gossamer.api.rules.health_check import check_health_check
 from gossamer.api.rules.ingress import check_ingress, check_ingress_class
 from gossamer.api.rules.kubernetes import check_endpoint_slice, check_service, passes
 from gossamer.api.rules.proxy_config import check_proxy_config
@@ -79,7 +81,7 @@ class Kind:
     @property
     def strict(self) -> bool:
         """Whether unknown fields are refused. Kubernetes' own kinds may carry what means nothing to a mesh."""
-        return self.group in ISTIO_GROUPS or self.group == GATEWAY_API
+        return self.group in ISTIO_GROUPS or self.group in (GATEWAY_API, GROUP)
 
     @property
     def identity(self) -> str:
@@ -159,6 +161,7 @@ _ALL: Final = (
         group=EXTENSIONS,
         versions=("v1alpha1",),
     ),
+    replace(_networking("health_checks", HealthCheck, check_health_check, needs_spec=True), group=GROUP, versions=_V1),
     _gateway_api("HTTPRoute", "http_routes", HTTPRoute, check_http_route),
     _gateway_api("Gateway", "k8s_gateways", KubernetesGateway, check_kubernetes_gateway),
     replace(_gateway_api("GatewayClass", "gateway_classes", GatewayClass, check_gateway_class), namespaced=False),

@@ -22,6 +22,7 @@ from gossamer.compile.calls import Call, build_call
 from gossamer.compile.draft import Draft, references
 from gossamer.compile.dynamic_dns import forward_proxy, look_up
 from gossamer.compile.endpoints import load_assignment, members_of
+from gossamer.compile.health_checks import check_health
 from gossamer.compile.limits import circuit_breakers, outlier_detection, seconds
 from gossamer.compile.names import BLACK_HOLE, PASSTHROUGH, cluster_name
 from gossamer.compile.origins import metadata_of, service_origins
@@ -30,6 +31,7 @@ from gossamer.compile.serialise import finished
 from gossamer.compile.upstream_http import http_options, plain_http_options
 from gossamer.compile.upstream_tls import upstream_tls
 from gossamer.core.resources import CLUSTER, ENDPOINT, Resource
+from gossamer.model.health_checks import check_on
 from gossamer.model.place import NOWHERE, Place
 from gossamer.model.service import Protocol, Resolution, ServiceEndpoints
 from gossamer.model.settings import MeshSettings, Unknown
@@ -84,7 +86,13 @@ def _clusters(
 def _cluster(call: Call, looked_up: ServiceEndpoints | None, caller: Caller, settings: MeshSettings) -> Draft:
     outbound, subset, policy = call.outbound, call.subset, call.policy
     name = cluster_name(outbound.service.hostname, call.port.number, subset.name if subset else "")
-    origins = service_origins(outbound.service.origin, *outbound.destination.origins, subset.origin if subset else None)
+    check = check_on(outbound.checks, call.port.number)
+    origins = service_origins(
+        outbound.service.origin,
+        *outbound.destination.origins,
+        subset.origin if subset else None,
+        check.origin if check else None,
+    )
     cluster = Cluster(
         name=name,
         connect_timeout=connect_timeout(call.pool, settings),
@@ -101,6 +109,7 @@ def _cluster(call: Call, looked_up: ServiceEndpoints | None, caller: Caller, set
     keep_alive(cluster, call.pool, settings)
     upstream_tls(cluster, call, settings)
     speak_proxy_protocol(cluster, policy.proxy_protocol)
+    check_health(cluster, call, check)
     refers = references(ENDPOINT, [name]) if cluster.type == Cluster.EDS else frozenset()
     return Draft(type_url=CLUSTER, name=name, message=cluster, references=refers, origins=origins)
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from gossamer.api.common import PortSelector
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.destinations import NO_POLICY, DestinationPolicy, Destinations, destination_for
 from gossamer.model.egress import Egress, build_egress
+from gossamer.model.health_checks import Check
 from gossamer.model.mesh import Mesh
 from gossamer.model.names import exported
 from gossamer.model.routing import MESH, Client, EgressListener, Routing, loaded
@@ -26,6 +27,18 @@ from gossamer.model.view import Outbound, OutboundService
 
 T = TypeVar("T")
 _EVERYTHING = EgressListener(imports=())
+
+
+class _Rules(NamedTuple):
+    """What is said of services beside what they are."""
+
+    destinations: Destinations
+    checks: FrozenMap[tuple[str, str], tuple[Check, ...]]
+    root: str
+
+    @classmethod
+    def of(cls, mesh: Mesh) -> _Rules:
+        return cls(mesh.destinations, mesh.checks, mesh.settings.root_namespace)
 
 
 def build_outbound(
@@ -43,10 +56,7 @@ def build_outbound(
         visible = shared(memo.keep(client.namespace, _visible, everything, client.namespace), memo)
     else:
         visible = shared(memo.keep(client, _imported, everything, routings, client), memo)
-    root = mesh.settings.root_namespace
-    services = shared(
-        memo.keep(client, _with_policies, visible, mesh.destinations, accounts, client, root, memo=memo), memo
-    )
+    services = shared(memo.keep(client, _with_policies, visible, _Rules.of(mesh), accounts, client, memo), memo)
     settings = mesh.settings
     if client.policy is not None:
         settings = memo.keep(client.policy, _settings, mesh.settings, client.policy, services)
@@ -135,19 +145,18 @@ def _settings(settings: MeshSettings, policy: OutboundPolicy, services: tuple[Ou
 
 def _with_policies(
     visible: Iterable[Service],
-    destinations: Destinations,
+    rules: _Rules,
     accounts: Mapping[tuple[str, str], tuple[str, ...]],
     client: Client,
-    root: str,
-    *,
     memo: Memo,
 ) -> tuple[OutboundService, ...]:
     return tuple(
         memo(
             OutboundService,
             service=service,
-            destination=_policy(destinations, service, client, root),
+            destination=_policy(rules.destinations, service, client, rules.root),
             accounts=accounts.get(service.key, ()),
+            checks=rules.checks.get(service.key, ()),
         )
         for service in visible
     )

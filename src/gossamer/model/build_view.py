@@ -60,7 +60,7 @@ def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyVi
         opened=opened,
         extensions=mesh.extensions.for_proxy(proxy),
         patches=mesh.patches.for_proxy(proxy, node_metadata(proxy)) if mesh.patches.filters else (),
-        place=place_of(proxy, asked_of_place(outbound.services, mesh.settings, memo), instances, endpoints),
+        place=place_of(proxy, asked_of_place(outbound.services, outbound.settings, memo), instances, endpoints),
     )
 
 

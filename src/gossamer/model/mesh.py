@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from gossamer.api.common import EMPTY
 from gossamer.api.config import Config
 from gossamer.api.kubernetes import Secret
 from gossamer.api.resource import Resource
+from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.attached import build_attached
 from gossamer.model.build_policies import PolicyIndex, build_policies
@@ -21,6 +23,7 @@ from gossamer.model.destinations import Destinations, build_destinations
 from gossamer.model.discovery import discovered
 from gossamer.model.extensions import ExtensionIndex, build_extensions
 from gossamer.model.gateways import GatewayRule, build_gateways
+from gossamer.model.health_checks import Check, build_checks
 from gossamer.model.modules import NO_MODULES, Modules
 from gossamer.model.patches import PatchIndex, build_patches
 from gossamer.model.routing import Routing, asked_labels
@@ -39,6 +42,8 @@ class Mesh:
     services: Services
     routings: tuple[Routing, ...] = ()
     destinations: Destinations
+    checks: FrozenMap[tuple[str, str], tuple[Check, ...]] = EMPTY
+    """Active health checks by (hostname, namespace)."""
     gateways: tuple[GatewayRule, ...] = ()
     sidecars: Sidecars = field(default_factory=Sidecars)
     policies: PolicyIndex
@@ -78,6 +83,7 @@ def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mes
         services=services,
         routings=routings,
         destinations=destinations,
+        checks=memo.keep("", build_checks, config.health_checks, settings, memo),
         gateways=memo.keep("", _joined, memo.keep("", build_gateways, config.gateways, memo), attached.gateways),
         sidecars=memo.keep("", build_sidecars, config.sidecars, settings, memo),
         policies=memo.keep("", build_policies, settings, config.authorization_policies, config.peer_authentications),

@@ -9,6 +9,7 @@ from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.build_endpoints import Endpoints, Instance
 from gossamer.model.destinations import Subset
+from gossamer.model.health_checks import check_on
 from gossamer.model.nearness import Nearness, nearness_of
 from gossamer.model.place import NOTHING_ASKED, NOWHERE, Asked, Place, joined, locality_of, zone_of
 from gossamer.model.proxy import Proxy
@@ -38,7 +39,9 @@ def asked_by(outbound: OutboundService, settings: MeshSettings) -> Asked:
 
 def nearness_on(outbound: OutboundService, port: int, subset: Subset | None, settings: MeshSettings) -> Nearness | None:
     """How near endpoints matter for calls to a port (of a subset) of a service."""
-    return nearness_of(outbound.destination.on(port, subset), settings, checked=False)
+    return nearness_of(
+        outbound.destination.on(port, subset), settings, checked=check_on(outbound.checks, port) is not None
+    )
 
 
 def place_of(proxy: Proxy, asked: Asked, instances: tuple[Instance, ...], endpoints: Endpoints) -> Place:

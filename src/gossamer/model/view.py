@@ -20,6 +20,7 @@ from gossamer.core.ids import Origin
 from gossamer.model.destinations import NO_POLICY, DestinationPolicy
 from gossamer.model.extensions import Extension
 from gossamer.model.gateways import GatewayServer
+from gossamer.model.health_checks import Check
 from gossamer.model.patches import SelectedPatch
 from gossamer.model.place import NOWHERE, Place
 from gossamer.model.policy import WorkloadPolicies
@@ -61,6 +62,7 @@ class OutboundService(Value):
     service: Service
     destination: DestinationPolicy = NO_POLICY
     accounts: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
