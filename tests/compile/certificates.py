@@ -10,7 +10,10 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import rsa as rsa_keys
 from cryptography.x509.oid import NameOID
+
+_PublicKey = ec.EllipticCurvePublicKey | rsa_keys.RSAPublicKey
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,13 @@ class Pair:
         )
 
     def write(self, folder: Path, name: str) -> Path:
-        path = folder / f"{name}.pem"
+        path = folder / (f"{name}.pem" if name else "pem")
         path.write_text(self.key + self.certificate)
         return path
+
+
+def _new_rsa() -> rsa_keys.RSAPrivateKey:
+    return rsa_keys.generate_private_key(65537, 2048)
 
 
 def _indented(text: str) -> str:
@@ -51,7 +58,7 @@ class Issuer:
         )
         self.roots = self._certificate.public_bytes(serialization.Encoding.PEM).decode()
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def _builder(self, subject: x509.Name, key: _PublicKey) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         return (
@@ -66,9 +73,9 @@ class Issuer:
             .add_extension(authority, critical=False)
         )
 
-    def issue(self, *names: str) -> Pair:
+    def issue(self, *names: str, rsa: bool = False) -> Pair:
         """A certificate for these DNS names."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = _new_rsa() if rsa else ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
         listed = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
         signed = (

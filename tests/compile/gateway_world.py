@@ -60,7 +60,7 @@ def gateway(
     )
     told = compiled(*documents, proxy=proxy)
     identity = issue(authority, proxy.namespace, "gateway", proxy.name)
-    with Agent(folder, identity) as agent, running_envoy(envoy, folder, agent, proxy):
+    with Agent(folder, identity, lent=[folder / "lent"]) as agent, running_envoy(envoy, folder, agent, proxy):
         agent.offer(told.resources)
         wanted = len(told.json()["listeners"])
         until(lambda: admin(folder, "/listeners").count("\n") == wanted, "its listeners are open")

@@ -144,11 +144,17 @@ class _Deaf:
 class Agent:
     """Both sockets of one sidecar, served until the block ends. `silent_about` are types that it never answers for."""
 
-    def __init__(self, folder: Path, identity: WorkloadIdentity, silent_about: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identity: WorkloadIdentity,
+        silent_about: frozenset[str] = frozenset(),
+        lent: Iterable[Path] = (),
+    ) -> None:
         self._silent_about = silent_about
         self.xds_socket, self.sds_socket = folder / "xds.sock", folder / "sds" / "s.sock"
         self._latest: Latest[Resources | None] = Latest(None)
-        self._secrets = SecretSet()
+        self._secrets = SecretSet(lent)
         self._secrets.set_identity(identity)
         self._loop = asyncio.new_event_loop()
         self._ready, self._stop = threading.Event(), asyncio.Event()

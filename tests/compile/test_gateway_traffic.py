@@ -27,7 +27,7 @@ from tests.compile.sidecar import http_application, new_authority, tcp_applicati
 
 pytestmark = pytest.mark.envoy
 
-NUMBERS = (80, 443, 3306, 9443)
+NUMBERS = (80, 443, 3306, 8443, 9443)
 GATEWAY = """
   selector: {istio: ingressgateway}
   servers:
@@ -37,6 +37,15 @@ GATEWAY = """
     hosts: ['web.test', 'grpc.test', 'secure.test']
     tls: {mode: SIMPLE, credentialName: web}
   - {port: {number: 443, name: through, protocol: TLS}, hosts: ['through.test'], tls: {mode: PASSTHROUGH}}
+  - port: {number: 8443, name: files, protocol: HTTPS}
+    hosts: ['files.test']
+    tls: {mode: SIMPLE, serverCertificate: FOLDER/lent/pem, privateKey: FOLDER/lent/pem}
+  - port: {number: 8443, name: others, protocol: HTTPS}
+    hosts: ['others.test']
+    tls: {mode: SIMPLE, serverCertificate: FOLDER/others/pem, privateKey: FOLDER/others/pem}
+  - port: {number: 8443, name: both, protocol: HTTPS}
+    hosts: ['both.test']
+    tls: {mode: SIMPLE, credentialNames: [both-rsa, both-ec]}
   - {port: {number: 3306, name: tcp, protocol: TCP}, hosts: ['*']}
   - port: {number: 9443, name: mutual, protocol: HTTPS}
     hosts: ['web.test']
@@ -45,6 +54,7 @@ GATEWAY = """
     hosts: ['ended.test']
     tls: {mode: SIMPLE, credentialName: web}
 """
+HTTP3 = ', annotations: {gossamer.io/http3: "true"}'
 HTTP_ROUTES = """
   hosts: [{host}]
   gateways: [gw]
@@ -111,6 +121,9 @@ def ways(envoy: Path, authority: Authority, tmp_path_factory: pytest.TempPathFac
                 tls_application(issuer.server(folder, "through.test")),
             )
         )
+        for place in ("lent", "others"):
+            (folder / place).mkdir()
+            issuer.issue("files.test", "others.test").write(folder / place, "")
         names = ("web.test", "grpc.test", "secure.test", "ended.test")
         streams = """
   hosts: ['*']
@@ -123,7 +136,12 @@ def ways(envoy: Path, authority: Authority, tmp_path_factory: pytest.TempPathFac
   tls: [{match: [{sniHosts: [through.test]}], route: [{destination: {host: own.app}}]}]
 """
         documents = (
-            istio("Gateway", "gw", GATEWAY, metadata=', annotations: {gossamer.io/http3: "true"}'),
+            istio(
+                "Gateway",
+                "gw",
+                GATEWAY.replace("FOLDER", str(folder)),
+                metadata=', annotations: {gossamer.io/http3: "true"}',
+            ),
             *(
                 istio("VirtualService", name, HTTP_ROUTES.format(host=host, to=to))
                 for name, host, to in (
@@ -131,6 +149,9 @@ def ways(envoy: Path, authority: Authority, tmp_path_factory: pytest.TempPathFac
                     ("secure", "secure.test", "web.app"),
                     ("talk", "talk.test", "talk.app"),
                     ("calls", "grpc.test", "calls.app"),
+                    ("files", "files.test", "web.app"),
+                    ("others", "others.test", "web.app"),
+                    ("both", "both.test", "web.app"),
                 )
             ),
             istio("VirtualService", "streams", streams),
@@ -142,6 +163,8 @@ def ways(envoy: Path, authority: Authority, tmp_path_factory: pytest.TempPathFac
             entry("own", "own.app", "TLS", own),
             issuer.issue(*names).secret("web", "istio-system"),
             issuer.issue(*names).secret("mutual", "istio-system", issuer.roots),
+            issuer.issue("both.test").secret("both-ec", "istio-system"),
+            issuer.issue("both.test", rsa=True).secret("both-rsa", "istio-system"),
         )
         world = stack.enter_context(gateway(envoy, folder, authority, *documents, numbers=NUMBERS))
         yield Ways(world=world, issuer=issuer, folder=folder)
@@ -290,3 +313,20 @@ def test_mutual_tls_with_clients_outside(ways: Ways, shown: str) -> None:
         served = False
     assert served == (shown == "friend.test")
     assert (outcome.verdict is Verdict.SERVED) == served
+
+
+def test_certificates_in_files_are_those_that_the_host_lends(ways: Ways) -> None:
+    with at_gateway(ways, 8443, ways.tls(), "files.test") as one:
+        one.sendall(b"GET / HTTP/1.1\r\nhost: files.test\r\nconnection: close\r\n\r\n")
+        assert b"".join(iter(lambda: one.recv(4096), b"")).startswith(b"HTTP/1.1 200")
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        at_gateway(ways, 8443, ways.tls(), "others.test")
+
+
+@pytest.mark.parametrize("kind", ["RSA", "ECDSA"])
+def test_of_several_certificates_a_client_is_shown_the_one_that_it_understands(ways: Ways, kind: str) -> None:
+    context = ways.tls()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(f"ECDHE-{kind}-AES128-GCM-SHA256")
+    with at_gateway(ways, 8443, context, "both.test") as one:
+        assert one.cipher() == (f"ECDHE-{kind}-AES128-GCM-SHA256", "TLSv1.2", 128)

@@ -76,6 +76,8 @@ class GatewayProxy:
     labels: StrMap = EMPTY
     address: str = ""
     ports: _GatewayPortsForm = ()
+    credentials: tuple[str, ...] = ()
+    """Folders whose keys Gateways may name as files (`tls.privateKey`): no others are read for it."""
     readiness_port: UInt32 | None = None
     """Where `GET /healthz/ready` is answered: 15021 if that is free, unless another is given; 0 for nowhere."""
 
@@ -115,6 +117,8 @@ class WorkloadProcess:
     working_dir: str = ""
     capture: CapturedTraffic = CapturedTraffic.COMMAND
     users: tuple[_User, ...] = ()
+    credentials: tuple[str, ...] = ()
+    """Folders whose keys DestinationRules may name as files (`tls.privateKey`): no others are read for it."""
     readiness_port: UInt32 | None = None
     """Where `GET /healthz/ready` is answered, inside its network: 15021 unless another is given; 0 for nowhere."""
 
@@ -160,6 +164,8 @@ def _check_proxy(proxy: GatewayProxy | WorkloadProcess, at: At) -> None:
     if proxy.service_account:
         check(names.object_name_problem(proxy.service_account), at["serviceAccount"], "invalid-name")
     check_labels(proxy.labels, at["labels"])
+    for index, folder in enumerate(proxy.credentials):
+        require(folder, at["credentials", index], "a folder must be named")
     if proxy.readiness_port:
         check_port(proxy.readiness_port, at["readinessPort"])
     numbers = [port.port for port in proxy.ports]

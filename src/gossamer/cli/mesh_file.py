@@ -51,7 +51,7 @@ def open_mesh(path: Path) -> tuple[OpenedMesh | None, Diagnostics]:
     loaded = load([SourceFile(name=name, text=content) for name, content in files.texts.items()])
     workloads = join_deployments(reading.file.workloads, loaded.config.deployments)
     specs = [_workload(workload, folder) for workload in workloads]
-    specs += [_gateway(gateway) for gateway in reading.file.gateways]
+    specs += [_gateway(gateway, folder) for gateway in reading.file.gateways]
     opened = OpenedMesh(
         path=path,
         file=reading.file,
@@ -82,11 +82,12 @@ def _workload(workload: WorkloadProcess, folder: Path) -> WorkloadSpec:
         cwd=str(folder / workload.working_dir),
         health=Check(port=health.port, path=health.path) if health else None,
         users=workload.users,
+        credentials=tuple(str(folder / path) for path in workload.credentials),
         readiness_port=workload.readiness_port,
     )
 
 
-def _gateway(gateway: GatewayProxy) -> WorkloadSpec:
+def _gateway(gateway: GatewayProxy, folder: Path) -> WorkloadSpec:
     ports = FrozenMap({port.port: port.target_port or port.port for port in gateway.ports})
     return WorkloadSpec(
         name=gateway.name,
@@ -97,5 +98,6 @@ def _gateway(gateway: GatewayProxy) -> WorkloadSpec:
         ports=tuple(ServedPort(number=port.port, name=port.name) for port in gateway.ports),
         gateway_address=gateway.address or "0.0.0.0",  # noqa: S104 - a gateway is for those outside
         gateway_ports=ports,
+        credentials=tuple(str(folder / path) for path in gateway.credentials),
         readiness_port=gateway.readiness_port,
     )

@@ -1,0 +1,35 @@
+"""`gossamer.yaml` as an agent runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gossamer.cli.mesh_file import open_mesh
+from gossamer.node.workload import dump_specs, load_specs
+
+TEXT = """
+version: 1
+gateways:
+  - {name: gw, ports: [443], credentials: [certs, /etc/edge]}
+workloads:
+  - {name: web, command: [web], credentials: [keys]}
+  - {name: none, command: [none]}
+"""
+
+
+def test_folders_of_keys_are_relative_to_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "gossamer.yaml"
+    path.write_text(TEXT)
+    opened, diagnostics = open_mesh(path)
+    assert opened is not None, diagnostics
+    lent = {spec.name: spec.credentials for spec in opened.specs}
+    assert lent == {"gw": (str(tmp_path / "certs"), "/etc/edge"), "web": (str(tmp_path / "keys"),), "none": ()}
+    assert load_specs(dump_specs(opened.specs)) == opened.specs
+
+
+def test_an_empty_folder_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "gossamer.yaml"
+    path.write_text("version: 1\ngateways: [{name: gw, credentials: ['']}]\n")
+    opened, diagnostics = open_mesh(path)
+    assert opened is None
+    assert [(one.code, one.path) for one in diagnostics] == [("required", "gateways[0].credentials[0]")]
