@@ -13,6 +13,7 @@ from typing import Final
 
 from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -63,9 +64,14 @@ _XFCC: Final = {
 
 
 def connection_manager(
-    direction: Direction, stat_prefix: str, routes: RouteConfiguration | str, settings: MeshSettings
+    direction: Direction,
+    stat_prefix: str,
+    routes: RouteConfiguration | str,
+    settings: MeshSettings,
+    early: TypedExtensionConfig | None = None,
 ) -> Filter:
-    """The network filter that serves HTTP. `routes` is an inline table, or the name of one that comes by RDS.
+    """The network filter that serves HTTP. `routes` is an inline table, or the name of one that comes by RDS; `early`
+    is what is done to requests before they are routed.
 
     Timeouts are the routes' own: streams may idle for ever, as Istio has it; headers have 10 s to arrive.
     """
@@ -80,6 +86,7 @@ def connection_manager(
         stream_idle_timeout=Duration(),
         request_headers_timeout=Duration(seconds=10),
         access_log=access_logs(settings),
+        early_header_mutation_extensions=[early] if early is not None else (),
     )
     _normalise(manager, settings.path_normalization)
     if direction is not Direction.OUTBOUND:

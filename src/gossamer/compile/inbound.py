@@ -29,6 +29,7 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from gossamer.compile.access_log import access_logs
+from gossamer.compile.decided import decided_table
 from gossamer.compile.draft import Draft, pack, references
 from gossamer.compile.inbound_chains import ChainCompiler, ServedPort
 from gossamer.compile.inbound_clusters import PASSTHROUGH, inbound_cluster, passthrough_cluster, port_cluster
@@ -41,7 +42,7 @@ from gossamer.compile.policies.slots import HTTP_SLOTS, TCP_SLOTS, compile_slots
 from gossamer.compile.streams import pass_to, socket
 from gossamer.core.ids import Origin
 from gossamer.core.memo import Memo
-from gossamer.core.resources import CLUSTER, LISTENER
+from gossamer.core.resources import CLUSTER, LISTENER, ROUTE
 from gossamer.model.proxy import CaptureMode, ProxyType
 from gossamer.model.service import Protocol
 from gossamer.model.settings import MeshSettings
@@ -63,7 +64,8 @@ def compile_inbound(view: ProxyView, memo: Memo) -> tuple[Draft, ...]:
     if view.proxy.type is ProxyType.ROUTER:
         return slots
     compiler = ChainCompiler(view.settings, memo(compile_revisions, view.policies), view.policies.peer.origins)
-    return (*slots, *_clusters(view), *_listeners(view, compiler))
+    tables = (decided_table(port, port_cluster(port.number)) for port in view.inbound)
+    return (*slots, *_clusters(view), *_listeners(view, compiler), *(table for table in tables if table is not None))
 
 
 def _listeners(view: ProxyView, compiler: ChainCompiler) -> list[Draft]:
@@ -119,6 +121,7 @@ def _served(view: ProxyView, port: InboundPort, *, cluster: str = "", matched: b
         tls=port.tls,
         idle_timeout=tcp.idle_timeout if tcp else None,
         origin=port.origin,
+        decided=port.decided is not None and not cluster,
     )
 
 
@@ -189,12 +192,13 @@ def _listener_filter(
 
 
 def _draft(view: ProxyView, listener: Listener) -> Draft:
+    tables = {port_cluster(port.number) for port in view.inbound if port.decided is not None}
     names = {*_cluster_names(view), *([BLACK_HOLE] if view.proxy.capture.mode is CaptureMode.TRANSPARENT else [])}
     return Draft(
         type_url=LISTENER,
         name=listener.name,
         message=listener,
-        references=references(CLUSTER, names) | slot_references(*HTTP_SLOTS, *TCP_SLOTS),
+        references=references(CLUSTER, names) | references(ROUTE, tables) | slot_references(*HTTP_SLOTS, *TCP_SLOTS),
         origins=_origins(view),
     )
 

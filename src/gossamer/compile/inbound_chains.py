@@ -13,7 +13,7 @@ from typing import Final
 
 from envoy.config.core.v3.base_pb2 import Metadata, TransportSocket
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, FilterChainMatch
-from envoy.config.route.v3.route_components_pb2 import RetryPolicy, Route, RouteAction, RouteMatch, VirtualHost
+from envoy.config.route.v3.route_components_pb2 import Route, RouteAction, RouteMatch, VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
@@ -24,6 +24,8 @@ from gossamer.compile.names import METADATA
 from gossamer.compile.origins import metadata_of
 from gossamer.compile.policies.revision import Revisions
 from gossamer.compile.policies.slots import network_filters
+from gossamer.compile.route_action import RESENT
+from gossamer.compile.source import early_source
 from gossamer.compile.streams import PLAINTEXT_HTTP, cidr, pass_to
 from gossamer.compile.tls import HTTP_PEER_ALPN, PEER_ALPN, TCP_ALPN, mesh_server_context, server_context
 from gossamer.core.ids import Origin
@@ -55,6 +57,8 @@ class ServedPort:
     """What is terminated for callers from outside the mesh."""
     idle_timeout: timedelta | None = None
     origin: Origin | None = None
+    decided: bool = False
+    """Its routes, named as its cluster, are delivered by themselves, and ask who calls."""
 
     @property
     def sniffs_tls(self) -> bool:
@@ -160,8 +164,11 @@ class ChainCompiler:
     def compile(self, port: ServedPort) -> list[FilterChain]:
         """The chains of one port."""
         kinds = _kinds(port)
-        filters = {http: self._filters(port, http=http) for http in {kind.http for kind in kinds}}
-        return [self._chain(port, kind, filters[kind.http]) for kind in kinds]
+        filters = {
+            (http, mutual): self._filters(port, http=http, mutual=mutual)
+            for http, mutual in {(kind.http, kind.mutual) for kind in kinds}
+        }
+        return [self._chain(port, kind, filters[kind.http, kind.mutual]) for kind in kinds]
 
     def _chain(self, port: ServedPort, kind: _Kind, filters: Iterable[Filter]) -> FilterChain:
         revisions = self._revisions.http if kind.http else self._revisions.tcp
@@ -185,10 +192,12 @@ class ChainCompiler:
     def _socket(self, *, http: bool) -> TransportSocket:
         return self._http_tls if http else self._tcp_tls
 
-    def _filters(self, port: ServedPort, *, http: bool) -> list[Filter]:
+    def _filters(self, port: ServedPort, *, http: bool, mutual: bool) -> list[Filter]:
         if http:
             stat_prefix = f"inbound_{chain_name(port.number, http=True)}"
-            return [connection_manager(Direction.INBOUND, stat_prefix, inbound_routes(port), self._settings)]
+            routes = port.cluster if port.decided else inbound_routes(port)
+            early = early_source(verified=mutual) if port.decided else None
+            return [connection_manager(Direction.INBOUND, stat_prefix, routes, self._settings, early)]
         return [*network_filters(), pass_to(port.cluster, self._settings, port.idle_timeout)]
 
 
@@ -200,11 +209,11 @@ def chain_name(port: int, *, http: bool) -> str:
 
 
 def inbound_routes(port: ServedPort) -> RouteConfiguration:
-    """One route to the application. A request that the application's closing connection never took is sent again."""
+    """One route to the application."""
     action = RouteAction(
         cluster=port.cluster,
         timeout=Duration(),
-        retry_policy=RetryPolicy(retry_on="reset-before-request", num_retries=UInt32Value(value=2)),
+        retry_policy=RESENT,
     )
     route = Route(name="default", match=RouteMatch(prefix="/"), route=action)
     host = VirtualHost(name=f"inbound|http|{port.number}", domains=["*"], routes=[route])

@@ -63,6 +63,19 @@ def forward(rule: HTTPRoute, targets: Targets, settings: MeshSettings) -> RouteA
     return action
 
 
+def forwarded_here(rule: HTTPRoute, match: HTTPMatchRequest | None, cluster: str) -> RouteAction:
+    """The action of a rule that leads to the application itself."""
+    action = RouteAction(cluster=cluster, timeout=_duration(rule.timeout), retry_policy=RESENT)
+    if rule.rewrite is not None:
+        rewrite_path(action, rule.rewrite, match, segments=False)
+    _rewrite_host(action, rule)
+    return action
+
+
+RESENT: Final = RetryPolicy(retry_on="reset-before-request", num_retries=UInt32Value(value=2))
+"""A request that the application's closing connection never took is sent again."""
+
+
 def forward_default(target: Target, settings: MeshSettings) -> RouteAction:
     """The action of a service that no VirtualService speaks for."""
     return RouteAction(

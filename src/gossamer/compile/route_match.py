@@ -13,6 +13,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from gossamer.api.claims import is_claim
 from gossamer.api.common import Exact, Prefix, Regex
+from gossamer.api.decide_at import is_source
 from gossamer.api.rules.virtual_service import IGNORED_HEADERS
 from gossamer.api.virtual_service import HTTPMatchRequest
 from gossamer.compile.claims import claim_matchers
@@ -48,7 +49,7 @@ def _headers(match: HTTPMatchRequest) -> list[HeaderMatcher]:
 def _named(headers: Mapping[str, StringMatch]) -> Iterator[tuple[str, StringMatch]]:
     """The header matches that are about headers."""
     for name, wanted in sorted(headers.items()):
-        if name not in IGNORED_HEADERS and not is_claim(name):
+        if name not in IGNORED_HEADERS and not is_claim(name) and not is_source(name):
             yield name, wanted
 
 

@@ -142,7 +142,7 @@ def _route(rule: HttpRule, match: HTTPMatchRequest | None, host: HostRoutes, set
     )
     change_headers(route, spec.headers)
     if spec.redirect is not None:
-        route.redirect.CopyFrom(_redirect(rule, spec.redirect, match, host))
+        route.redirect.CopyFrom(compile_redirect(rule, spec.redirect, match, host))
     elif spec.direct_response is not None:
         route.direct_response.CopyFrom(direct_response(spec.direct_response))
     else:
@@ -156,7 +156,10 @@ def _route(rule: HttpRule, match: HTTPMatchRequest | None, host: HostRoutes, set
     return route
 
 
-def _redirect(rule: HttpRule, spec: HTTPRedirect, match: HTTPMatchRequest | None, host: HostRoutes) -> RedirectAction:
+def compile_redirect(
+    rule: HttpRule, spec: HTTPRedirect, match: HTTPMatchRequest | None, host: HostRoutes
+) -> RedirectAction:
+    """The redirect of a rule."""
     action = redirect(spec, tls=host.tls, port=host.port, brief=rule.gateway_api)
     if spec.prefix_rewrite:
         replace_matched(action, spec.prefix_rewrite, match, segments=rule.gateway_api)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from gossamer.api.decide_at import decide_at
 from gossamer.api.resource import Resource
 from gossamer.api.virtual_service import (
     Destination,
@@ -64,6 +65,7 @@ def _routing(resource: Resource[VirtualService], settings: MeshSettings, delegat
         gateways=frozenset(gateway_name(name, namespace) for name in spec.gateways or (MESH,)),
         export_to=export_targets(spec.export_to, settings.export_routes_to, namespace),
         created=resource.creation,
+        decided=decide_at(resource.annotations),
         http=tuple(with_delegates(http, namespace, delegates) if spec.hosts else http),
         tls=tuple(
             TlsRule(index=index, spec=names.tls(rule), origin=origin("tls", index))

@@ -12,6 +12,7 @@ from gossamer.core.memo import Memo
 from gossamer.model.build_endpoints import Endpoints, Instance
 from gossamer.model.build_outbound import build_outbound
 from gossamer.model.credentials import asked_by_destinations, asked_by_servers, credentials_for
+from gossamer.model.decisions import with_decisions
 from gossamer.model.explicit import explicit_binds, explicit_tables
 from gossamer.model.inbound import inbound_ports, instances_of
 from gossamer.model.mesh import Mesh
@@ -24,7 +25,7 @@ from gossamer.model.server_chains import with_chains
 from gossamer.model.servers import build_gateway_tables, servers_for
 from gossamer.model.service import Service, ServiceEndpoints
 from gossamer.model.sidecars import SidecarRule, Sidecars, egress_listeners, sidecar_for, without_paths
-from gossamer.model.view import NOTHING, Opened, Outbound, OutboundService, ProxyView
+from gossamer.model.view import NOTHING, InboundPort, Opened, Outbound, OutboundService, ProxyView
 
 
 def view_for(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyView:
@@ -51,9 +52,7 @@ def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyVi
     return ProxyView(
         proxy=proxy,
         settings=outbound.settings,
-        inbound=memo.keep(proxy, inbound_ports, instances, sidecar, proxy.capture.mode)
-        if proxy.type is ProxyType.SIDECAR
-        else (),
+        inbound=_inbound(mesh, proxy, instances, sidecar, memo) if proxy.type is ProxyType.SIDECAR else (),
         policies=policies,
         outbound=outbound,
         endpoints=seen,
@@ -62,6 +61,15 @@ def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyVi
         patches=mesh.patches.for_proxy(proxy, node_metadata(proxy)) if mesh.patches.filters else (),
         place=place_of(proxy, asked_of_place(outbound.services, outbound.settings, memo), instances, endpoints),
     )
+
+
+def _inbound(
+    mesh: Mesh, proxy: Proxy, instances: tuple[Instance, ...], sidecar: SidecarRule | None, memo: Memo
+) -> tuple[InboundPort, ...]:
+    ports = memo.keep(proxy, inbound_ports, instances, sidecar, proxy.capture.mode)
+    if not mesh.decided:
+        return ports
+    return memo.keep(proxy, with_decisions, ports, mesh.decided, mesh.settings.root_namespace)
 
 
 def _sidecar(sidecars: Sidecars, proxy: Proxy) -> SidecarRule | None:

@@ -19,6 +19,7 @@ from gossamer.model.attached import build_attached
 from gossamer.model.build_policies import PolicyIndex, build_policies
 from gossamer.model.build_routings import build_routings
 from gossamer.model.build_services import Services, build_services
+from gossamer.model.decisions import decided_at_destinations
 from gossamer.model.destinations import Destinations, build_destinations
 from gossamer.model.discovery import discovered
 from gossamer.model.extensions import ExtensionIndex, build_extensions
@@ -41,6 +42,8 @@ class Mesh:
     settings: MeshSettings
     services: Services
     routings: tuple[Routing, ...] = ()
+    decided: tuple[Routing, ...] = ()
+    """The routings that destinations decide."""
     destinations: Destinations
     checks: FrozenMap[tuple[str, str], tuple[Check, ...]] = EMPTY
     """Active health checks by (hostname, namespace)."""
@@ -82,6 +85,7 @@ def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mes
         settings=settings,
         services=services,
         routings=routings,
+        decided=memo.keep("", decided_at_destinations, routings),
         destinations=destinations,
         checks=memo.keep("", build_checks, config.health_checks, settings, memo),
         gateways=memo.keep("", _joined, memo.keep("", build_gateways, config.gateways, memo), attached.gateways),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from gossamer.api.common import EMPTY
+from gossamer.api.decide_at import DecideAt
 from gossamer.api.virtual_service import (
     HTTPMatchRequest,
     HTTPRoute,
@@ -79,6 +80,8 @@ class Routing(Value):
     tcp: tuple[TcpRule, ...] = ()
     created: str = ""
     overrides: bool = False
+    decided: DecideAt = DecideAt.CALLER
+    """Where its rules are decided: by its callers' proxies, by the called one's, or by both."""
 
     @property
     def age_key(self) -> tuple[str, bool, str]:
@@ -152,7 +155,9 @@ class Client(Value):
 
 def loaded(routing: Routing, client: Client) -> Routing | None:
     """What of a VirtualService this client loads: rules whose every alternative asks for another client are gone."""
-    if not (exported(routing.export_to, client.namespace) and routing.gateways_for(client)):
+    if not routing.decided.at_caller or not (
+        exported(routing.export_to, client.namespace) and routing.gateways_for(client)
+    ):
         return None
     http = tuple(rule for rule in (_narrowed(rule, rule.spec.match, client, routing) for rule in routing.http) if rule)
     tls = tuple(rule for rule in (_narrowed(rule, rule.spec.match, client, routing) for rule in routing.tls) if rule)

@@ -53,6 +53,8 @@ class InboundPort:
     endpoint: str = ""
     tls: ServerTLSSettings | None = None
     origin: Origin | None = None
+    decided: tuple[HttpRule, ...] | None = None
+    """The rules by which calls are let in, if a VirtualService has them decided here; whom none takes is refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

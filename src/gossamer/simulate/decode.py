@@ -28,6 +28,7 @@ from envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.sni_dynamic_f
     FilterConfig as ServerNameLookup,
 )
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2 import HeaderMutation
 from envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawBuffer
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext, UpstreamTlsContext
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
@@ -61,6 +62,7 @@ _KNOWN: Final[dict[str, type[Message]]] = {
             CorsPolicy,
             Router,
             SetFilterState,
+            HeaderMutation,
             FilterConfig,
         ),
         *(DownstreamTlsContext, UpstreamTlsContext, RawBuffer, HttpProtocolOptions),

@@ -15,6 +15,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 
 from gossamer.simulate.connection import Connection, Trace
+from gossamer.simulate.early_headers import mutate_early
 from gossamer.simulate.headers import Headers
 from gossamer.simulate.http_filters import Passage, run_filters
 from gossamer.simulate.index import Decoder, ManagerConfig
@@ -43,6 +44,7 @@ def simulate_http(message: HttpConnectionManager, connection: Connection, decode
     request = connection.request.http
     assert request is not None
     headers = Headers.of(request, "https" if connection.terminated else "http")
+    mutate_early(headers, message, connection)
     problem = _settle(headers, message, connection)
     if problem:
         return trace.end(Verdict.BAD_REQUEST, problem, status=400)

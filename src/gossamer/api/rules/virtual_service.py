@@ -11,6 +11,7 @@ from typing import Any, Final
 from gossamer.api import names
 from gossamer.api.claims import claim_path, is_claim
 from gossamer.api.common import Exact, Prefix, Present, Regex
+from gossamer.api.decide_at import is_source
 from gossamer.api.findings import At
 from gossamer.api.resource import Resource
 from gossamer.api.rules.common import (
@@ -23,6 +24,7 @@ from gossamer.api.rules.common import (
     check_unique,
     require,
 )
+from gossamer.api.rules.decide_at import check_decide_at
 from gossamer.api.rules.http_route import check_actions, check_header_edits
 from gossamer.api.virtual_service import (
     Destination,
@@ -50,6 +52,7 @@ def check_virtual_service(resource: Resource[VirtualService], raw: Any, at: At) 
         _check_delegate(spec, at)
     if not (spec.http or spec.tls or spec.tcp):
         at.error("required", "http, tls or tcp routes must be given")
+    check_decide_at(resource, at)
     if spec.hosts:
         _warn_of_claims(spec, at)
     for index, route in enumerate(spec.http):
@@ -137,6 +140,8 @@ def _check_header_matches(headers: Mapping[str, Exact | Prefix | Regex | Present
             hint = "write it as in @request.auth.claims.group or @request.auth.claims[realm][roles]"
             if not claim_path(name):
                 at[name].error("invalid-claim", f'"{name}" names no claim', hint)
+        elif is_source(name):
+            continue  # said of the VirtualService as a whole, by who decides it
         elif name in IGNORED_HEADERS:
             at[name].warning("no-effect", f'a header match named "{name}" is ignored', f"match by {name} itself")
         else:  # pseudo-headers are matched like any other
