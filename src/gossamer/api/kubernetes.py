@@ -73,6 +73,7 @@ class Service:
     external_name: str = ""
     external_ips: Annotated[tuple[str, ...], Field(alias="externalIPs")] = ()
     publish_not_ready_addresses: Boolean = False
+    internal_traffic_policy: str = "Cluster"
 
     @property
     def headless(self) -> bool:

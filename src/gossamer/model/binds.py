@@ -64,7 +64,7 @@ def _claim(
     known = (*service.addresses, service.allocated if allocated else "")
     single = [address for address in known if address and "/" not in address]
     networks = tuple(address for address in known if "/" in address)
-    for address in single:
+    for address in (*single, *service.external_ips):
         if (port.number, address) not in drafts:
             draft = _at(drafts, port, address)
             draft.add(chains)

@@ -20,6 +20,7 @@ from gossamer.core.memo import Memo
 from gossamer.model.build_policies import PolicyIndex
 from gossamer.model.discovery import discovered
 from gossamer.model.endpoint_sources import inline, of_slice, of_workload, workload_of
+from gossamer.model.groups import grouped_workload
 from gossamer.model.instances import build_instances
 from gossamer.model.mesh import Mesh
 from gossamer.model.policy import MutualTls
@@ -59,7 +60,10 @@ def build_endpoints(config: Config, registrations: tuple[Workload, ...], mesh: M
     sources = _Sources(
         entries=config.service_entries,
         slices=config.endpoint_slices,
-        workloads=(*registrations, *(memo(workload_of, entry) for entry in config.workload_entries)),
+        workloads=(
+            *(grouped_workload(one, mesh.groups) if one.group else one for one in registrations),
+            *(memo(workload_of, entry) for entry in config.workload_entries),
+        ),
     )
     policies = mesh.policies if memo.keep("", _some_disable, config.peer_authentications) else None
     return memo.keep("", _build, sources, mesh.services.all, policies, memo)

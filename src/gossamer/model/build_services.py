@@ -83,7 +83,7 @@ def _from_kubernetes(resource: Resource[kubernetes.Service], settings: MeshSetti
         )
         for port in spec.ports
     }
-    addresses = tuple(ip for ip in (spec.cluster_ips or (spec.cluster_ip,)) if ip and ip != "None")
+    addresses = tuple(dict.fromkeys(ip for ip in (spec.cluster_ip, *spec.cluster_ips) if ip and ip != "None"))
     return (
         Service(
             hostname=qualified(resource.name, namespace, settings.domain),
@@ -97,6 +97,8 @@ def _from_kubernetes(resource: Resource[kubernetes.Service], settings: MeshSetti
             export_to=export_targets(annotated, settings.export_services_to, namespace),
             selector=spec.selector,
             labels=resource.labels,
+            external_ips=tuple(ip for ip in spec.external_ips if ip not in addresses),
+            node_local=spec.internal_traffic_policy == "Local",
             publish_not_ready=spec.publish_not_ready_addresses,
             kubernetes=True,
             created=resource.creation,

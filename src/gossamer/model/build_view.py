@@ -14,6 +14,7 @@ from gossamer.model.build_outbound import build_outbound
 from gossamer.model.credentials import asked_by_destinations, asked_by_servers, credentials_for
 from gossamer.model.decisions import with_decisions
 from gossamer.model.explicit import explicit_binds, explicit_tables
+from gossamer.model.groups import grouped_proxy
 from gossamer.model.inbound import inbound_ports, instances_of
 from gossamer.model.mesh import Mesh
 from gossamer.model.node_metadata import node_metadata
@@ -30,6 +31,8 @@ from gossamer.model.view import NOTHING, InboundPort, Opened, Outbound, Outbound
 
 def view_for(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyView:
     """What `proxy` sees. Equal views are the same object as before."""
+    if proxy.group:
+        proxy = grouped_proxy(proxy, mesh.groups)
     return memo.keep(proxy, _view, mesh, endpoints, proxy, memo)
 
 
@@ -39,6 +42,8 @@ def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyVi
         proxy, _without_endpoints, mesh, endpoints.accounts, endpoints.instances, proxy, sidecar, memo=memo
     )
     seen = memo.keep("", _endpoints_of, outbound.services, endpoints.by_service)
+    if any(one.service.node_local for one in outbound.services):
+        seen = memo.keep(("on", proxy.node), _on_node, outbound.services, seen, proxy.node, memo)
     instances = instances_of(proxy, endpoints)
     if proxy.type is ProxyType.ROUTER:
         opened = memo.keep(proxy, _gateway, mesh, outbound, proxy, instances, memo)
@@ -128,6 +133,25 @@ def client_of(proxy: Proxy, asked_labels: frozenset[tuple[str, str]], sidecar: S
         egress=egress_listeners(sidecar, proxy.namespace, captured, proxy.capture.address) if sidecar else None,
         policy=sidecar.outbound if sidecar else None,
     )
+
+
+def _on_node(
+    services: tuple[OutboundService, ...], endpoints: tuple[ServiceEndpoints, ...], node: str, memo: Memo
+) -> tuple[ServiceEndpoints, ...]:
+    """The endpoints with those of other nodes left out where a service asks for that. Kubernetes' rule: with none on
+    the caller's node its calls fail, whatever there is elsewhere."""
+    return tuple(
+        memo.keep((node, found.key), _local, found, node) if outbound.service.node_local else found
+        for outbound, found in zip(services, endpoints, strict=True)
+    )
+
+
+def _local(endpoints: ServiceEndpoints, node: str) -> ServiceEndpoints:
+    near = {
+        number: tuple(member for member in members if node and member.node == node)
+        for number, members in endpoints.by_port.items()
+    }
+    return replace(endpoints, by_port=FrozenMap(near))
 
 
 def _endpoints_of(

@@ -24,7 +24,8 @@ _DNS: Final = frozenset({Resolution.DNS, Resolution.DNS_ROUND_ROBIN})
 def of_workload(workload: Workload, port: Port) -> Endpoint | None:
     """Where `workload` answers for a service's port; None if it has no port of that name."""
     if port.name in workload.service_ports:
-        number = dialled = workload.service_ports[port.name]
+        number = workload.service_ports[port.name]
+        dialled = workload.ports.get(number, number)
     elif port.number in workload.service_numbers:
         number = dialled = workload.service_numbers[port.number]
     else:
@@ -43,6 +44,7 @@ def of_workload(workload: Workload, port: Port) -> Endpoint | None:
         service_account=workload.service_account,
         network=workload.network,
         cluster=workload.cluster,
+        node=workload.node,
         locality=workload.locality,
         weight=workload.weight,
         tls=workload.tls,
@@ -111,6 +113,7 @@ def of_slice(resource: Resource[EndpointSlice], port: Port, *, unready: bool = F
                     workload_port=number,
                     namespace=resource.namespace,
                     workload=endpoint.target_ref.name if endpoint.target_ref else endpoint.hostname,
+                    node=endpoint.node_name,
                     locality=f"/{endpoint.zone}" if endpoint.zone else "",
                     health=health,
                     origin=Origin(resource=resource.id),

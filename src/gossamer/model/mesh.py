@@ -24,6 +24,7 @@ from gossamer.model.destinations import Destinations, build_destinations
 from gossamer.model.discovery import discovered
 from gossamer.model.extensions import ExtensionIndex, build_extensions
 from gossamer.model.gateways import GatewayRule, build_gateways
+from gossamer.model.groups import Groups, build_groups
 from gossamer.model.health_checks import Check, build_checks
 from gossamer.model.modules import NO_MODULES, Modules
 from gossamer.model.patches import PatchIndex, build_patches
@@ -49,6 +50,7 @@ class Mesh:
     """Active health checks by (hostname, namespace)."""
     gateways: tuple[GatewayRule, ...] = ()
     sidecars: Sidecars = field(default_factory=Sidecars)
+    groups: Groups = EMPTY
     policies: PolicyIndex
     patches: PatchIndex = field(default_factory=PatchIndex)
     extensions: ExtensionIndex = field(default_factory=ExtensionIndex)
@@ -90,6 +92,7 @@ def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mes
         checks=memo.keep("", build_checks, config.health_checks, settings, memo),
         gateways=memo.keep("", _joined, memo.keep("", build_gateways, config.gateways, memo), attached.gateways),
         sidecars=memo.keep("", build_sidecars, config.sidecars, settings, memo),
+        groups=memo.keep("", build_groups, config.workload_groups),
         policies=memo.keep("", build_policies, settings, config.authorization_policies, config.peer_authentications),
         patches=memo.keep("", build_patches, config.envoy_filters, root),
         extensions=memo.keep("", build_extensions, config.wasm_plugins, config.traffic_extensions, root, modules),

@@ -66,6 +66,10 @@ class Proxy(Value):
     trust_domain: str = "cluster.local"
     cluster: str = "Kubernetes"
     network: str = ""
+    node: str = ""
+    """The host that it runs on."""
+    group: str = ""
+    """The WorkloadGroup of its namespace that its workload belongs to."""
     locality: str = ""
     """`region/zone/subzone`, as Istio writes it."""
     capture: Capture = field(default_factory=Capture)

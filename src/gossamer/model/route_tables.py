@@ -117,7 +117,8 @@ def _hosts(
     domain: str,
 ) -> Iterator[Owned]:
     service = outbound.service
-    addresses = [address for address in (*service.addresses, service.allocated) if address and "/" not in address]
+    known = (*service.addresses, *service.external_ips, service.allocated)
+    addresses = [address for address in known if address and "/" not in address]
     names = names_of(service, namespace, domain)
     aliases = (*names, *(f"[{address}]" if ":" in address else address for address in addresses))
     for port in real.service.ports:

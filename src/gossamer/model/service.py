@@ -88,6 +88,10 @@ class Service(Value):
     subject_alt_names: tuple[str, ...] = ()
     selector: FrozenMap[str, str] = field(default_factory=FrozenMap)
     labels: FrozenMap[str, str] = field(default_factory=FrozenMap)
+    external_ips: tuple[str, ...] = ()
+    """Addresses besides its own by which it is called too (Kubernetes' externalIPs); no name resolves to them."""
+    node_local: bool = False
+    """Callers reach the endpoints on their own node alone (`internalTrafficPolicy: Local`)."""
     publish_not_ready: bool = False
     """Endpoints that are not ready are called too."""
     instance_of: str = ""
@@ -139,6 +143,7 @@ class Endpoint:
     service_account: str = ""
     network: str = ""
     cluster: str = ""
+    node: str = ""
     locality: str = ""
     weight: int = 0
     tls: bool = False
@@ -185,6 +190,7 @@ class Workload:
     service_numbers: FrozenMap[int, int] = field(default_factory=FrozenMap)
     network: str = ""
     cluster: str = ""
+    node: str = ""
     locality: str = ""
     weight: int = 0
     tls: bool = False
@@ -192,3 +198,5 @@ class Workload:
     origin: Origin | None = None
     router: bool = False
     """A gateway."""
+    group: str = ""
+    """The WorkloadGroup of its namespace that it belongs to."""

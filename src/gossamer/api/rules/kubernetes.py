@@ -44,6 +44,8 @@ def check_service(resource: Resource[Service], raw: Any, at: At) -> None:
         if len(spec.ports) > 1:
             require(port.name, at["ports", index, "name"], "each of several ports needs a name")
     _warn_of_equal_names(spec, at)
+    if spec.internal_traffic_policy not in ("Cluster", "Local"):
+        at["internalTrafficPolicy"].error("invalid-value", "internalTrafficPolicy is Cluster or Local")
 
 
 def _warn_of_equal_names(spec: Service, at: At) -> None:

@@ -1,0 +1,94 @@
+"""What a Kubernetes Service says of its addresses and of whom its callers reach."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gossamer.core.frozen import FrozenMap
+from gossamer.core.memo import Memo
+from gossamer.core.resources import ENDPOINT
+from gossamer.model.proxy import Capture
+from gossamer.simulate.request import Address
+from tests.compile.compiled import SIDECAR, compiled, istio, service, workload
+from tests.compile.test_sidecars import call
+
+HOST = "web.default.svc.cluster.local"
+TCP = "{name: tcp, port: 82}"
+WEB = workload("web-0", app="web", address="10.1.0.1")
+
+
+def test_both_families_and_external_addresses_are_called() -> None:
+    spec = "clusterIP: 10.0.0.1\n  clusterIPs: [10.0.0.1, 'fd00::1']\n  externalIPs: [192.0.2.7]"
+    found = compiled(service("web", f"{TCP}, {{name: http, port: 80}}", extra=spec), registrations=(WEB,))
+    for address in ("10.0.0.1", "fd00::1", "192.0.2.7"):
+        assert call(found, "", 82, to=address, http=False).cluster == f"outbound|82||{HOST}"
+    assert call(found, "192.0.2.7").cluster == f"outbound|80||{HOST}"
+    table = compiled(service("web", TCP, extra=spec), proxy=replace(SIDECAR, capture=Capture(dns=True))).listener("dns")
+    assert "192.0.2.7" not in str(table), "no name resolves to an external address"
+
+
+def test_callers_reach_their_own_node_alone() -> None:
+    document = service("web", "{name: http, port: 80}", extra="internalTrafficPolicy: Local")
+    members = (replace(WEB, node="n1"), replace(WEB, name="web-1", address="10.1.0.2", node="n2"))
+    memo = Memo()
+
+    def places(node: str) -> list[str]:
+        proxy = replace(SIDECAR, name=f"caller-{node}", node=node)
+        found = compiled(document, proxy=proxy, registrations=members, memo=memo)
+        return [endpoint.address.ip for endpoint in call(found, "web").endpoints]
+
+    assert places("n1") == ["10.1.0.1"]
+    assert places("n2") == ["10.1.0.2"]
+    assert places("n3") == places("") == [], "none is near: nobody is called"
+    everywhere = compiled(document.replace("Local", "Cluster"), registrations=members, memo=memo)
+    assert len(call(everywhere, "web").endpoints) == 2
+
+
+def test_proxies_of_one_node_share_their_endpoints() -> None:
+    documents = (service("web", extra="internalTrafficPolicy: Local"), service("other"))
+    members = (replace(WEB, node="n1"),)
+    memo = Memo()
+    one, two = (
+        compiled(
+            *documents, proxy=replace(SIDECAR, name=name, node="n1"), registrations=members, memo=memo
+        ).resources.of_type(ENDPOINT)[0]
+        for name in ("one", "two")
+    )
+    assert one is two
+
+
+GROUP = istio(
+    "WorkloadGroup",
+    "vms",
+    "  metadata: {labels: {app: web, version: v9}}\n"
+    "  template: {serviceAccount: web, ports: {http: 8080}, locality: r/z, weight: 3}",
+)
+
+
+@pytest.mark.parametrize(("account", "joined"), [("web", True), ("other", False)])
+def test_a_workload_has_what_its_group_says(account: str, joined: bool) -> None:
+    vm = replace(
+        workload("vm-1", address="10.1.0.9"),
+        service_account=account,
+        labels=FrozenMap({"version": "v1"}),
+        group="vms",
+        ports=FrozenMap({8080: 20080}),
+    )
+    found = compiled(service("web"), GROUP, registrations=(vm,))
+    endpoints = call(found, "web").endpoints
+    if not joined:
+        assert endpoints == (), "another account's group is not its own"
+        return
+    (endpoint,) = endpoints
+    assert (endpoint.address, endpoint.locality, endpoint.weight) == (Address(ip="10.1.0.9", port=20080), "r/z", 3)
+    (member,) = found.view.endpoints[0].by_port[80]
+    assert member.labels == {"app": "web", "version": "v1"}, "what it says of itself stands"
+
+
+def test_a_groups_labels_select_its_workloads_proxy() -> None:
+    proxy = replace(SIDECAR, service_account="web", group="vms")
+    sidecar = istio("Sidecar", "s", "  workloadSelector: {labels: {version: v9}}\n  egress: [{hosts: ['~/*']}]")
+    assert compiled(service("web"), GROUP, sidecar, proxy=proxy).view.outbound.services == ()
+    assert compiled(service("web"), GROUP, sidecar).view.outbound.services != ()
