@@ -31,12 +31,19 @@ class Answer:
         return self.content.decode()
 
 
+def _looked_at(done: asyncio.Future[Answer]) -> None:
+    """Nobody may wait for it any more."""
+    if not done.cancelled():
+        done.exception()
+
+
 class _Client(QuicConnectionProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._http = H3Connection(self._quic)
         self._answer = Answer()
         self._done: asyncio.Future[Answer] = self._loop.create_future()
+        self._done.add_done_callback(_looked_at)
 
     async def get(self, authority: str, path: str) -> Answer:
         stream = self._quic.get_next_available_stream_id()

@@ -217,3 +217,29 @@ def test_where_nothing_is_captured_a_gateway_binds_the_address_that_its_agent_ch
     found = at_gateway(gateway(HTTP), routes(), capture=capture, gateway_ports=FrozenMap({80: 18000}))
     assert found.names(LISTENER) == ["127.0.0.7_18000"]
     assert found.names(ROUTE) == ["http.18000"]
+
+
+def test_a_gateway_of_both_families_listens_on_both() -> None:
+    found = at_gateway(gateway(HTTP), routes(), addresses=("2.2.2.2", "fd00::2"))
+    listener = found.listener("0.0.0.0_80")
+    (more,) = listener["additional_addresses"]
+    assert more["address"]["socket_address"]["address"] == "::"
+    named = HTTP.replace("hosts:", "bind: 0.0.0.0, hosts:")
+    assert at_gateway(gateway(named), routes(), addresses=("2.2.2.2", "fd00::2")).names(LISTENER) == ["0.0.0.0_80"]
+
+
+def test_grpc_of_browsers_is_translated_where_a_server_speaks_it() -> None:
+    def filters(protocol: str) -> list[str]:
+        server = HTTP.replace("protocol: HTTP", f"protocol: {protocol}").replace("name: http", "name: web")
+        found = at_gateway(gateway(HTTP), gateway(server, name="other", created="2020-01-01T00:00:00Z"), routes())
+        (chain,) = found.listener("0.0.0.0_80")["filter_chains"]
+        return [entry["name"] for entry in chain["filters"][0]["typed_config"]["http_filters"]]
+
+    assert "envoy.filters.http.grpc_web" in filters("GRPC-WEB")
+    assert "envoy.filters.http.grpc_web" not in filters("GRPC")
+
+
+def test_a_servers_name_is_that_of_its_statistics() -> None:
+    server = HTTP[:-1] + ", name: shop}"
+    (chain,) = at_gateway(gateway(server), routes()).listener("0.0.0.0_80")["filter_chains"]
+    assert chain["filters"][0]["typed_config"]["stat_prefix"] == "shop"

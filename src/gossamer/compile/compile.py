@@ -215,8 +215,9 @@ def _gateway_tables(proxy: Proxy, settings: MeshSettings, opened: Opened, memo: 
     routes = Table(
         ROUTE, [memo.keep((proxy, table.name), compile_table, table, settings, memo) for table in opened.tables]
     )
+    addresses = (proxy.capture.address,) if proxy.capture.address else wildcards_of(proxy)
     return (
-        *_tables(compile_gateway(opened.servers, proxy.capture.address or wildcards_of(proxy)[0], settings), memo),
+        *_tables(compile_gateway(opened.servers, addresses, settings), memo),
         routes,
     )
 

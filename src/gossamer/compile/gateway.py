@@ -6,12 +6,13 @@ nowhere has no chain: what it would take is refused.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from envoy.config.core.v3.base_pb2 import OUTBOUND
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, FilterChainMatch
-from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.listener.v3.listener_pb2 import AdditionalAddress, Listener
 
 from gossamer.compile.draft import Draft, references
 from gossamer.compile.endpoints import address_of
@@ -26,7 +27,9 @@ from gossamer.compile.tls import PEER_ALPN, server_context
 from gossamer.core.ids import Origin
 from gossamer.core.resources import CLUSTER, LISTENER, ROUTE, Reference
 from gossamer.model.chains import Taken, untaken
+from gossamer.model.protocols import declared_protocol
 from gossamer.model.servers import is_auto, speaks_http, table_name, terminates_tls
+from gossamer.model.service import Protocol
 from gossamer.model.settings import MeshSettings
 from gossamer.model.view import Chain, Server
 
@@ -35,16 +38,26 @@ _HANDSHAKE_S: Final = 15.0
 """How long a client has for its TLS handshake: a gateway faces clients that nobody knows."""
 
 
-def compile_gateway(servers: tuple[Server, ...], address: str, settings: MeshSettings) -> tuple[Draft, ...]:
-    """The listeners of a gateway, on `address` where a server names none."""
-    binds: dict[tuple[int, str], _Listener] = {}
+def compile_gateway(
+    servers: tuple[Server, ...], addresses: tuple[str, ...], settings: MeshSettings
+) -> tuple[Draft, ...]:
+    """The listeners of a gateway, on `addresses` where a server names none."""
+    binds: dict[tuple[int, tuple[str, ...]], list[Server]] = {}
     for server in servers:
-        bind = server.rule.spec.bind or address
-        binds.setdefault((server.port, bind), _Listener(settings=settings)).take(server)
-    listeners = sorted(binds.items(), key=lambda item: item[0])
-    over_tcp = [listener.done(bind, port) for (port, bind), listener in listeners]
-    over_udp = [listener.over_quic(bind, port) for (port, bind), listener in listeners]
+        named = server.rule.spec.bind
+        own = bool(named) and named not in addresses  # who names what all have shares it
+        binds.setdefault((server.port, (named,) if own else addresses), []).append(server)
+    listeners = [
+        _Listener(settings=settings, addresses=bound, port=port, web=any(map(_is_web, found))).taking(found)
+        for (port, bound), found in sorted(binds.items(), key=lambda item: item[0])
+    ]
+    over_tcp = [listener.done() for listener in listeners]
+    over_udp = [listener.over_quic() for listener in listeners]
     return tuple(draft for draft in (*over_tcp, *over_udp) if draft is not None)
+
+
+def _is_web(server: Server) -> bool:
+    return declared_protocol(server.rule.spec.port.protocol) is Protocol.GRPC_WEB
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,6 +66,10 @@ class _Listener:
     plaintext, and without a network all that no other has."""
 
     settings: MeshSettings
+    addresses: tuple[str, ...]
+    port: int
+    web: bool = False
+    """Whether gRPC-Web is spoken."""
     chains: list[FilterChain] = field(default_factory=list)
     quic: list[FilterChain] = field(default_factory=list)
     """Those of the chains that are served by HTTP/3 too, as they are over QUIC."""
@@ -60,17 +77,20 @@ class _Listener:
     references: frozenset[Reference] = frozenset()
     origins: dict[Origin, None] = field(default_factory=dict)
 
-    def take(self, server: Server) -> None:
-        if speaks_http(server.rule):
-            self._http(server)
-        for chain in server.chains:
-            self._stream(server, chain)
+    def taking(self, servers: Iterable[Server]) -> _Listener:
+        for server in servers:
+            if speaks_http(server.rule):
+                self._http(server)
+            for chain in server.chains:
+                self._stream(server, chain)
+        return self
 
     def _http(self, server: Server) -> None:
         """Plain servers of a port share one chain and one route table; each TLS server has its own."""
         name, ended = table_name(server), terminates_tls(server.rule)
         for match in self._free(Chain(server_names=tuple(part.host for part in server.rule.hosts) if ended else ())):
-            manager = connection_manager(Direction.GATEWAY, f"outbound_0.0.0.0_{server.port}", name, self.settings)
+            prefix = server.rule.spec.name or f"outbound_0.0.0.0_{server.port}"
+            manager = connection_manager(Direction.GATEWAY, prefix, name, self.settings, grpc_web=self.web)
             self._add(name, match, [manager], server, (server.rule.origin,))
             if server.rule.http3 and server.rule.spec.tls is not None:
                 self.quic.append(quic_chain(self.chains[-1], server.rule.spec.tls))
@@ -108,13 +128,15 @@ class _Listener:
         self.chains.append(chain)
         self.origins |= dict.fromkeys(origins)
 
-    def done(self, address: str, port: int) -> Draft | None:
+    def done(self) -> Draft | None:
         if not self.chains:
             return None
-        name, origins = f"{address}_{port}", tuple(self.origins)
+        name, origins = f"{self.addresses[0]}_{self.port}", tuple(self.origins)
+        first, *more = (address_of(address.removeprefix("unix://"), self.port) for address in self.addresses)
         listener = Listener(
             name=name,
-            address=address_of(address.removeprefix("unix://"), port),
+            address=first,
+            additional_addresses=[AdditionalAddress(address=address) for address in more],
             traffic_direction=OUTBOUND,
             filter_chains=self.chains,
             metadata=metadata_of(origins),
@@ -123,9 +145,9 @@ class _Listener:
             listener.listener_filters.append(TLS_INSPECTOR)
         return Draft(type_url=LISTENER, name=name, message=listener, references=self.references, origins=origins)
 
-    def over_quic(self, address: str, port: int) -> Draft | None:
+    def over_quic(self) -> Draft | None:
         """The listener beside it, None where nothing is served by HTTP/3."""
         if not self.quic:
             return None
         named = frozenset(one for one in self.references if one.type_url != CLUSTER)
-        return quic_listener(address, port, self.quic, named, tuple(self.origins))
+        return quic_listener(self.addresses, self.port, self.quic, named, tuple(self.origins))

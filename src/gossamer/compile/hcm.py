@@ -20,6 +20,7 @@ from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
+from envoy.extensions.filters.http.grpc_web.v3.grpc_web_pb2 import GrpcWeb
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2 import Config as SetFilterState
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -69,16 +70,18 @@ def connection_manager(
     routes: RouteConfiguration | str,
     settings: MeshSettings,
     early: TypedExtensionConfig | None = None,
+    *,
+    grpc_web: bool = False,
 ) -> Filter:
     """The network filter that serves HTTP. `routes` is an inline table, or the name of one that comes by RDS; `early`
-    is what is done to requests before they are routed.
+    is what is done to requests before they are routed; `grpc_web`: gRPC as browsers speak it is translated.
 
     Timeouts are the routes' own: streams may idle for ever, as Istio has it; headers have 10 s to arrive.
     """
     manager = HttpConnectionManager(
         codec_type=HttpConnectionManager.AUTO,
         stat_prefix=stat_prefix,
-        http_filters=_filters(direction, looks_up=settings.looks_up),
+        http_filters=_filters(direction, looks_up=settings.looks_up, grpc_web=grpc_web),
         use_remote_address=BoolValue(value=direction is Direction.GATEWAY),
         forward_client_cert_details=_XFCC[direction],
         server_header_transformation=HttpConnectionManager.PASS_THROUGH,
@@ -111,7 +114,7 @@ def _normalise(manager: HttpConnectionManager, normalization: NormalizationType)
 
 
 @cache
-def _filters(direction: Direction, *, looks_up: bool) -> tuple[HttpFilter, ...]:
+def _filters(direction: Direction, *, looks_up: bool, grpc_web: bool) -> tuple[HttpFilter, ...]:
     """HTTP filters in the order in which a request meets them.
 
     Policy first: nothing that answers by itself (CORS preflights, faults) does so for one who may not ask. CORS before
@@ -124,6 +127,7 @@ def _filters(direction: Direction, *, looks_up: bool) -> tuple[HttpFilter, ...]:
     routing = []
     if direction is not Direction.INBOUND:
         routing = [
+            *((_filter("envoy.filters.http.grpc_web", GrpcWeb()),) if grpc_web else ()),
             _filter("envoy.filters.http.cors", Cors()),
             _filter("envoy.filters.http.fault", HTTPFault()),
             _filter(ALPN_FILTER, _mesh_alpn()),

@@ -12,7 +12,7 @@ from envoy.config.core.v3.address_pb2 import Address, SocketAddress
 from envoy.config.core.v3.base_pb2 import OUTBOUND, TransportSocket
 from envoy.config.core.v3.protocol_pb2 import Http3ProtocolOptions
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, FilterChainMatch
-from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.listener.v3.listener_pb2 import AdditionalAddress, Listener
 from envoy.config.listener.v3.quic_config_pb2 import QuicProtocolOptions
 from envoy.config.listener.v3.udp_listener_config_pb2 import UdpListenerConfig
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -55,20 +55,26 @@ def _speaking_http3(beside: Filter) -> Filter:
 
 
 def quic_listener(
-    address: str,
+    addresses: tuple[str, ...],
     port: int,
     chains: Iterable[FilterChain],
     references: frozenset[Reference],
     origins: tuple[Origin, ...],
 ) -> Draft:
     """The listener of these chains."""
-    name = f"udp_{address}_{port}"
+    name = f"udp_{addresses[0]}_{port}"
+    first, *more = (_socket(address, port) for address in addresses)
     listener = Listener(
         name=name,
-        address=Address(socket_address=SocketAddress(protocol=SocketAddress.UDP, address=address, port_value=port)),
+        address=first,
+        additional_addresses=[AdditionalAddress(address=address) for address in more],
         traffic_direction=OUTBOUND,
         udp_listener_config=UdpListenerConfig(quic_options=QuicProtocolOptions()),
         filter_chains=chains,
         metadata=metadata_of(origins),
     )
     return Draft(type_url=LISTENER, name=name, message=listener, references=references, origins=origins)
+
+
+def _socket(address: str, port: int) -> Address:
+    return Address(socket_address=SocketAddress(protocol=SocketAddress.UDP, address=address, port_value=port))
