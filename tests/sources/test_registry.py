@@ -7,7 +7,7 @@ import pytest
 from gossamer.core.errors import StateError
 from gossamer.model.service import Health
 from gossamer.rpc import gossamer_pb2 as rpc
-from gossamer.sources.registry import FORGET_S, LEASE_S, Registry
+from gossamer.sources.registry import FORGET_S, LEASE_S, Condition, Registry
 
 
 def reviews(name: str = "reviews-v1", **fields: object) -> rpc.Workload:
@@ -112,7 +112,7 @@ def test_registrations_survive_a_restart() -> None:
     registry = Registry("cluster.local")
     registry.renew("host-a", [reviews(), reviews("reviews-v2")], now=0)
     again = Registry("cluster.local")
-    again.restore(registry.save(), now=1000)
+    again.restore(registry.save(now=1000), now=1000)
     assert again.snapshot == registry.snapshot
     for damaged in ("[1]", '[{"host": "a", "workload": {"ports": 1}}]', "{"):
         with pytest.raises(StateError):
@@ -135,3 +135,19 @@ def test_a_gateway_is_dialled_where_its_agent_opened_it(opened: str, dialled: st
     assert held.workload.router
     assert not held.workload.tls
     assert not held.proxy.binds_paths
+
+
+def test_a_registration_knows_since_when_it_is_as_it_is() -> None:
+    registry = Registry("cluster.local")
+    registry.renew("host-a", [reviews(state=rpc.WORKLOAD_STATE_STARTING)], now=0)
+    assert (registry.snapshot[KEY].condition, registry.snapshot[KEY].since) == (Condition.STARTING, 0)
+    registry.renew("host-a", [reviews()], now=4)
+    registry.renew("host-a", [reviews(incarnation=9)], now=6)
+    assert (registry.snapshot[KEY].condition, registry.snapshot[KEY].since) == (Condition.READY, 4)
+    registry.expire(6 + LEASE_S + 3)
+    assert (registry.snapshot[KEY].condition, registry.snapshot[KEY].since) == (Condition.LOST, 6 + LEASE_S)
+    registry.renew("host-a", [reviews()], now=40)
+    assert (registry.snapshot[KEY].condition, registry.snapshot[KEY].since) == (Condition.READY, 40)
+    again = Registry("cluster.local")
+    again.restore(registry.save(now=50), now=1000)
+    assert again.snapshot[KEY].since == 990

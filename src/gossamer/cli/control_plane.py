@@ -45,6 +45,7 @@ async def _serve(plane: ControlPlane, stop: asyncio.Event) -> int:
             proxies=plane.xds.status,
             registrations=lambda: tuple(plane.registry.snapshot.values()),
             generation=lambda: plane.pipeline.generation,
+            endpoints=plane.reports.answer,
             authority=plane.authority,
             ledger=plane.ledger,
         )

@@ -68,6 +68,12 @@ COMMANDS: Final[tuple[Entry, ...]] = (
         panel=RUNNING,
     ),
     Entry(
+        name="endpoints",
+        module="gossamer.cli.endpoints",
+        summary="Say who answers for a service, and why an endpoint is in or out of load balancing.",
+        panel=RUNNING,
+    ),
+    Entry(
         name="proxy",
         module="gossamer.cli.proxy",
         summary="Look at the proxies of a running mesh: list, config, stats, log.",

@@ -64,7 +64,7 @@ class Found:
 @app.command("list")
 def list_command(state: StateOption = None, output: OutputOption = Output.TABLE) -> None:
     """List the proxies: what they were told, how they are, and whether an application could get round them."""
-    rows = _proxies(_folders(state))
+    rows = _proxies(folders(state))
     if output is not Output.TABLE:
         print_data(rows, output)
         return
@@ -123,7 +123,7 @@ def log(
     sys.stdout.write(_ask(_find(name, state), f"log?of={of}&bytes={size}").text)
 
 
-def _folders(state: Path | None) -> list[Path]:
+def folders(state: Path | None) -> list[Path]:
     return [runtime_folder(state)] if state else runtime_folders()
 
 
@@ -140,7 +140,7 @@ def _find(name: str, state: Path | None) -> Found:
     """The workload of this name; GossamerError when there is none, or more than one."""
     all_found = [
         Found(agent=folder / AGENT, namespace=row["namespace"], name=row["name"])
-        for folder, status in _answers(_folders(state), AGENT, "/v1/status")
+        for folder, status in _answers(folders(state), AGENT, "/v1/status")
         for row in status["workloads"]
     ]
     chosen = [one for one in all_found if name in (one.name, f"{one.namespace}/{one.name}")]

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,6 +22,9 @@ from gossamer.model.proxy import ProxyType
 from gossamer.node.capture.choose import Choice, choose_capture
 from gossamer.node.capture.ports import Ports
 from gossamer.node.capture.workloads import Capturer
+from gossamer.node.ejections import EjectionWatch
+from gossamer.node.envoy import EnvoyState
+from gossamer.node.envoy_admin import Admin
 from gossamer.node.host import AgentSettings, Host
 from gossamer.node.identity import HostIdentity
 from gossamer.node.identity_client import open_channel
@@ -128,6 +131,7 @@ async def open_agent(
                 for spec in specs:
                     agent.start(spec)
                 serving.append(group.create_task(_register(agent)))
+                serving.append(group.create_task(_ejections(agent).serve()))
                 yield agent
             finally:
                 await agent.stop()
@@ -182,6 +186,21 @@ async def _register(agent: Agent) -> None:
             for sidecar in tuple(agent.sidecars.values()):
                 await sidecar.announced.wait()
     await agent.host.registration.serve()
+
+
+def _ejections(agent: Agent) -> EjectionWatch:
+    host = agent.host
+
+    def admins() -> Iterator[tuple[Key, Admin]]:
+        for key, sidecar in agent.sidecars.items():
+            if sidecar.envoy is not None and sidecar.envoy.state.value is EnvoyState.READY:
+                yield key, sidecar.envoy.admin
+
+    return EjectionWatch(
+        admins,
+        host.registration.watch_endpoints,
+        lambda: open_channel(host.settings.control_plane, host.identities.host.value),
+    )
 
 
 async def _join(settings: AgentSettings, files: IdentityFiles, stop: asyncio.Event) -> HostIdentity:

@@ -36,6 +36,8 @@ class Registration:
         self._jitter = jitter
         self.services: Latest[tuple[str, ...]] = Latest(())
         """The mesh's services (`hostname:port`), as the control plane last said."""
+        self.watch_endpoints: Latest[bool] = Latest(False)
+        """Whether the control plane wants to know which endpoints our Envoys leave out."""
         self.problem = ""
         """Why the control plane is not told now; empty while it is."""
         self._workloads: dict[Key, rpc.Workload] = {}
@@ -90,6 +92,7 @@ class Registration:
                 self._explain("")
                 if response.services:
                     self.services.publish(tuple(response.services))
+                self.watch_endpoints.publish(response.watch_endpoints)
                 self._answered = response.sequence
                 self._said.set()
                 for rejection in response.rejected:

@@ -27,6 +27,7 @@ from gossamer.ca.tokens import allows
 from gossamer.core.diagnostics import Diagnostic
 from gossamer.core.errors import IdentityError, UsageError
 from gossamer.core.latest import Latest
+from gossamer.plane.endpoint_reports import EndpointReports
 from gossamer.plane.judging import Judging
 from gossamer.plane.kept import keep, keep_admitted, load_admitted, load_last_good, load_registry
 from gossamer.plane.pipeline import Pipeline
@@ -94,11 +95,13 @@ class ControlPlane:
     proxies: Proxies = field(init=False)
     xds: Service = field(init=False)
     judging: Judging = field(init=False)
+    reports: EndpointReports = field(init=False)
     _told: frozenset[Diagnostic] = frozenset()
 
     def __post_init__(self) -> None:
         self.proxies = Proxies(self.settings.trust_domain, lambda: self.registry.snapshot, self.pipeline.resources)
         self.xds = Service(self.proxies.authorize, drain_s=self.settings.drain_s)
+        self.reports = EndpointReports(pipeline=self.pipeline, registrations=lambda: self.registry.snapshot)
         self.judging = Judging(
             pipeline=self.pipeline,
             envoy=self.settings.envoy,
@@ -123,6 +126,7 @@ class ControlPlane:
         registry = RegistryService(
             self.registry, _authenticator(identity), self.changed.set, lambda: self.pipeline.services
         )
+        registry.ejections, registry.watches = self.reports.ejections, lambda: self.pipeline.watches
         names, addresses = _names(self.settings)
         tls = ServerIdentity(self.authority, _now, lifetimes=identity.lifetimes, dns=names, addresses=addresses)
         main, join = grpc.aio.server(options=SERVER_OPTIONS), grpc.aio.server(options=SERVER_OPTIONS)
@@ -157,6 +161,7 @@ class ControlPlane:
         registrations = tuple(entry.workload for entry in self.registry.snapshot.values())
         self.pipeline.build(self.source.latest.value, registrations)
         self.judging.built()
+        self.reports.look()
 
     async def _prepare(self) -> None:
         began = time.perf_counter()

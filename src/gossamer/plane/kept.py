@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -76,7 +77,7 @@ async def keep(state: Path, registry: Registry, last_good: Callable[[], LastGood
         await _wait(stop, KEEP_S)
         try:
             if registry.snapshot is not snapshot:
-                newest, text = registry.snapshot, registry.save()
+                newest, text = registry.snapshot, registry.save(time.monotonic())
                 await asyncio.to_thread(save_document, state / REGISTRY_FILE, 1, text)
                 snapshot = newest
             if (valid := last_good()) is not kept:

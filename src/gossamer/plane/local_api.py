@@ -32,6 +32,8 @@ class View:
     proxies: Callable[[], Sequence[ProxyStatus]]
     registrations: Callable[[], Sequence[Registration]]
     generation: Callable[[], int]
+    endpoints: Callable[[str, str], list[dict[str, Any]]]
+    """Of a service, as one workload sees it or (empty) all do."""
     authority: Latest[Authority]
     ledger: Ledger
 
@@ -56,6 +58,13 @@ def local_routes(view: View) -> list[Route]:
     async def proxies(_: Request) -> Response:
         return JSONResponse([_proxy(row) for row in view.proxies()])
 
+    async def endpoints(request: Request) -> Response:
+        query = request.query_params
+        try:
+            return JSONResponse(view.endpoints(query.get("service", ""), query.get("from", "")))
+        except GossamerError as error:
+            return PlainTextResponse(str(error), status_code=404)
+
     async def roots(_: Request) -> Response:
         return PlainTextResponse(view.authority.value.roots_pem)
 
@@ -77,6 +86,7 @@ def local_routes(view: View) -> list[Route]:
     return [
         Route("/v1/status", status),
         Route("/v1/proxies", proxies),
+        Route("/v1/endpoints", endpoints),
         Route("/v1/roots", roots),
         Route("/v1/tokens", token, methods=["POST"]),
     ]

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from gossamer.api.config import Config
+from gossamer.api.destination_rule import DestinationRule
 from gossamer.api.last_good import LastGood
 from gossamer.api.load import Loaded, SourceFile, load
+from gossamer.api.resource import Resource
 from gossamer.compile.check import check_config, placed
 from gossamer.compile.compile import compile_proxy
 from gossamer.core.diagnostics import Diagnostics
@@ -67,6 +69,21 @@ class Pipeline:
         self._built = (mesh, build_endpoints(self.loaded.config, registrations, mesh, self._memo))
         self._source_diagnostics = files.diagnostics
         self.generation += 1
+
+    @property
+    def built(self) -> tuple[Mesh, Endpoints] | None:
+        """The newest build; None before the first."""
+        return self._built
+
+    @property
+    def watches(self) -> bool:
+        """Whether some service has outlier detection or active checks, by which Envoys leave endpoints out."""
+        if self.loaded is None or self._built is None:
+            return False
+        settings = self._built[0].settings
+        if settings.default_outlier_detection is not None or self.loaded.config.health_checks:
+            return True
+        return self._memo.keep("", _some_detect, self.loaded.config.destination_rules)
 
     @property
     def ready(self) -> bool:
@@ -130,6 +147,16 @@ class Pipeline:
     def settle(self) -> None:
         """Every connected proxy has been compiled: what nobody asked for may be forgotten."""
         self._memo.next_generation()
+
+
+def _some_detect(rules: tuple[Resource[DestinationRule], ...]) -> bool:
+    policies = (p for rule in rules for p in (rule.spec.traffic_policy, *(s.traffic_policy for s in rule.spec.subsets)))
+    return any(
+        policy.outlier_detection is not None
+        or any(port.outlier_detection is not None for port in policy.port_level_settings)
+        for policy in policies
+        if policy is not None
+    )
 
 
 def _service_ports(services: tuple[Service, ...]) -> tuple[str, ...]:

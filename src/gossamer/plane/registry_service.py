@@ -14,6 +14,7 @@ from gossamer import __version__
 from gossamer.rpc import calls
 from gossamer.rpc import gossamer_pb2 as rpc
 from gossamer.rpc.calls import Context
+from gossamer.sources.ejections import Ejections
 from gossamer.sources.registry import LEASE_S, Registry
 
 Granted = Callable[[str, str], bool]
@@ -23,7 +24,7 @@ Authenticate = Callable[[Context], tuple[str, Granted] | None]
 
 
 class RegistryService:
-    """Answers Register and Deregister from one `Registry`; `changed` is called when its snapshot was replaced."""
+    """Answers Register, Deregister and Report. `changed` is called when the snapshot of `registry` was replaced."""
 
     def __init__(
         self,
@@ -36,6 +37,10 @@ class RegistryService:
         self._authenticate = authenticate
         self._changed = changed
         self._services = services
+        self.ejections = Ejections()
+        """What agents report of their Envoys' own judgement."""
+        self.watches: Callable[[], bool] = lambda: False
+        """Whether there may be anything to report."""
 
     def handler(self) -> grpc.GenericRpcHandler:
         return calls.service(
@@ -43,6 +48,7 @@ class RegistryService:
             {
                 calls.REGISTER: calls.REGISTER.serve(self._register),
                 calls.DEREGISTER: calls.DEREGISTER.serve(self._deregister),
+                calls.REPORT: calls.REPORT.serve(self._report),
             },
         )
 
@@ -60,12 +66,21 @@ class RegistryService:
                 rejected=self._take(host, granted, request),
                 control_plane_version=__version__,
                 services=told if told != known else (),
+                watch_endpoints=self.watches(),
             )
 
     async def _deregister(self, request: rpc.DeregisterRequest, context: Context) -> rpc.DeregisterResponse:
         host, _ = await self._peer(context)
         self._change(lambda now: self._registry.remove(host, _keys(request.workloads), now))
         return rpc.DeregisterResponse()
+
+    async def _report(self, request: rpc.ReportRequest, context: Context) -> rpc.ReportResponse:
+        host, _ = await self._peer(context)
+        now = time.monotonic()
+        self.ejections.report(
+            host, request.observations, now, lambda namespace, name: self._registry.owner(namespace, name, now) == host
+        )
+        return rpc.ReportResponse()
 
     async def _peer(self, context: Context) -> tuple[str, Granted]:
         peer = self._authenticate(context)

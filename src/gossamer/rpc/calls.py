@@ -78,4 +78,5 @@ RENEW_HOST: Final = Unary("Certificates", "RenewHost", pb.RenewHostRequest, pb.R
 WATCH_TRUST: Final = ServerStream("Certificates", "WatchTrust", pb.WatchTrustRequest, pb.TrustBundle)
 REGISTER: Final = Duplex("Registry", "Register", pb.RegisterRequest, pb.RegisterResponse)
 DEREGISTER: Final = Unary("Registry", "Deregister", pb.DeregisterRequest, pb.DeregisterResponse)
-METHODS: Final[tuple[_Method[Any, Any], ...]] = (JOIN, SIGN, RENEW_HOST, WATCH_TRUST, REGISTER, DEREGISTER)
+REPORT: Final = Unary("Registry", "Report", pb.ReportRequest, pb.ReportResponse)
+METHODS: Final[tuple[_Method[Any, Any], ...]] = (JOIN, SIGN, RENEW_HOST, WATCH_TRUST, REGISTER, DEREGISTER, REPORT)

@@ -83,6 +83,29 @@ WORKLOAD_STATE_UNHEALTHY: WorkloadState.ValueType  # 3
 WORKLOAD_STATE_DRAINING: WorkloadState.ValueType  # 4
 """Going away: finishes what it has, takes nothing new."""
 
+class _Exclusion:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExclusionEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Exclusion.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    EXCLUSION_UNSPECIFIED: _Exclusion.ValueType  # 0
+    EXCLUSION_OUTLIER: _Exclusion.ValueType  # 1
+    EXCLUSION_CHECK_FAILED: _Exclusion.ValueType  # 2
+    EXCLUSION_CHECK_TIMEOUT: _Exclusion.ValueType  # 3
+    EXCLUSION_CHECK_PENDING: _Exclusion.ValueType  # 4
+    """It has not been checked yet."""
+
+class Exclusion(_Exclusion, metaclass=_ExclusionEnumTypeWrapper):
+    """Why an Envoy leaves an endpoint out."""
+
+EXCLUSION_UNSPECIFIED: Exclusion.ValueType  # 0
+EXCLUSION_OUTLIER: Exclusion.ValueType  # 1
+EXCLUSION_CHECK_FAILED: Exclusion.ValueType  # 2
+EXCLUSION_CHECK_TIMEOUT: Exclusion.ValueType  # 3
+EXCLUSION_CHECK_PENDING: Exclusion.ValueType  # 4
+"""It has not been checked yet."""
+
 @typing.final
 class TrustBundle(message.Message):
     """Roots as one PEM text, one certificate after the other; all of them are trusted."""
@@ -553,10 +576,13 @@ class RegisterResponse(message.Message):
     REJECTED_FIELD_NUMBER: builtins.int
     CONTROL_PLANE_VERSION_FIELD_NUMBER: builtins.int
     SERVICES_FIELD_NUMBER: builtins.int
+    WATCH_ENDPOINTS_FIELD_NUMBER: builtins.int
     sequence: builtins.int
     lease_seconds: builtins.int
     """A workload that is not renewed for so long is taken out."""
     control_plane_version: builtins.str
+    watch_endpoints: builtins.bool
+    """Some service has outlier detection or active health checks, so that Envoys may have something to report."""
     @builtins.property
     def rejected(self) -> containers.RepeatedCompositeFieldContainer[Rejection]:
         """What was not taken; everything else was."""
@@ -575,10 +601,11 @@ class RegisterResponse(message.Message):
         rejected: abc.Iterable[Rejection] | None = ...,
         control_plane_version: builtins.str = ...,
         services: abc.Iterable[builtins.str] | None = ...,
+        watch_endpoints: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["control_plane_version", b"control_plane_version", "lease_seconds", b"lease_seconds", "rejected", b"rejected", "sequence", b"sequence", "services", b"services"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["control_plane_version", b"control_plane_version", "lease_seconds", b"lease_seconds", "rejected", b"rejected", "sequence", b"sequence", "services", b"services", "watch_endpoints", b"watch_endpoints"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -623,6 +650,74 @@ class DeregisterRequest(message.Message):
 
 @typing.final
 class DeregisterResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Observation(message.Message):
+    """One endpoint of one cluster that one workload's Envoy leaves out."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CALLER_FIELD_NUMBER: builtins.int
+    CLUSTER_FIELD_NUMBER: builtins.int
+    ADDRESS_FIELD_NUMBER: builtins.int
+    PORT_FIELD_NUMBER: builtins.int
+    EXCLUSIONS_FIELD_NUMBER: builtins.int
+    SECONDS_FIELD_NUMBER: builtins.int
+    cluster: builtins.str
+    address: builtins.str
+    port: builtins.int
+    seconds: builtins.float
+    """For how long, as far as its agent has seen."""
+    @builtins.property
+    def caller(self) -> WorkloadKey: ...
+    @builtins.property
+    def exclusions(self) -> containers.RepeatedScalarFieldContainer[Exclusion.ValueType]: ...
+    def __init__(
+        self,
+        *,
+        caller: WorkloadKey | None = ...,
+        cluster: builtins.str = ...,
+        address: builtins.str = ...,
+        port: builtins.int = ...,
+        exclusions: abc.Iterable[Exclusion.ValueType] | None = ...,
+        seconds: builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["caller", b"caller"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "caller", b"caller", "cluster", b"cluster", "exclusions", b"exclusions", "port", b"port", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReportRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    OBSERVATIONS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def observations(self) -> containers.RepeatedCompositeFieldContainer[Observation]: ...
+    def __init__(
+        self,
+        *,
+        observations: abc.Iterable[Observation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["observations", b"observations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReportResponse(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     def __init__(

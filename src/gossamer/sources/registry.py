@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Final
 
 from google.protobuf.json_format import Error as JsonError
@@ -34,15 +35,35 @@ _HEALTH = {
 }
 
 
+class Condition(StrEnum):
+    """How a workload is, in words for people."""
+
+    STARTING = "starting"
+    READY = "ready"
+    UNHEALTHY = "unhealthy"
+    DRAINING = "draining"
+    LOST = "heartbeat lost"
+
+
+_CONDITION = {
+    rpc.WORKLOAD_STATE_READY: Condition.READY,
+    rpc.WORKLOAD_STATE_UNHEALTHY: Condition.UNHEALTHY,
+    rpc.WORKLOAD_STATE_DRAINING: Condition.DRAINING,
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """One workload of one host: who its proxy is, and the endpoint that it offers."""
+    """One workload of one host: who its proxy is, and the endpoint that it offers. `since` is when it came to be in its
+    condition, by the registry's clock."""
 
     host: str
     proxy: Proxy
     workload: Workload
     incarnation: int = 0
+    condition: Condition = Condition.READY
     state_message: str = ""
+    since: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,7 +96,7 @@ class Registry:
             if reason := self._refusal(host, message, now):
                 rejected.append(rpc.Rejection(workload=_key(message), reason=reason))
                 continue
-            registration = registration_of(host, message, self.trust_domain)
+            registration = self._dated(key, registration_of(host, message, self.trust_domain), now)
             self._leases[key] = _Lease(registration=registration, message=message, ends=now + LEASE_S)
         for key, lease in tuple(self._leases.items()):
             if lease.registration.host != host:
@@ -86,6 +107,13 @@ class Registry:
                 lease.ends = now + LEASE_S
         self._publish(now)
         return rejected
+
+    def _dated(self, key: tuple[str, str], registration: Registration, now: float) -> Registration:
+        """The registration with the time from which it has been in its condition."""
+        held = self._leases.get(key)
+        before = _as_of(held, now) if held is not None else None
+        unchanged = before is not None and before.condition is registration.condition
+        return replace(registration, since=before.since if before is not None and unchanged else now)
 
     def owner(self, namespace: str, name: str, now: float) -> str | None:
         """The host that a name belongs to: whose lease on it has not ended; None if it is free."""
@@ -120,10 +148,14 @@ class Registry:
         self._leases = {key: lease for key, lease in self._leases.items() if lease.ends + FORGET_S > now}
         self._publish(now)
 
-    def save(self) -> str:
+    def save(self, now: float) -> str:
         """All leases as JSON text, for `restore`."""
         entries = [
-            {"host": lease.registration.host, "workload": MessageToDict(lease.message)}
+            {
+                "host": lease.registration.host,
+                "workload": MessageToDict(lease.message),
+                "age": round(now - lease.registration.since, 3),
+            }
             for _, lease in sorted(self._leases.items())
         ]
         return json.dumps(entries, sort_keys=True)
@@ -132,9 +164,12 @@ class Registry:
         """Begin with what an earlier control plane held, each with a fresh lease in which to be heard of."""
         try:
             for entry in json.loads(saved):
-                self.renew(
-                    entry["host"], [ParseDict(entry["workload"], rpc.Workload(), ignore_unknown_fields=True)], now
-                )
+                message = ParseDict(entry["workload"], rpc.Workload(), ignore_unknown_fields=True)
+                self.renew(entry["host"], [message], now)
+                if (lease := self._leases.get((message.namespace, message.name))) is not None:
+                    since = now - float(entry.get("age", 0.0))
+                    lease.registration = replace(lease.registration, since=since)
+            self._publish(now)
         except (ValueError, KeyError, TypeError, JsonError) as error:
             raise StateError(f"the saved registrations are damaged: {error}") from error
 
@@ -150,7 +185,13 @@ def _as_of(lease: _Lease, now: float) -> Registration:
     if lease.ends > now:
         return lease.registration
     lost = replace(lease.registration.workload, health=Health.UNHEALTHY)
-    return replace(lease.registration, workload=lost, state_message="heartbeat lost")
+    return replace(
+        lease.registration,
+        workload=lost,
+        condition=Condition.LOST,
+        state_message=Condition.LOST.value,
+        since=lease.ends,
+    )
 
 
 def _key(message: rpc.Workload) -> rpc.WorkloadKey:
@@ -230,6 +271,7 @@ def registration_of(host: str, message: rpc.Workload, trust_domain: str) -> Regi
         proxy=proxy,
         workload=workload,
         incarnation=message.incarnation,
+        condition=_CONDITION.get(message.state, Condition.STARTING),
         state_message=message.state_message,
     )
 
