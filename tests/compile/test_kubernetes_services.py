@@ -92,3 +92,37 @@ def test_a_groups_labels_select_its_workloads_proxy() -> None:
     sidecar = istio("Sidecar", "s", "  workloadSelector: {labels: {version: v9}}\n  egress: [{hosts: ['~/*']}]")
     assert compiled(service("web"), GROUP, sidecar, proxy=proxy).view.outbound.services == ()
     assert compiled(service("web"), GROUP, sidecar).view.outbound.services != ()
+
+
+ANNOTATED = ", annotations: {networking.istio.io/traffic-distribution: %s}"
+
+
+@pytest.mark.parametrize(
+    ("of_service", "of_namespace", "field", "expected"),
+    [
+        ("", "", "", [0, 0, 0]),
+        ("PreferClose", "", "", [0, 1, 2]),
+        ("", "PreferSameZone", "", [0, 1, 2]),
+        ("Any", "PreferSameZone", "", [0, 0, 0]),
+        ("PreferSameZone", "", "PreferSameNode", [1, 0, 1]),
+    ],
+)
+def test_whom_callers_prefer(of_service: str, of_namespace: str, field: str, expected: list[int]) -> None:
+    """The field before the annotation, the service's before its namespace's."""
+    document = service("web", extra=f"trafficDistribution: {field}" if field else "").replace(
+        "namespace: default", "namespace: default" + (ANNOTATED % of_service if of_service else "")
+    )
+    home = ANNOTATED % of_namespace if of_namespace else ""
+    namespace = f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: default{home}}}\n"
+    members = tuple(
+        replace(WEB, name=f"web-{number}", address=f"10.1.0.{number}", locality=locality, node=node)
+        for number, (locality, node) in enumerate((("r/z", "n1"), ("r/y", "n2"), ("q/x", "n3")), start=1)
+    )
+    proxy = replace(SIDECAR, locality="r/z", node="n2")
+    found = compiled(document, namespace, proxy=proxy, registrations=members)
+    priorities = {
+        member["endpoint"]["address"]["socket_address"]["address"]: group.get("priority", 0)
+        for group in found.assignment(f"outbound|80||{HOST}")["endpoints"]
+        for member in group["lb_endpoints"]
+    }
+    assert [priorities[f"10.1.0.{number}"] for number in (1, 2, 3)] == expected

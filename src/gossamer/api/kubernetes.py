@@ -74,6 +74,7 @@ class Service:
     external_ips: Annotated[tuple[str, ...], Field(alias="externalIPs")] = ()
     publish_not_ready_addresses: Boolean = False
     internal_traffic_policy: str = "Cluster"
+    traffic_distribution: str = ""
 
     @property
     def headless(self) -> bool:

@@ -20,10 +20,11 @@ from gossamer.core.ids import Origin
 from gossamer.core.memo import Memo
 from gossamer.model.names import export_targets, qualified
 from gossamer.model.protocols import declared_protocol, kubernetes_protocol
-from gossamer.model.service import Port, Resolution, Service
+from gossamer.model.service import Distribution, Port, Resolution, Service
 from gossamer.model.settings import MeshSettings
 
 EXPORT_TO: Final = "networking.istio.io/exportTo"
+DISTRIBUTION: Final = "networking.istio.io/traffic-distribution"
 _POOL: Final = ipaddress.ip_network("240.240.0.0/16")
 
 
@@ -43,12 +44,15 @@ class Services:
 def build_services(
     declared: tuple[Resource[kubernetes.Service], ...],
     entries: tuple[Resource[ServiceEntry], ...],
+    namespaces: tuple[Resource[kubernetes.Namespace], ...],
     settings: MeshSettings,
     memo: Memo,
 ) -> Services:
-    """Every service of the mesh; those that share a hostname and a namespace are one."""
-    resources = [memo(_from_kubernetes, resource, settings) for resource in declared]
-    resources += [memo(_from_entry, resource, settings) for resource in entries]
+    """Every service of the mesh; those that share a hostname and a namespace are one. Of the namespaces it is what they
+    say of their services' traffic distribution that counts."""
+    homes = {one.name: one.annotations[DISTRIBUTION] for one in namespaces if DISTRIBUTION in one.annotations}
+    resources = [memo(_from_kubernetes, one, homes.get(one.namespace, ""), settings) for one in declared]
+    resources += [memo(_from_entry, one, homes.get(one.namespace, ""), settings) for one in entries]
     found: dict[tuple[str, str], list[Service]] = {}
     for services in resources:
         for service in services:
@@ -70,7 +74,7 @@ def _placed(service: Service, address: str) -> Service:
     return service if service.addresses or service.headless else replace(service, allocated=address)
 
 
-def _from_kubernetes(resource: Resource[kubernetes.Service], settings: MeshSettings) -> tuple[Service, ...]:
+def _from_kubernetes(resource: Resource[kubernetes.Service], home: str, settings: MeshSettings) -> tuple[Service, ...]:
     spec, namespace = resource.spec, resource.namespace
     annotated = tuple(part.strip() for part in resource.annotations.get(EXPORT_TO, "").split(",") if part.strip())
     alias = spec.external_name.rstrip(".").lower() if spec.type == "ExternalName" else ""
@@ -99,6 +103,7 @@ def _from_kubernetes(resource: Resource[kubernetes.Service], settings: MeshSetti
             labels=resource.labels,
             external_ips=tuple(ip for ip in spec.external_ips if ip not in addresses),
             node_local=spec.internal_traffic_policy == "Local",
+            distribution=_distribution(spec.traffic_distribution, resource.annotations.get(DISTRIBUTION), home),
             publish_not_ready=spec.publish_not_ready_addresses,
             kubernetes=True,
             created=resource.creation,
@@ -107,7 +112,7 @@ def _from_kubernetes(resource: Resource[kubernetes.Service], settings: MeshSetti
     )
 
 
-def _from_entry(resource: Resource[ServiceEntry], settings: MeshSettings) -> tuple[Service, ...]:
+def _from_entry(resource: Resource[ServiceEntry], home: str, settings: MeshSettings) -> tuple[Service, ...]:
     spec, namespace = resource.spec, resource.namespace
     ports = {
         port.number: Port(
@@ -128,12 +133,21 @@ def _from_entry(resource: Resource[ServiceEntry], settings: MeshSettings) -> tup
             export_to=export_targets(spec.export_to, settings.export_services_to, namespace),
             subject_alt_names=spec.subject_alt_names,
             selector=selector.labels if selector else EMPTY,
+            distribution=_distribution(resource.annotations.get(DISTRIBUTION), home),
             labels=resource.labels,
             created=resource.creation,
             origin=Origin(resource=resource.id),
         )
         for host in dict.fromkeys(spec.hosts)
     )
+
+
+def _distribution(*said: str | None) -> Distribution:
+    """The first word that anyone says; one that is not known is none."""
+    return next((_DISTRIBUTIONS.get(word, Distribution.ANY) for word in said if word), Distribution.ANY)
+
+
+_DISTRIBUTIONS: Final = {"PreferClose": Distribution.SAME_ZONE, **{one.value: one for one in Distribution}}
 
 
 def _canonical(address: str) -> str:

@@ -65,7 +65,7 @@ def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mes
     config = memo.keep("", discovered, config)
     settings = memo(build_settings, config.mesh)
     root = settings.root_namespace
-    services = memo.keep("", build_services, config.services, config.service_entries, settings, memo)
+    services = memo.keep("", build_services, config.services, config.service_entries, config.namespaces, settings, memo)
     if services.looks_up:
         settings = memo(looking_up, settings)
     attached = build_attached(config, services, settings, memo)

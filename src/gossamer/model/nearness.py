@@ -15,8 +15,8 @@ from typing import Final
 from gossamer.api.destination_rule import Distribute, Failover, LocalityLoadBalancerSetting, TrafficPolicy
 from gossamer.api.destination_rule import ZoneAwareLoadBalancerSetting as ZoneAware
 from gossamer.core.frozen import Value
-from gossamer.model.place import CLUSTER, NETWORK, REGION, SUBZONE, ZONE, Asked, Place, parts_of, zone_of
-from gossamer.model.service import Endpoint, Health
+from gossamer.model.place import CLUSTER, NETWORK, NODE, REGION, SUBZONE, ZONE, Asked, Place, parts_of, zone_of
+from gossamer.model.service import Distribution, Endpoint, Health
 from gossamer.model.settings import MeshSettings
 
 _MIN_CLUSTER_SIZE: Final = 6
@@ -65,6 +65,18 @@ def nearness_of(policy: TrafficPolicy, settings: MeshSettings, *, checked: bool)
         return _zone_aware(zones, settings)
     detects = checked or (policy.outlier_detection or settings.default_outlier_detection) is not None
     return _by_locality(locality or LocalityLoadBalancerSetting(), settings, detects=detects)
+
+
+def preferred(distribution: Distribution) -> Nearness | None:
+    """What a service's own word on traffic distribution makes of nearness: same node, then all others alike; or the
+    caller's subzone, zone, region before what is farther."""
+    match distribution:
+        case Distribution.SAME_NODE:
+            return Nearness(failover_priority=(NODE,), ranked=True)
+        case Distribution.SAME_ZONE:
+            return Nearness(ranked=True)
+        case Distribution.ANY:
+            return None
 
 
 def _zone_aware(zones: ZoneAware, settings: MeshSettings) -> Nearness | None:
@@ -196,6 +208,8 @@ def _value(key: str, of: Endpoint | Place) -> str:
         return parts_of(of.locality)[(REGION, ZONE, SUBZONE).index(key)]
     if key == NETWORK:
         return of.network
+    if key == NODE and isinstance(of, Endpoint):
+        return of.labels.get(key) or of.node
     return of.cluster if key == CLUSTER else of.labels.get(key, "")
 
 

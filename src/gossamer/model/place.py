@@ -18,6 +18,7 @@ ZONE: Final = "topology.kubernetes.io/zone"
 SUBZONE: Final = "topology.istio.io/subzone"
 NETWORK: Final = "topology.istio.io/network"
 CLUSTER: Final = "topology.istio.io/cluster"
+NODE: Final = "kubernetes.io/hostname"
 LOCALITY: Final = "istio-locality"
 
 

@@ -10,10 +10,10 @@ from gossamer.core.memo import Memo
 from gossamer.model.build_endpoints import Endpoints, Instance
 from gossamer.model.destinations import Subset
 from gossamer.model.health_checks import check_on
-from gossamer.model.nearness import Nearness, nearness_of
-from gossamer.model.place import NOTHING_ASKED, NOWHERE, Asked, Place, joined, locality_of, zone_of
+from gossamer.model.nearness import Nearness, nearness_of, preferred
+from gossamer.model.place import NODE, NOTHING_ASKED, NOWHERE, Asked, Place, joined, locality_of, zone_of
 from gossamer.model.proxy import Proxy
-from gossamer.model.service import Health
+from gossamer.model.service import Distribution, Health
 from gossamer.model.settings import MeshSettings
 from gossamer.model.view import OutboundService
 
@@ -39,16 +39,20 @@ def asked_by(outbound: OutboundService, settings: MeshSettings) -> Asked:
 
 def nearness_on(outbound: OutboundService, port: int, subset: Subset | None, settings: MeshSettings) -> Nearness | None:
     """How near endpoints matter for calls to a port (of a subset) of a service."""
-    return nearness_of(
-        outbound.destination.on(port, subset), settings, checked=check_on(outbound.checks, port) is not None
-    )
+    policy = outbound.destination.on(port, subset)
+    balancer = policy.load_balancer
+    said = balancer is not None and (balancer.locality_lb_setting or balancer.zone_aware_lb_setting)
+    if outbound.service.distribution is not Distribution.ANY and not said:
+        return preferred(outbound.service.distribution)
+    return nearness_of(policy, settings, checked=check_on(outbound.checks, port) is not None)
 
 
 def place_of(proxy: Proxy, asked: Asked, instances: tuple[Instance, ...], endpoints: Endpoints) -> Place:
     """Where a proxy is, as far as it was asked."""
     if asked is NOTHING_ASKED or not asked.place:
         return NOWHERE
-    labels = {name: proxy.labels[name] for name in sorted(asked.labels) if name in proxy.labels}
+    known = {NODE: proxy.node, **proxy.labels} if proxy.node else proxy.labels
+    labels = {name: known[name] for name in sorted(asked.labels) if name in known}
     return Place(
         locality=proxy.locality or locality_of(proxy.labels),
         network=proxy.network,

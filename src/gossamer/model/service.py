@@ -57,6 +57,14 @@ class Resolution(StrEnum):
     """Another name for a service (Kubernetes ExternalName)."""
 
 
+class Distribution(StrEnum):
+    """Which endpoints a service's callers prefer (Kubernetes' trafficDistribution, and Istio's annotation for it)."""
+
+    ANY = "Any"
+    SAME_ZONE = "PreferSameZone"
+    SAME_NODE = "PreferSameNode"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Port:
     """A service's port. `target` is the port number or name on the workload, empty for the same number."""
@@ -92,6 +100,7 @@ class Service(Value):
     """Addresses besides its own by which it is called too (Kubernetes' externalIPs); no name resolves to them."""
     node_local: bool = False
     """Callers reach the endpoints on their own node alone (`internalTrafficPolicy: Local`)."""
+    distribution: Distribution = Distribution.ANY
     publish_not_ready: bool = False
     """Endpoints that are not ready are called too."""
     instance_of: str = ""

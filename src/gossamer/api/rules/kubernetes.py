@@ -44,6 +44,9 @@ def check_service(resource: Resource[Service], raw: Any, at: At) -> None:
         if len(spec.ports) > 1:
             require(port.name, at["ports", index, "name"], "each of several ports needs a name")
     _warn_of_equal_names(spec, at)
+    if spec.traffic_distribution not in ("", "PreferClose", "PreferSameZone", "PreferSameNode"):
+        message = "trafficDistribution is PreferSameZone (or PreferClose, its former name) or PreferSameNode"
+        at["trafficDistribution"].error("invalid-value", message)
     if spec.internal_traffic_policy not in ("Cluster", "Local"):
         at["internalTrafficPolicy"].error("invalid-value", "internalTrafficPolicy is Cluster or Local")
 
