@@ -17,13 +17,15 @@ from typing import Any, Final
 from gossamer.api.common import json_name
 from gossamer.api.findings import At
 from gossamer.api.mesh_config import MeshConfig
-from gossamer.api.proxy_config import ProxyConfig
+from gossamer.api.proxy_config import ConnectionSettings, ProxyConfig
 from gossamer.api.rules.common import written
 from gossamer.api.structure import describe
 from gossamer.core.diagnostics import Severity
 
 
-def _all_but(supported: frozenset[str], message: type[MeshConfig | ProxyConfig], prefix: str = "") -> tuple[str, ...]:
+def _all_but(
+    supported: frozenset[str], message: type[MeshConfig | ProxyConfig | ConnectionSettings], prefix: str = ""
+) -> tuple[str, ...]:
     names = (json_name(item.name) for item in fields(message))
     return tuple(prefix + name for name in names if name not in supported)
 
@@ -44,9 +46,11 @@ _SUPPORTED_MESH: Final = frozenset((
 _HARMLESS_PROXY: Final = frozenset((
     "configPath", "binaryPath", "serviceCluster", "discoveryAddress", "discoveryRefreshDelay", "proxyAdminPort",
     "controlPlaneAuthPolicy", "statNameLength", "statusPort", "meshId", "availabilityZone", "tracingServiceName",
-    "holdApplicationUntilProxyStarts", "image",
+    "holdApplicationUntilProxyStarts", "image", "concurrency", "proxyMetadata", "runtimeValues", "statsdUdpAddress",
+    "terminationDrainDuration", "fileFlushInterval", "fileFlushMinSizeKb", "connectionSettings",
+    "proxyStatsMatcher",  # no statistic is left out here
 ))  # fmt: skip
-"""Of a proxy's settings, those that say how Istio starts a proxy; here the agent does."""
+"""Of a proxy's settings, those that are acted on, or that say how Istio starts a proxy, as here the agent does."""
 
 UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
     "Gateway.gateway.networking.k8s.io": (
@@ -73,6 +77,12 @@ UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
         *_all_but(_SUPPORTED_MESH, MeshConfig),
         "meshMTLS",
         *_all_but(_HARMLESS_PROXY, ProxyConfig, "defaultConfig."),
+        *_all_but(
+            frozenset(("globalDownstreamConnectionLimit", "profile")),
+            ConnectionSettings,
+            "defaultConfig.connectionSettings.",
+        ),
+        "defaultConfig.connectionSettings.profile=EDGE",
     ),
 }
 
@@ -80,7 +90,7 @@ WARNED: Final = frozenset(("AuthorizationPolicy", "RequestAuthentication"))
 """Of these kinds what is not acted on is a warning: their resources deny what they select, so nothing gets through."""
 
 NO_EFFECT_YET: Final = frozenset((
-    "WorkloadGroup", "ProxyConfig", "Telemetry",
+    "WorkloadGroup", "Telemetry",
 ))  # fmt: skip
 """Kinds, by `Kind.identity`, that are read and checked while nothing acts on them; delete one when something does."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final
 
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Admin, Bootstrap, LayeredRuntime, RuntimeLayer
@@ -27,7 +28,7 @@ from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint, LbEndpoin
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
-from envoy.config.metrics.v3.stats_pb2 import StatsConfig
+from envoy.config.metrics.v3.stats_pb2 import StatsConfig, StatsdSink, StatsSink
 from envoy.config.overload.v3.overload_pb2 import OverloadManager, ResourceMonitor
 from envoy.config.route.v3.route_components_pb2 import HeaderMatcher
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -49,7 +50,10 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from gossamer.compile.agent_clusters import SDS_CLUSTER, XDS_CLUSTER
 from gossamer.compile.draft import pack
+from gossamer.compile.patches.bootstrap import BootstrapPatch, patch_bootstrap
+from gossamer.model.node_metadata import node_metadata
 from gossamer.model.proxy import CaptureMode, Proxy, ProxyType
+from gossamer.model.proxy_settings import DEFAULT, ProxySettings
 
 READY_PATH: Final = "/healthz/ready"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -75,13 +79,27 @@ class BootstrapSettings:
     """Path of the network namespace in which the readiness listener is opened; empty for Envoy's own."""
 
 
-def compile_bootstrap(proxy: Proxy, settings: BootstrapSettings) -> str:
-    """The bootstrap as JSON, in original field names. Equal arguments give equal text."""
+def compile_bootstrap(
+    proxy: Proxy,
+    settings: BootstrapSettings,
+    started: ProxySettings = DEFAULT,
+    patches: Iterable[BootstrapPatch] = (),
+) -> str:
+    """The bootstrap as JSON, in original field names, as `started` and the patches of EnvoyFilters have it. Equal
+    arguments give equal text."""
+    bootstrap = _bootstrap(proxy, settings, started)
+    patch_bootstrap(bootstrap, patches)
+    return MessageToJson(bootstrap, preserving_proto_field_name=True, sort_keys=True, indent=1)
+
+
+def _bootstrap(proxy: Proxy, settings: BootstrapSettings, started: ProxySettings) -> Bootstrap:
+    connections = started.max_connections
     bootstrap = Bootstrap(
-        node=_node(proxy, settings.domain),
+        node=_node(proxy, settings.domain, started),
         admin=Admin(address=_pipe(settings.admin_socket, 0o600)),
-        layered_runtime=_runtime(),
-        overload_manager=_limits(settings.max_connections),
+        layered_runtime=_runtime(started),
+        overload_manager=_limits(settings.max_connections if connections is None else connections),
+        stats_sinks=_statsd(started.statsd),
         stats_config=StatsConfig(use_all_default_tags=BoolValue(value=True)),
     )
     # clusters that were never called keep no counters: a thousand of them would cost every sidecar megabytes
@@ -99,7 +117,7 @@ def compile_bootstrap(proxy: Proxy, settings: BootstrapSettings) -> str:
     )
     dynamic.cds_config.CopyFrom(source)
     dynamic.lds_config.CopyFrom(source)
-    return MessageToJson(bootstrap, preserving_proto_field_name=True, sort_keys=True, indent=1)
+    return bootstrap
 
 
 def node_id(proxy: Proxy, domain: str) -> str:
@@ -108,18 +126,13 @@ def node_id(proxy: Proxy, domain: str) -> str:
     return f"{proxy.type.value}~{address}~{proxy.name}.{proxy.namespace}~{proxy.namespace}.svc.{domain}"
 
 
-def _node(proxy: Proxy, domain: str) -> Node:
+def _node(proxy: Proxy, domain: str, started: ProxySettings) -> Node:
     # for people and tools that read config dumps: the control plane goes by the certificate alone
     metadata = Struct()
     metadata.update(
         {
-            "NAME": proxy.name,
-            "NAMESPACE": proxy.namespace,
-            "SERVICE_ACCOUNT": proxy.service_account,
+            **node_metadata(proxy, started.environment),
             "LABELS": dict(proxy.labels),
-            "CLUSTER_ID": proxy.cluster,
-            "NETWORK": proxy.network,
-            "INSTANCE_IPS": ",".join(proxy.addresses),
             "CAPTURE": proxy.capture.mode.value if proxy.type is ProxyType.SIDECAR else CaptureMode.EXPLICIT.value,
         }
     )
@@ -168,15 +181,34 @@ def _ads() -> ApiConfigSource:
     )
 
 
-def _runtime() -> LayeredRuntime:
+def _runtime(started: ProxySettings) -> LayeredRuntime:
     static = Struct()
-    static.update(_RUNTIME)
+    static.update({**_RUNTIME, **started.runtime})
     return LayeredRuntime(
         layers=[
             RuntimeLayer(name="gossamer", static_layer=static),
             RuntimeLayer(name="admin", admin_layer=RuntimeLayer.AdminLayer()),
         ]
     )
+
+
+def _statsd(address: str) -> list[StatsSink]:
+    """Statistics over UDP to a statsd server, by its address."""
+    place = statsd_place(address)
+    if place is None:
+        return []
+    host, port = place
+    udp = Address(socket_address=SocketAddress(protocol=SocketAddress.UDP, address=host, port_value=port))
+    return [StatsSink(name="envoy.stat_sinks.statsd", typed_config=pack(StatsdSink(address=udp)))]
+
+
+def statsd_place(address: str) -> tuple[str, int] | None:
+    """IP and port of a statsd server; None for what is not `IP:PORT`, as Envoy looks up no name for it."""
+    host, _, port = address.rpartition(":")
+    try:
+        return str(ip_address(host.strip("[]"))), int(port)
+    except ValueError:
+        return None
 
 
 def _limits(connections: int) -> OverloadManager:

@@ -63,7 +63,7 @@ def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyVi
         endpoints=seen,
         opened=opened,
         extensions=mesh.extensions.for_proxy(proxy),
-        patches=mesh.patches.for_proxy(proxy, node_metadata(proxy)) if mesh.patches.filters else (),
+        patches=mesh.patches.for_proxy(proxy, metadata_for(mesh, proxy)) if mesh.patches.filters else (),
         place=place_of(proxy, asked_of_place(outbound.services, outbound.settings, memo), instances, endpoints),
     )
 
@@ -158,3 +158,8 @@ def _endpoints_of(
     services: tuple[OutboundService, ...], by_service: FrozenMap[tuple[str, str], ServiceEndpoints]
 ) -> tuple[ServiceEndpoints, ...]:
     return tuple(by_service[outbound.service.key] for outbound in services)
+
+
+def metadata_for(mesh: Mesh, proxy: Proxy) -> FrozenMap[str, str]:
+    """The node metadata of a proxy, as EnvoyFilters ask for it."""
+    return node_metadata(proxy, mesh.proxies.for_proxy(proxy).environment)

@@ -28,6 +28,7 @@ from gossamer.model.groups import Groups, build_groups
 from gossamer.model.health_checks import Check, build_checks
 from gossamer.model.modules import NO_MODULES, Modules
 from gossamer.model.patches import PatchIndex, build_patches
+from gossamer.model.proxy_settings import ProxySettingsIndex, build_proxy_settings
 from gossamer.model.routing import Routing, asked_labels
 from gossamer.model.service_routes import build_service_routings
 from gossamer.model.settings import MeshSettings, build_settings, looking_up
@@ -54,6 +55,7 @@ class Mesh:
     policies: PolicyIndex
     patches: PatchIndex = field(default_factory=PatchIndex)
     extensions: ExtensionIndex = field(default_factory=ExtensionIndex)
+    proxies: ProxySettingsIndex = field(default_factory=ProxySettingsIndex)
     secrets: tuple[Resource[Secret], ...] = ()
     asked_labels: frozenset[tuple[str, str]] = frozenset()
     """Labels by which some resource tells clients apart."""
@@ -95,6 +97,7 @@ def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mes
         groups=memo.keep("", build_groups, config.workload_groups),
         policies=memo.keep("", build_policies, settings, config.authorization_policies, config.peer_authentications),
         patches=memo.keep("", build_patches, config.envoy_filters, root),
+        proxies=memo.keep("", build_proxy_settings, config.mesh, config.proxy_configs),
         extensions=memo.keep("", build_extensions, config.wasm_plugins, config.traffic_extensions, root, modules),
         secrets=config.secrets,
         asked_labels=memo.keep("", asked_labels, routings) | destinations.asked_labels,

@@ -16,8 +16,8 @@ from gossamer.core.frozen import FrozenMap
 from gossamer.model.attachment import GATEWAY_CLASS
 from gossamer.model.build_endpoints import Instance
 from gossamer.model.build_policies import GATEWAY_NAME
+from gossamer.model.build_view import metadata_for
 from gossamer.model.mesh import Mesh
-from gossamer.model.node_metadata import node_metadata
 from gossamer.model.proxy import Proxy, ProxyType
 from gossamer.model.service import Service
 
@@ -33,7 +33,7 @@ def representatives(config: Config, mesh: Mesh, running: Iterable[Proxy]) -> tup
     """Proxies for trials, at most `MOST`; one without a name is made up."""
     chosen: dict[Any, Proxy] = {}
     for proxy in (*running, *_made_up(config, mesh)):
-        changes = (mesh.patches.for_proxy(proxy, node_metadata(proxy)), mesh.extensions.for_proxy(proxy))
+        changes = (mesh.patches.for_proxy(proxy, metadata_for(mesh, proxy)), mesh.extensions.for_proxy(proxy))
         if any(changes) and len(chosen) < MOST:
             chosen.setdefault((proxy.type, proxy.capture.mode, *changes), proxy)
     return tuple(chosen.values())

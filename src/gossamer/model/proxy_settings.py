@@ -1,0 +1,121 @@
+"""How the Envoys of workloads are started: MeshConfig's `defaultConfig`, and the ProxyConfigs laid over it.
+
+Invariant: precedence is Istio's: the mesh (MeshConfig, then the root namespace's ProxyConfig) below the namespace's,
+below the one that selects the workload; of several at one level the oldest counts. Environment variables are merged by
+name. All of it takes effect when an Envoy starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Final
+
+from gossamer.api.common import EMPTY
+from gossamer.api.mesh_config import MeshConfig
+from gossamer.api.proxy_config import ConnectionSettings, ProxyConfig
+from gossamer.api.resource import Resource
+from gossamer.api.workload_proxy_config import WorkloadProxyConfig
+from gossamer.core.frozen import FrozenMap, Value
+from gossamer.model.proxy import Proxy
+
+_NEVER: Final = ("LD_", "GLIBC_", "MALLOC_", "ENVOY_", "GOSSAMER_")
+_NEVER_NAMES: Final = frozenset({"PATH", "TZ", "HOME", "TMPDIR", "GCONV_PATH", "LOCPATH", "NLSPATH"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ProxySettings(Value):
+    """What one Envoy is started with. None, empty and 0 leave it at what the agent does by itself."""
+
+    concurrency: int | None = None
+    """Worker threads; 0: one for each core."""
+    environment: FrozenMap[str, str] = EMPTY
+    runtime: FrozenMap[str, str] = EMPTY
+    """Envoy's runtime keys."""
+    statsd: str = ""
+    """HOST:PORT of a statsd server, over UDP."""
+    termination_drain_s: float | None = None
+    flush_interval_s: float | None = None
+    flush_kb: int = 0
+    max_connections: int | None = None
+
+
+DEFAULT: Final = ProxySettings()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ProxySettingsIndex(Value):
+    """The mesh's settings of proxies: those of all, of namespaces, and of selected workloads by namespace."""
+
+    mesh: ProxySettings = DEFAULT
+    namespaces: FrozenMap[str, Resource[WorkloadProxyConfig]] = field(default_factory=FrozenMap)
+    selecting: FrozenMap[str, tuple[Resource[WorkloadProxyConfig], ...]] = field(default_factory=FrozenMap)
+
+    def for_proxy(self, proxy: Proxy) -> ProxySettings:
+        """The settings of one proxy."""
+        found = self.mesh
+        if proxy.namespace in self.namespaces:
+            found = _over(found, self.namespaces[proxy.namespace].spec)
+        for resource in self.selecting.get(proxy.namespace, ()):
+            if _labels(resource).items() <= proxy.labels.items():
+                return _over(found, resource.spec)
+        return found
+
+
+def build_proxy_settings(mesh: MeshConfig, resources: tuple[Resource[WorkloadProxyConfig], ...]) -> ProxySettingsIndex:
+    """The settings that a configuration gives to proxies."""
+    of_all = _of_mesh(mesh.default_config) if mesh.default_config else DEFAULT
+    namespaces: dict[str, Resource[WorkloadProxyConfig]] = {}
+    selecting: dict[str, list[Resource[WorkloadProxyConfig]]] = {}
+    for resource in sorted(resources, key=lambda r: r.age_key):
+        if _labels(resource):
+            selecting.setdefault(resource.namespace, []).append(resource)
+        else:
+            namespaces.setdefault(resource.namespace, resource)
+    root = namespaces.pop(mesh.root_namespace, None)
+    return ProxySettingsIndex(
+        mesh=_over(of_all, root.spec) if root else of_all,
+        namespaces=FrozenMap(namespaces),
+        selecting=FrozenMap({namespace: tuple(group) for namespace, group in selecting.items()}),
+    )
+
+
+def may_be_set(name: str) -> bool:
+    """Whether a proxy's configuration may set this environment variable. Envoy runs on the host: what changes which
+    code it loads is not for the mesh's configuration to say."""
+    return name not in _NEVER_NAMES and not name.startswith(_NEVER)
+
+
+def _labels(resource: Resource[WorkloadProxyConfig]) -> FrozenMap[str, str]:
+    return resource.spec.selector.match_labels if resource.spec.selector else EMPTY
+
+
+def _over(below: ProxySettings, spec: WorkloadProxyConfig) -> ProxySettings:
+    return replace(
+        below,
+        concurrency=below.concurrency if spec.concurrency is None else spec.concurrency,
+        environment=_environment({**below.environment, **spec.environment_variables}.items()),
+    )
+
+
+def _of_mesh(config: ProxyConfig) -> ProxySettings:
+    connections = config.connection_settings or ConnectionSettings()
+    return ProxySettings(
+        concurrency=config.concurrency,
+        environment=_environment(config.proxy_metadata.items()),
+        runtime=config.runtime_values,
+        statsd=config.statsd_udp_address,
+        termination_drain_s=_seconds(config.termination_drain_duration),
+        flush_interval_s=_seconds(config.file_flush_interval),
+        flush_kb=config.file_flush_min_size_kb,
+        max_connections=connections.global_downstream_connection_limit,
+    )
+
+
+def _environment(variables: Iterable[tuple[str, str]]) -> FrozenMap[str, str]:
+    return FrozenMap({name: value for name, value in variables if may_be_set(name)})
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else duration.total_seconds()
