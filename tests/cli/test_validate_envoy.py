@@ -20,7 +20,11 @@ spec:
   - applyTo: HTTP_FILTER
     match:
       context: SIDECAR_OUTBOUND
-      listener: {filterChain: {filter: {name: envoy.filters.network.http_connection_manager}}}
+      listener:
+        filterChain:
+          filter:
+            name: envoy.filters.network.http_connection_manager
+            subFilter: {name: envoy.filters.http.router}
     patch:
       operation: INSERT_BEFORE
       value:
@@ -59,4 +63,4 @@ def test_what_is_no_envoy_configuration_is_told_without_envoy(
     path = tmp_path / "filters.yaml"
     path.write_text(FILTERS.replace("inline_code: CODE", "inline_kode: x"))
     found = validated(capsys, path, "--no-envoy", code=1)
-    assert found == [["invalid-patch", "spec.configPatches[1].patch.value", 14]]
+    assert found == [["invalid-patch", "spec.configPatches[1].patch.value", 18]]

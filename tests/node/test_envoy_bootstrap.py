@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from gossamer.compile.bootstrap import BootstrapSettings, compile_bootstrap, node_id
+from gossamer.compile.patches.bootstrap import BootstrapPatch
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.proxy import Capture, CaptureMode, Proxy, ProxyType
+from gossamer.model.proxy_settings import ProxySettings
 
 SIDECAR = Proxy(
     type=ProxyType.SIDECAR,
@@ -77,3 +79,47 @@ def test_envoy_takes_it(proxy: Proxy, ready_port: int, tmp_path: Path, envoy: Pa
     )
     assert done.returncode == 0, done.stderr
     assert "deprecated" not in done.stderr
+
+
+STARTED = ProxySettings(
+    environment=FrozenMap({"ISTIO_META_TIER": "gold", "OTHER": "x"}),
+    runtime=FrozenMap({"envoy.reloadable_features.x": "false", "a.number": "5"}),
+    statsd="127.0.0.1:8125",
+    max_connections=99,
+)
+PATCHES = (
+    BootstrapPatch(value='{"stats_flush_interval": "3s", "node": {"id": "somebody else"}, "admin": {}}'),
+    BootstrapPatch(value='{"static_resources": {"clusters": [{"name": "mine"}]}}'),
+    BootstrapPatch(value='{"layered_runtime": {"layers": [{"name": "mine", "static_layer": {"x": 1}}]}}'),
+)
+
+
+def test_settings_and_patches_are_in_it() -> None:
+    text = compile_bootstrap(SIDECAR, SETTINGS, STARTED, PATCHES)
+    found = json.loads(text)
+    assert found["node"]["metadata"]["TIER"] == "gold"
+    assert "OTHER" not in found["node"]["metadata"]
+    assert found["layered_runtime"]["layers"][0]["static_layer"]["a.number"] == "5"
+    assert [layer["name"] for layer in found["layered_runtime"]["layers"]] == ["gossamer", "admin", "mine"]
+    assert found["stats_sinks"][0]["typed_config"]["address"]["socket_address"]["port_value"] == 8125
+    assert "99" in json.dumps(found["overload_manager"])
+    assert found["stats_flush_interval"] == "3s"
+    assert [cluster["name"] for cluster in found["static_resources"]["clusters"]][-1] == "mine"
+    assert found["node"]["id"] == node_id(SIDECAR, "cluster.local"), "who it is is not for a patch to say"
+    assert found["admin"] == json.loads(compile_bootstrap(SIDECAR, SETTINGS))["admin"]
+
+
+def test_lists_are_replaced_where_a_patch_asks_for_it() -> None:
+    one = BootstrapPatch(value='{"layered_runtime": {"layers": [{"name": "mine"}]}}', replace_lists=True)
+    layers = json.loads(compile_bootstrap(SIDECAR, SETTINGS, patches=[one]))["layered_runtime"]["layers"]
+    assert layers == [{"name": "mine"}]
+
+
+@pytest.mark.envoy
+def test_envoy_takes_settings_and_patches(tmp_path: Path, envoy: Path) -> None:
+    file = tmp_path / "bootstrap.json"
+    file.write_text(compile_bootstrap(SIDECAR, SETTINGS, STARTED, PATCHES))
+    done = subprocess.run(
+        [envoy, "--mode", "validate", "--config-path", file], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr

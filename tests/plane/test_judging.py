@@ -177,6 +177,23 @@ def test_what_cannot_be_read_is_refused_without_envoy(plane: Plane) -> None:
     asyncio.run(test())
 
 
+@pytest.mark.envoy
+def test_a_bootstrap_is_judged_too(plane: Plane) -> None:
+    good = patch("BOOTSTRAP", "MERGE", {"stats_flush_interval": "3s"})
+    bad = patch("BOOTSTRAP", "MERGE", {"static_resources": {"clusters": [{"name": "x", "connect_timeout": "-1s"}]}})
+
+    async def test() -> None:
+        plane.say(one=envoy_filter(good), two=envoy_filter(bad, name="broken"))
+        await plane.judging.first()
+        start = plane.pipeline.start(WEB)
+        assert start is not None
+        assert [one.value for one in start.patches] == ['{"stats_flush_interval":"3s"}']
+        (found,) = (one for one in plane.pipeline.diagnostics if one.is_error)
+        assert (found.code, found.name, found.path) == ("envoy-refuses", "broken", "spec.configPatches[0]")
+
+    asyncio.run(test())
+
+
 def test_where_envoy_does_not_start_patches_are_let_out_with_a_warning(tmp_path: Path) -> None:
     plane = Plane(envoy=tmp_path / "nothing", state=tmp_path)
 

@@ -142,3 +142,27 @@ def test_registrations_outlive_a_restart_and_so_do_the_endpoints(mesh: Mesh) -> 
             assert (update.type_url, b"10.0.0.9" in update.changed[0].body) == (ENDPOINT, True)
 
     run(test)
+
+
+PROXY_CONFIG = """
+apiVersion: networking.istio.io/v1beta1
+kind: ProxyConfig
+metadata: {name: two, namespace: default}
+spec: {selector: {matchLabels: {app: reviews}}, concurrency: 2, environmentVariables: {A: b}}
+"""
+
+
+def test_a_host_is_told_how_to_start_its_envoys_and_those_of_nobody_else(mesh: Mesh) -> None:
+    mesh.write(config=PROXY_CONFIG)
+
+    async def test() -> None:
+        async with mesh.run() as running, running.host("host-a", "default/reviews") as channel:
+            stream = calls.REGISTER.call(channel)()
+            answer = await say(stream, 1, reviews())
+            (start,) = answer.starts
+            assert (start.workload.name, start.concurrency, dict(start.environment)) == ("reviews-v1", 2, {"A": "b"})
+            refused_one = await say(stream, 2, reviews("other-v1", service_account="other"))
+            assert refused_one.rejected
+            assert not refused_one.starts
+
+    run(test)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gossamer.api.positions import Path, find_places
 from gossamer.api.reader import UnreadableError, read_value
-from gossamer.core.diagnostics import Position
+from gossamer.core.diagnostics import Diagnostics, Position
 from gossamer.core.ids import ResourceId
 
 
@@ -72,3 +72,13 @@ class SourceIndex(Mapping[ResourceId, Written]):
         except UnreadableError:
             return Position(file=written.file, line=written.line, column=1)
         return Position(file=written.file, line=written.offset + place.key_line, column=place.key_column)
+
+
+def placed(diagnostics: Diagnostics, index: SourceIndex) -> Diagnostics:
+    """The diagnostics with file, line and column."""
+    return tuple(
+        diagnostic
+        if diagnostic.position.file
+        else replace(diagnostic, position=index.position(diagnostic.resource, diagnostic.path))
+        for diagnostic in diagnostics
+    )

@@ -12,17 +12,16 @@ from typing import Final
 
 from gossamer.api.config import Config
 from gossamer.api.load import Loaded
-from gossamer.compile.check import placed
+from gossamer.api.source_index import placed
 from gossamer.core.diagnostics import Diagnostics
 from gossamer.core.errors import EnvoyError
 from gossamer.core.memo import Memo
-from gossamer.core.resources import Resources
 from gossamer.model.build_endpoints import build_endpoints
 from gossamer.model.mesh import build_mesh
 from gossamer.model.modules import Modules
 from gossamer.node.binary import find_envoy
 from gossamer.plane.admission import Admission, candidates_of, with_candidates
-from gossamer.plane.envoy_check import EnvoyCheck
+from gossamer.plane.envoy_check import EnvoyCheck, Trial
 from gossamer.plane.gate import Gate
 from gossamer.plane.trials import trials_of
 
@@ -44,7 +43,7 @@ async def _judged(loaded: Loaded, envoy: Path) -> Diagnostics:
     plain, _ = with_candidates(loaded.config, {})
     endpoints = build_endpoints(loaded.config, (), build_mesh(plain, memo), memo)
 
-    def trials(config: Config, modules: Modules) -> Iterator[Resources]:
+    def trials(config: Config, modules: Modules) -> Iterator[Trial]:
         return trials_of(config, modules, endpoints, (), memo)
 
     wanted = candidates_of(loaded.config, Modules(), loaded.index)

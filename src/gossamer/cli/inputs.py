@@ -15,9 +15,11 @@ import typer
 
 from gossamer.api.config import Config
 from gossamer.api.load import Loaded, SourceFile, load
+from gossamer.api.source_index import placed
 from gossamer.core.diagnostics import Diagnostics
 from gossamer.core.errors import UsageError
 from gossamer.core.memo import Memo
+from gossamer.model.check_proxies import check_proxies
 from gossamer.sources.files import SUFFIXES, FileSource
 
 STDIN: Final = "<stdin>"
@@ -88,12 +90,13 @@ def patches_envoy(config: Config) -> bool:
 
 
 def _checked(loaded: Loaded, memo: Memo) -> Diagnostics:
+    proxies = placed(check_proxies(loaded.config), loaded.index)
     if not patches_envoy(loaded.config):
-        return ()
+        return proxies
     # few need them, and Envoy's types take long to import
-    from gossamer.compile.check import check_config, placed  # noqa: PLC0415
+    from gossamer.compile.check import check_config  # noqa: PLC0415
 
-    return placed(check_config(loaded.config, memo), loaded.index)
+    return (*proxies, *placed(check_config(loaded.config, memo), loaded.index))
 
 
 def _files(diagnostics: Diagnostics) -> list[str]:

@@ -1,17 +1,15 @@
 """What is wrong with configuration, as far as it takes Envoy's types to see it.
 
-Invariant: no diagnostic here has a position; `placed` gives it the one that the source index knows.
+Invariant: no diagnostic here has a position; `source_index.placed` gives it the one that is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from gossamer.api.config import Config
 from gossamer.api.resource import Resource
-from gossamer.api.source_index import SourceIndex
 from gossamer.api.wasm_plugin import FailStrategy, WasmPlugin
 from gossamer.compile.patches.check import check_envoy_filter
 from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
@@ -26,16 +24,6 @@ def check_config(config: Config, memo: Memo) -> Diagnostics:
     extensions: tuple[Resource[Any], ...] = (*config.wasm_plugins, *config.traffic_extensions)
     found += [memo(check_extension, resource) for resource in extensions]
     return tuple(diagnostic for group in found for diagnostic in group)
-
-
-def placed(diagnostics: Diagnostics, index: SourceIndex) -> Diagnostics:
-    """The diagnostics with file, line and column."""
-    return tuple(
-        diagnostic
-        if diagnostic.position.file
-        else replace(diagnostic, position=index.position(diagnostic.resource, diagnostic.path))
-        for diagnostic in diagnostics
-    )
 
 
 def check_extension(resource: Resource[Any]) -> Diagnostics:

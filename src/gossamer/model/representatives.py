@@ -33,7 +33,12 @@ def representatives(config: Config, mesh: Mesh, running: Iterable[Proxy]) -> tup
     """Proxies for trials, at most `MOST`; one without a name is made up."""
     chosen: dict[Any, Proxy] = {}
     for proxy in (*running, *_made_up(config, mesh)):
-        changes = (mesh.patches.for_proxy(proxy, metadata_for(mesh, proxy)), mesh.extensions.for_proxy(proxy))
+        metadata = metadata_for(mesh, proxy)
+        changes = (
+            mesh.patches.for_proxy(proxy, metadata),
+            mesh.patches.for_bootstrap(proxy, metadata),
+            mesh.extensions.for_proxy(proxy),
+        )
         if any(changes) and len(chosen) < MOST:
             chosen.setdefault((proxy.type, proxy.capture.mode, *changes), proxy)
     return tuple(chosen.values())

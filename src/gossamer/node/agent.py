@@ -33,6 +33,7 @@ from gossamer.node.identity_renewal import Identities, open_host
 from gossamer.node.registration import Key, Registration
 from gossamer.node.sandbox import Sandbox, SandboxSettings
 from gossamer.node.sidecar import Sidecar
+from gossamer.node.starts import Starts
 from gossamer.node.store import Store
 from gossamer.node.workload import WorkloadSpec
 
@@ -164,6 +165,9 @@ async def _let_go(capturing: asyncio.Task[tuple[Sandbox, Choice]]) -> None:
 
 
 def _host(settings: AgentSettings, identities: Identities, sandbox: Sandbox, choice: Choice) -> Host:
+    registration = Registration(lambda: open_channel(settings.control_plane, identities.host.value), random.random)
+    starts = Starts(folder=settings.state / "starts")
+    registration.started = starts.take
     return Host(
         settings=settings,
         trust_domain=identities.host.value.trust_domain,
@@ -172,8 +176,9 @@ def _host(settings: AgentSettings, identities: Identities, sandbox: Sandbox, cho
         choice=choice,
         capturer=Capturer(sandbox, choice.mode, Ports(settings.state / "ports.json")),
         identities=identities,
-        registration=Registration(lambda: open_channel(settings.control_plane, identities.host.value), random.random),
+        registration=registration,
         store=Store(settings.state / "proxies"),
+        starts=starts,
         chance=random.random,
     )
 

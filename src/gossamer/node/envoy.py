@@ -20,6 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from gossamer.api.common import EMPTY
 from gossamer.ca.files import private_folder, write_private
 from gossamer.core.errors import EnvoyError, UnavailableError
 from gossamer.core.frozen import FrozenMap
@@ -63,7 +64,14 @@ class EnvoySettings:
     admin_socket: Path
     log: Path
     concurrency: int = 1
+    """Worker threads; 0: one for each core."""
+    environment: FrozenMap[str, str] = EMPTY
     drain_seconds: int = DRAIN_SECONDS
+    stop_seconds: float | None = None
+    """How long connections have when Envoy stops, if not the drain time."""
+    flush_seconds: float = 1.0
+    """How often it writes its logs out, and (0: Envoy's own) after how many kilobytes."""
+    flush_kb: int = 0
     log_level: str = "warning"
     probe_seconds: float = 5.0
     """Between two questions whether an Envoy that is ready still is."""
@@ -78,15 +86,15 @@ class EnvoySettings:
             str(self.folder / "bootstrap.json"),
             # no hot restart: its shared memory and sockets would outlive a kill
             "--disable-hot-restart",
-            "--concurrency",
-            str(self.concurrency),
+            *(("--concurrency", str(self.concurrency)) if self.concurrency else ()),
             "--drain-time-s",
             str(self.drain_seconds),
             "--drain-strategy",
             "immediate",
             # a denial is looked up in the access log within seconds of it; Envoy's own default is ten
             "--file-flush-interval-msec",
-            "1000",
+            str(max(round(self.flush_seconds * 1000), 1)),
+            *(("--file-flush-min-size-kb", str(self.flush_kb)) if self.flush_kb else ()),
             "--log-level",
             self.log_level,
             "--log-format",
@@ -96,7 +104,10 @@ class EnvoySettings:
     @property
     def digest(self) -> str:
         """Equal for two Envoys that are started alike."""
-        return hashlib.sha256(json.dumps([self.argv, self.bootstrap]).encode()).hexdigest()[:32]
+        how: list[object] = [self.argv, self.bootstrap]
+        if self.environment:
+            how.append(sorted(self.environment.items()))
+        return hashlib.sha256(json.dumps(how).encode()).hexdigest()[:32]
 
 
 class Envoy:
@@ -189,7 +200,7 @@ class Envoy:
         settings.log.parent.mkdir(parents=True, exist_ok=True)
         command = Command(
             argv=settings.argv,
-            env=FrozenMap({"PATH": os.environ.get("PATH", os.defpath), "TZ": "UTC0"}),
+            env=FrozenMap({**settings.environment, "PATH": os.environ.get("PATH", os.defpath), "TZ": "UTC0"}),
             log=settings.log,
             enters=True,
             note=settings.digest,
@@ -241,10 +252,11 @@ class Envoy:
             self.state.publish(EnvoyState.UNRESPONSIVE)
 
     async def _drain(self, child: Child, linger: float) -> None:
-        deadline = time.monotonic() + self.settings.drain_seconds
+        allowed = self.settings.drain_seconds if self.settings.stop_seconds is None else self.settings.stop_seconds
+        deadline = time.monotonic() + allowed
         with contextlib.suppress(UnavailableError, EnvoyError):
             await self.admin.begin_drain()
-            await asyncio.sleep(min(linger, self.settings.drain_seconds))
+            await asyncio.sleep(min(linger, allowed))
             while child.returncode is None and time.monotonic() < deadline:
                 if await self.admin.open_work() == 0:
                     return

@@ -12,6 +12,7 @@ from gossamer.node.envoy import DRAIN_SECONDS
 from gossamer.node.identity_renewal import Identities
 from gossamer.node.registration import Registration
 from gossamer.node.sandbox import Lifeline, Sandbox
+from gossamer.node.starts import Starts
 from gossamer.node.store import Store
 
 
@@ -47,6 +48,7 @@ class Host:
     identities: Identities
     registration: Registration
     store: Store
+    starts: Starts
     chance: Callable[[], float]
 
     @property

@@ -33,6 +33,8 @@ class Registration:
         self._channel = channel
         self.rejected: Callable[[Key, str], None] = lambda _, __: None
         """Called with what the control plane does not take, and why."""
+        self.started: Callable[[rpc.Start], None] = lambda _: None
+        """Called with how the control plane wants the Envoy of a workload that it was told of to be started."""
         self._jitter = jitter
         self.services: Latest[tuple[str, ...]] = Latest(())
         """The mesh's services (`hostname:port`), as the control plane last said."""
@@ -93,6 +95,8 @@ class Registration:
                 if response.services:
                     self.services.publish(tuple(response.services))
                 self.watch_endpoints.publish(response.watch_endpoints)
+                for start in response.starts:
+                    self.started(start)
                 self._answered = response.sequence
                 self._said.set()
                 for rejection in response.rejected:

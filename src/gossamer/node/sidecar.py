@@ -214,6 +214,8 @@ class Sidecar:
         self._identity = await self._until_stopped(self._host.identities.add(self._workload_id()))
         if self._identity is None:
             return
+        if not self._adopting:
+            await self._host.registration.told(_TOLD_S)  # the answer says how Envoy is to be started
         secrets = SecretSet(Path(folder) for folder in self.spec.credentials)
         secrets.set_identity(self._identity.value)
         unsubscribe = self._identity.subscribe(secrets.set_identity)
@@ -363,6 +365,7 @@ class Sidecar:
             capture=captured.capture,
         )
         admin = socket.with_name("admin.sock")
+        start = self._host.starts.of(spec.key)
         bootstrap = compile_bootstrap(
             proxy,
             BootstrapSettings(
@@ -374,6 +377,8 @@ class Sidecar:
                 ready_port=self.readiness.port,
                 ready_network=self.readiness.network,
             ),
+            start.settings,
+            start.patches,
         )
         return EnvoySettings(
             name=f"envoy {spec.slug}",
@@ -382,7 +387,12 @@ class Sidecar:
             folder=socket.parent,
             admin_socket=admin,
             log=self.log,
+            concurrency=1 if start.settings.concurrency is None else start.settings.concurrency,
+            environment=start.settings.environment,
             drain_seconds=settings.drain_seconds,
+            stop_seconds=start.settings.termination_drain_s,
+            flush_seconds=1.0 if start.settings.flush_interval_s is None else start.settings.flush_interval_s,
+            flush_kb=start.settings.flush_kb,
         )
 
     def _application_settings(self, captured: Captured) -> ApplicationSettings:

@@ -124,7 +124,11 @@ class ControlPlane:
             owner=lambda namespace, name: self.registry.owner(namespace, name, time.monotonic()),
         )
         registry = RegistryService(
-            self.registry, _authenticator(identity), self.changed.set, lambda: self.pipeline.services
+            self.registry,
+            _authenticator(identity),
+            self.changed.set,
+            lambda: self.pipeline.services,
+            self.pipeline.start,
         )
         registry.ejections, registry.watches = self.reports.ejections, lambda: self.pipeline.watches
         names, addresses = _names(self.settings)

@@ -28,6 +28,10 @@ _DEBUG: Final = re.compile(r"goo\.gle/debug\w*")
 _SAID: Final = re.compile(r"error initializing config\w*(?: '[^']*')?:? *(?P<text>.*)", re.DOTALL)
 
 
+Trial = Resources | str
+"""What Envoy is shown: resources, or the text of a bootstrap."""
+
+
 class EnvoyUnavailableError(Exception):
     """Envoy gave no verdict: it did not start, or not end in time."""
 
@@ -42,17 +46,22 @@ class EnvoyCheck:
     _verdicts: OrderedDict[str, str] = field(default_factory=OrderedDict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def judge(self, resources: Resources) -> str:
-        """What Envoy has against these resources; empty if it takes them. EnvoyUnavailableError for no verdict."""
-        stub = self._stub = self._stub or _new_stub()
-        key = _key(resources)
+    async def judge(self, trial: Trial) -> str:
+        """What Envoy has against a trial; empty if it takes it. EnvoyUnavailableError for no verdict."""
+        key = _key(trial)
         async with self._turn:
             if key not in self._verdicts:
-                self._verdicts[key] = await self._ask(await asyncio.to_thread(compile_static, resources, stub))
+                self._verdicts[key] = await self._ask(await self._bootstrap(trial))
             self._verdicts.move_to_end(key)
             while len(self._verdicts) > _KEPT:
                 self._verdicts.popitem(last=False)
             return self._verdicts[key]
+
+    async def _bootstrap(self, trial: Trial) -> str:
+        if isinstance(trial, str):
+            return trial
+        stub = self._stub = self._stub or _new_stub()
+        return await asyncio.to_thread(compile_static, trial, stub)
 
     async def _ask(self, text: str) -> str:
         with tempfile.TemporaryDirectory(prefix="gossamer-check-") as folder:
@@ -85,9 +94,12 @@ class EnvoyCheck:
         return "" if child.returncode == 0 else in_short(output.decode(errors="replace"), str(path))
 
 
-def _key(resources: Resources) -> str:
-    content = sorted((kind, r.name, r.version) for kind in TYPES for r in resources.all_of(kind))
-    return hashlib.sha256(repr(content).encode()).hexdigest()
+def _key(trial: Trial) -> str:
+    if isinstance(trial, str):
+        content = trial
+    else:
+        content = repr(sorted((kind, r.name, r.version) for kind in TYPES for r in trial.all_of(kind)))
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def in_short(output: str, path: str) -> str:

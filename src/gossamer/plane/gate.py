@@ -17,7 +17,6 @@ from gossamer.compile.patches.check import check_envoy_filter
 from gossamer.core.diagnostics import Diagnostic, Severity
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.ids import ResourceId
-from gossamer.core.resources import Resources
 from gossamer.model.modules import Modules
 from gossamer.plane.admission import (
     REFUSED,
@@ -29,9 +28,9 @@ from gossamer.plane.admission import (
     unjudged,
     with_candidates,
 )
-from gossamer.plane.envoy_check import EnvoyCheck, EnvoyUnavailableError
+from gossamer.plane.envoy_check import EnvoyCheck, EnvoyUnavailableError, Trial
 
-Trials = Callable[[Config, Modules], Iterator[Resources]]
+Trials = Callable[[Config, Modules], Iterator[Trial]]
 """What Envoy is shown of a configuration."""
 _PATCHES: Final = 32
 """Patches of a refused EnvoyFilter that are looked through for the guilty one."""

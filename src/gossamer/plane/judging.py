@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.api.config import Config
-from gossamer.core.resources import Resources
 from gossamer.model.modules import Modules
 from gossamer.model.proxy import Proxy
-from gossamer.plane.envoy_check import EnvoyCheck
+from gossamer.plane.envoy_check import EnvoyCheck, Trial
 from gossamer.plane.gate import Gate
 from gossamer.plane.modules import ModuleStore
 from gossamer.plane.pipeline import Pipeline
@@ -109,7 +108,7 @@ class Judging:
         )
         return True
 
-    def _trials(self, config: Config, modules: Modules) -> Iterator[Resources]:
+    def _trials(self, config: Config, modules: Modules) -> Iterator[Trial]:
         return self.pipeline.trials(config, modules, self.running())
 
     def _module_changed(self) -> None:

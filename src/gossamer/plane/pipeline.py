@@ -12,20 +12,26 @@ from gossamer.api.destination_rule import DestinationRule
 from gossamer.api.last_good import LastGood
 from gossamer.api.load import Loaded, SourceFile, load
 from gossamer.api.resource import Resource
-from gossamer.compile.check import check_config, placed
+from gossamer.api.source_index import placed
+from gossamer.compile.check import check_config
 from gossamer.compile.compile import compile_proxy
+from gossamer.compile.patches.bootstrap import bootstrap_patches
 from gossamer.core.diagnostics import Diagnostics
 from gossamer.core.ids import ResourceId
 from gossamer.core.memo import Memo
 from gossamer.core.resources import Resources
 from gossamer.model.build_endpoints import Endpoints, build_endpoints
-from gossamer.model.build_view import view_for
+from gossamer.model.build_view import metadata_for, view_for
+from gossamer.model.check_proxies import check_proxies
 from gossamer.model.mesh import Mesh, build_mesh
 from gossamer.model.modules import Modules
 from gossamer.model.proxy import Proxy
 from gossamer.model.service import Service, Workload
 from gossamer.plane.admission import Candidate, admission_of, candidates_of, in_force, unjudged
+from gossamer.plane.envoy_check import Trial
+from gossamer.plane.starts import start_message
 from gossamer.plane.trials import trials_of
+from gossamer.rpc import gossamer_pb2 as rpc
 from gossamer.sources.files import Files
 
 
@@ -95,12 +101,13 @@ class Pipeline:
         """What is wrong with the configuration as it stands now."""
         if self.loaded is None:
             return self._source_diagnostics
+        proxies = self._memo.keep("", check_proxies, self.loaded.config)
         checked = check_config(self.loaded.config, self._memo)
         judged = self.admission.diagnostics if self.admission else ()
         return (
             *self._source_diagnostics,
             *self.loaded.diagnostics,
-            *placed((*checked, *judged, *self.notices), self.loaded.index),
+            *placed((*proxies, *checked, *judged, *self.notices), self.loaded.index),
         )
 
     @property
@@ -114,7 +121,7 @@ class Pipeline:
         taken = self.admission.taken if self.admission else {}
         return {id_: candidate.text for id_, candidate in taken.items() if candidate.text}
 
-    def trials(self, config: Config, modules: Modules, running: Iterable[Proxy]) -> Iterator[Resources]:
+    def trials(self, config: Config, modules: Modules, running: Iterable[Proxy]) -> Iterator[Trial]:
         """What Envoy is shown of a configuration that differs from the newest build in EnvoyFilters and extensions."""
         if self._built is None:
             return iter(())
@@ -143,6 +150,14 @@ class Pipeline:
             return None
         mesh, endpoints = self._built
         return compile_proxy(view_for(mesh, endpoints, proxy, self._memo), self._memo)
+
+    def start(self, proxy: Proxy) -> rpc.Start | None:
+        """How a proxy is to be started; None while there is no configuration to say it by."""
+        if self._built is None or not self.ready:
+            return None
+        mesh = self._built[0]
+        patches = bootstrap_patches(mesh.patches.for_bootstrap(proxy, metadata_for(mesh, proxy)))
+        return start_message(proxy, mesh.proxies.for_proxy(proxy), patches)
 
     def settle(self) -> None:
         """Every connected proxy has been compiled: what nobody asked for may be forgotten."""

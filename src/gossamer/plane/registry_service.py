@@ -11,6 +11,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 import grpc
 
 from gossamer import __version__
+from gossamer.model.proxy import Proxy
 from gossamer.rpc import calls
 from gossamer.rpc import gossamer_pb2 as rpc
 from gossamer.rpc.calls import Context
@@ -32,11 +33,13 @@ class RegistryService:
         authenticate: Authenticate,
         changed: Callable[[], None],
         services: Callable[[], Iterable[str]],
+        start: Callable[[Proxy], rpc.Start | None],
     ) -> None:
         self._registry = registry
         self._authenticate = authenticate
         self._changed = changed
         self._services = services
+        self._start = start
         self.ejections = Ejections()
         """What agents report of their Envoys' own judgement."""
         self.watches: Callable[[], bool] = lambda: False
@@ -60,10 +63,12 @@ class RegistryService:
         async for request in requests:
             host, granted = await self._peer(context)  # again: a host may have been revoked meanwhile
             known, told = told, tuple(self._services())
+            rejected = self._take(host, granted, request)
             yield rpc.RegisterResponse(
                 sequence=request.sequence,
                 lease_seconds=int(LEASE_S),
-                rejected=self._take(host, granted, request),
+                rejected=rejected,
+                starts=self._starts(host, request),
                 control_plane_version=__version__,
                 services=told if told != known else (),
                 watch_endpoints=self.watches(),
@@ -107,6 +112,12 @@ class RegistryService:
 
         self._change(apply)
         return rejected
+
+    def _starts(self, host: str, request: rpc.RegisterRequest) -> list[rpc.Start]:
+        """How the Envoys of the host's own workloads of this request are to be started."""
+        known = (self._registry.snapshot.get((one.namespace, one.name)) for one in request.workloads)
+        starts = (self._start(entry.proxy) for entry in known if entry is not None and entry.host == host)
+        return [start for start in starts if start is not None]
 
     def _change(self, apply: Callable[[float], None]) -> None:
         before = self._registry.snapshot

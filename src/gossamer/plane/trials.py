@@ -8,26 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Final
 
 from gossamer.api.config import Config
+from gossamer.compile.bootstrap import BootstrapSettings, compile_bootstrap
 from gossamer.compile.compile import compile_plain, compile_proxy
+from gossamer.compile.patches.bootstrap import bootstrap_patches
 from gossamer.compile.trial import trial_of
 from gossamer.core.memo import Memo
-from gossamer.core.resources import Resources
 from gossamer.model.build_endpoints import Endpoints
-from gossamer.model.build_view import view_for
+from gossamer.model.build_view import metadata_for, view_for
 from gossamer.model.inbound import inbound_ports
 from gossamer.model.mesh import build_mesh
 from gossamer.model.modules import Modules
 from gossamer.model.proxy import Proxy, ProxyType
 from gossamer.model.representatives import made_up_instances, representatives
 from gossamer.model.sidecars import sidecar_for
+from gossamer.plane.envoy_check import Trial
+
+_SOCKETS: Final = BootstrapSettings(xds_socket="/xds.sock", sds_socket="/sds.sock", admin_socket="/admin.sock")
 
 
 def trials_of(
     config: Config, modules: Modules, endpoints: Endpoints, running: Iterable[Proxy], memo: Memo
-) -> Iterator[Resources]:
-    """The changed resources of each kind of proxy that this configuration changes something for."""
+) -> Iterator[Trial]:
+    """The changed resources of each kind of proxy that this configuration changes something for, and bootstraps."""
     mesh = build_mesh(config, memo, replace(modules, local=False))
     for proxy in representatives(config, mesh, running):
         view = view_for(mesh, endpoints, proxy, memo)
@@ -38,3 +43,6 @@ def trials_of(
         trial = trial_of(compile_plain(view, memo), compile_proxy(view, memo))
         if trial is not None:
             yield trial
+        bootstrap = bootstrap_patches(mesh.patches.for_bootstrap(proxy, metadata_for(mesh, proxy)))
+        if bootstrap:
+            yield compile_bootstrap(proxy, _SOCKETS, mesh.proxies.for_proxy(proxy), bootstrap)

@@ -577,6 +577,7 @@ class RegisterResponse(message.Message):
     CONTROL_PLANE_VERSION_FIELD_NUMBER: builtins.int
     SERVICES_FIELD_NUMBER: builtins.int
     WATCH_ENDPOINTS_FIELD_NUMBER: builtins.int
+    STARTS_FIELD_NUMBER: builtins.int
     sequence: builtins.int
     lease_seconds: builtins.int
     """A workload that is not renewed for so long is taken out."""
@@ -593,6 +594,10 @@ class RegisterResponse(message.Message):
         Empty: as said last.
         """
 
+    @builtins.property
+    def starts(self) -> containers.RepeatedCompositeFieldContainer[Start]:
+        """How the Envoys of this request's workloads are to be started."""
+
     def __init__(
         self,
         *,
@@ -602,10 +607,145 @@ class RegisterResponse(message.Message):
         control_plane_version: builtins.str = ...,
         services: abc.Iterable[builtins.str] | None = ...,
         watch_endpoints: builtins.bool = ...,
+        starts: abc.Iterable[Start] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["control_plane_version", b"control_plane_version", "lease_seconds", b"lease_seconds", "rejected", b"rejected", "sequence", b"sequence", "services", b"services", "watch_endpoints", b"watch_endpoints"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["control_plane_version", b"control_plane_version", "lease_seconds", b"lease_seconds", "rejected", b"rejected", "sequence", b"sequence", "services", b"services", "starts", b"starts", "watch_endpoints", b"watch_endpoints"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Start(message.Message):
+    """How a workload's Envoy is to be started (MeshConfig.defaultConfig, ProxyConfig, EnvoyFilters of the bootstrap). It
+    counts when an Envoy starts: one that runs is not started again for it.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    @typing.final
+    class EnvironmentEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @typing.final
+    class RuntimeEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    WORKLOAD_FIELD_NUMBER: builtins.int
+    CONCURRENCY_FIELD_NUMBER: builtins.int
+    ENVIRONMENT_FIELD_NUMBER: builtins.int
+    RUNTIME_FIELD_NUMBER: builtins.int
+    STATSD_FIELD_NUMBER: builtins.int
+    TERMINATION_DRAIN_SECONDS_FIELD_NUMBER: builtins.int
+    FLUSH_INTERVAL_SECONDS_FIELD_NUMBER: builtins.int
+    FLUSH_KB_FIELD_NUMBER: builtins.int
+    MAX_CONNECTIONS_FIELD_NUMBER: builtins.int
+    PATCHES_FIELD_NUMBER: builtins.int
+    concurrency: builtins.int
+    """Worker threads; 0: one for each core."""
+    statsd: builtins.str
+    """IP:PORT of a statsd server."""
+    termination_drain_seconds: builtins.float
+    flush_interval_seconds: builtins.float
+    flush_kb: builtins.int
+    max_connections: builtins.int
+    @builtins.property
+    def workload(self) -> WorkloadKey: ...
+    @builtins.property
+    def environment(self) -> containers.ScalarMap[builtins.str, builtins.str]: ...
+    @builtins.property
+    def runtime(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """Envoy's runtime keys."""
+
+    @builtins.property
+    def patches(self) -> containers.RepeatedCompositeFieldContainer[BootstrapPatch]: ...
+    def __init__(
+        self,
+        *,
+        workload: WorkloadKey | None = ...,
+        concurrency: builtins.int | None = ...,
+        environment: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        runtime: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        statsd: builtins.str = ...,
+        termination_drain_seconds: builtins.float | None = ...,
+        flush_interval_seconds: builtins.float | None = ...,
+        flush_kb: builtins.int = ...,
+        max_connections: builtins.int | None = ...,
+        patches: abc.Iterable[BootstrapPatch] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["_concurrency", b"_concurrency", "_flush_interval_seconds", b"_flush_interval_seconds", "_max_connections", b"_max_connections", "_termination_drain_seconds", b"_termination_drain_seconds", "concurrency", b"concurrency", "flush_interval_seconds", b"flush_interval_seconds", "max_connections", b"max_connections", "termination_drain_seconds", b"termination_drain_seconds", "workload", b"workload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_concurrency", b"_concurrency", "_flush_interval_seconds", b"_flush_interval_seconds", "_max_connections", b"_max_connections", "_termination_drain_seconds", b"_termination_drain_seconds", "concurrency", b"concurrency", "environment", b"environment", "flush_interval_seconds", b"flush_interval_seconds", "flush_kb", b"flush_kb", "max_connections", b"max_connections", "patches", b"patches", "runtime", b"runtime", "statsd", b"statsd", "termination_drain_seconds", b"termination_drain_seconds", "workload", b"workload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__concurrency: _TypeAlias = typing.Literal["concurrency"]  # noqa: Y015
+    _WhichOneofArgType__concurrency: _TypeAlias = typing.Literal["_concurrency", b"_concurrency"]  # noqa: Y015
+    _WhichOneofReturnType__flush_interval_seconds: _TypeAlias = typing.Literal["flush_interval_seconds"]  # noqa: Y015
+    _WhichOneofArgType__flush_interval_seconds: _TypeAlias = typing.Literal["_flush_interval_seconds", b"_flush_interval_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__max_connections: _TypeAlias = typing.Literal["max_connections"]  # noqa: Y015
+    _WhichOneofArgType__max_connections: _TypeAlias = typing.Literal["_max_connections", b"_max_connections"]  # noqa: Y015
+    _WhichOneofReturnType__termination_drain_seconds: _TypeAlias = typing.Literal["termination_drain_seconds"]  # noqa: Y015
+    _WhichOneofArgType__termination_drain_seconds: _TypeAlias = typing.Literal["_termination_drain_seconds", b"_termination_drain_seconds"]  # noqa: Y015
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__concurrency) -> _WhichOneofReturnType__concurrency | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__flush_interval_seconds) -> _WhichOneofReturnType__flush_interval_seconds | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_connections) -> _WhichOneofReturnType__max_connections | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__termination_drain_seconds) -> _WhichOneofReturnType__termination_drain_seconds | None: ...
+
+@typing.final
+class BootstrapPatch(message.Message):
+    """JSON of Envoy's Bootstrap, to be merged into what the agent makes."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: builtins.int
+    REPLACE_LISTS_FIELD_NUMBER: builtins.int
+    value: builtins.str
+    replace_lists: builtins.bool
+    """Lists of it take the place of those that are there."""
+    def __init__(
+        self,
+        *,
+        value: builtins.str = ...,
+        replace_lists: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["replace_lists", b"replace_lists", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,4 +1,4 @@
-"""What is wrong with an EnvoyFilter, as far as that is seen without Envoy.
+"""What is wrong with an EnvoyFilter, as far as it takes Envoy's types, and no Envoy, to see it; the rest is `api`'s.
 
 Invariant: an error is said of a patch that could not be applied as it is written; a warning of one that would change
 nothing.
@@ -7,26 +7,21 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from gossamer.api.common import PolicyTargetReference
 from gossamer.api.envoy_filter import ApplyTo, EnvoyConfigObjectPatch, EnvoyFilter, Operation, PatchContext
 from gossamer.api.resource import Resource
 from gossamer.compile.patches.filters import protected
-from gossamer.compile.patches.patch import INSERTS, MERGES
+from gossamer.compile.patches.patch import MERGES
 from gossamer.compile.patches.value import MESSAGES, NotThat, build_value
 from gossamer.core.diagnostics import Diagnostic, Severity
 
 _FILTERS: Final = frozenset({ApplyTo.HTTP_FILTER, ApplyTo.NETWORK_FILTER, ApplyTo.LISTENER_FILTER})
 _WITHOUT_EFFECT: Final[dict[ApplyTo, frozenset[Operation]]] = {
-    ApplyTo.LISTENER: INSERTS | {Operation.REPLACE},
-    ApplyTo.FILTER_CHAIN: INSERTS | {Operation.REPLACE},
-    ApplyTo.CLUSTER: INSERTS | {Operation.REPLACE},
-    ApplyTo.EXTENSION_CONFIG: INSERTS | {Operation.REPLACE},
-    ApplyTo.VIRTUAL_HOST: INSERTS | {Operation.REPLACE},
-    ApplyTo.HTTP_ROUTE: frozenset({Operation.ADD, Operation.REPLACE}),
-    ApplyTo.ROUTE_CONFIGURATION: INSERTS | {Operation.REPLACE, Operation.ADD, Operation.REMOVE},
-    ApplyTo.BOOTSTRAP: INSERTS | {Operation.REPLACE, Operation.ADD, Operation.REMOVE},
+    ApplyTo.HTTP_ROUTE: frozenset({Operation.ADD}),
+    ApplyTo.ROUTE_CONFIGURATION: frozenset({Operation.ADD, Operation.REMOVE}),
+    ApplyTo.BOOTSTRAP: frozenset({Operation.ADD, Operation.REMOVE}),
 }
 _INSTEAD: Final = {
     ApplyTo.HTTP_ROUTE: "a route's place matters: use INSERT_FIRST, INSERT_BEFORE or INSERT_AFTER, or MERGE",
@@ -74,7 +69,6 @@ def _reaches_somebody(reference: PolicyTargetReference) -> bool:
 
 def _of_patch(patch: EnvoyConfigObjectPatch) -> Iterator[_Finding]:
     if patch.patch is None or patch.apply_to.value not in MESSAGES:
-        yield Severity.WARNING, "patch-without-effect", "", "without applyTo and patch this changes nothing"
         return
     operation, kind = patch.patch.operation, patch.apply_to
     if patch.patch.value is not None:
@@ -82,9 +76,8 @@ def _of_patch(patch: EnvoyConfigObjectPatch) -> Iterator[_Finding]:
         if isinstance(built, NotThat):
             message = f"this is not the Envoy configuration of a {kind.value}: {built.message}"
             yield Severity.ERROR, "invalid-patch", ".patch.value", message
-    if operation in _WITHOUT_EFFECT.get(kind, ()) or operation is Operation.INVALID:
-        hint = f"; {_INSTEAD[kind]}" if kind in _INSTEAD else ""
-        message = f"{operation.value} does nothing to a {kind.value}{hint}"
+    if operation in _WITHOUT_EFFECT.get(kind, ()):
+        message = f"{operation.value} does nothing to a {kind.value}; {_INSTEAD[kind]}"
         yield Severity.WARNING, "patch-without-effect", ".patch.operation", message
     yield from _of_match(patch, operation)
 
@@ -96,12 +89,6 @@ def _of_match(patch: EnvoyConfigObjectPatch, operation: Operation) -> Iterator[_
     if match.context is PatchContext.WAYPOINT:
         message = "this mesh has no waypoints: no proxy has anything in this context"
         yield Severity.WARNING, "patch-without-effect", ".match.context", message
-    listener: Any = match.listener
-    if listener is None:
-        return
-    if listener.port_name:
-        message = "Istio does not act on the name of a listener's port, nor does this mesh: give portNumber"
-        yield Severity.WARNING, "patch-without-effect", ".match.listener.portName", message
     name, path = _filter_name(patch)
     if protected(name) and (operation in MERGES or operation in (Operation.REMOVE, Operation.REPLACE)):
         yield Severity.ERROR, "policy-not-patchable", path, f"{operation.value} of {name}: {_POLICIES}"
