@@ -359,7 +359,7 @@ def test_deployment() -> None:
         ("networking.istio.oi/v1", "Gateway", "unknown-group", "error", "networking.istio.io"),
         ("v1", "Servce", "unknown-kind", "error", "Service"),
         ("networking.istio.io/v2", "Gateway", "unknown-version", "error", ""),
-        ("v1", "ConfigMap", "ignored-kind", "info", ""),
+        ("v1", "PersistentVolume", "ignored-kind", "info", ""),
         ("rbac.authorization.k8s.io/v1", "Role", "ignored-kind", "info", ""),
         ("serving.knative.dev/v1", "Service", "ignored-kind", "info", ""),
         ("apps/v1", "StatefulSet", "ignored-kind", "warning", ""),

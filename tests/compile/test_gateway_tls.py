@@ -11,6 +11,9 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from gossamer.core.resources import CLUSTER, ENDPOINT, LISTENER, SECRET
+from gossamer.simulate.outcome import Outcome, Verdict
+from gossamer.simulate.request import Address, Arrival, Certificate, HttpRequest, Request, Tls
+from gossamer.simulate.simulator import Simulator
 from tests.compile.compiled import GATEWAY, Compiled, compiled, istio, service, workload
 
 PEER_ALPN = ["istio-peer-exchange", "istio", "istio-http/1.0", "istio-http/1.1", "istio-h2"]
@@ -93,6 +96,28 @@ def test_no_name_leads_to_a_secret_of_another_namespace() -> None:
     for name in ("theirs", "payments/theirs", "kubernetes://payments/theirs", "kubernetes-gateway://payments/theirs"):
         found = compiled(server(f"{{mode: SIMPLE, credentialName: '{name}'}}"), theirs, proxy=GATEWAY)
         assert found.names(SECRET) == [], name
+
+
+def test_no_destination_rule_leads_there_either() -> None:
+    theirs = secret("theirs", "payments", tls_crt="chain", tls_key="key", ca_crt="ca")
+    rule = "  host: reviews\n  trafficPolicy: {tls: {mode: MUTUAL, credentialName: 'NAME'}}"
+    for name in ("theirs", "payments/theirs", "kubernetes-gateway://payments/theirs"):
+        found = compiled(REVIEWS, istio("DestinationRule", "r", rule.replace("NAME", name)), theirs, proxy=GATEWAY)
+        assert found.names(SECRET) == [], name
+
+
+def test_a_ca_may_stand_in_a_config_map_where_it_is_named_as_one() -> None:
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: roots, namespace: istio-system}\ndata: {ca.crt: ca}\n"
+    own = secret("one", tls_crt="chain", tls_key="key")
+    named = server("{mode: MUTUAL, credentialName: one, caCertCredentialName: roots}")
+    given = secrets_of(compiled(named, own, text, proxy=GATEWAY))
+    assert sorted(given) == ["kubernetes://one", "kubernetes://roots-cacert"]
+    assert given["kubernetes://roots-cacert"].validation_context.trusted_ca.inline_bytes == b"ca"
+    stolen = text.replace("name: roots", "name: one")
+    given = secrets_of(compiled(server("{mode: MUTUAL, credentialName: one}"), own, stolen, proxy=GATEWAY))
+    assert sorted(given) == ["kubernetes://one"], "a credential's own CA is a Secret's"
+    elsewhere = text.replace("istio-system", "default")
+    assert "kubernetes://roots-cacert" not in secrets_of(compiled(named, own, elsewhere, proxy=GATEWAY))
 
 
 def test_what_is_asked_of_clients() -> None:
@@ -178,3 +203,23 @@ def test_only_that_gateway_has_such_clusters_and_only_for_the_services_that_it_n
     found = compiled(other, REVIEWS, proxy=GATEWAY)
     assert found.names(LISTENER) == []
     assert not any(name.startswith("outbound_") for kind in (CLUSTER, ENDPOINT) for name in found.names(kind))
+
+
+def test_the_simulator_knows_what_is_asked_of_clients() -> None:
+    def outcome(more: str, *, trusted: bool) -> Outcome:
+        found = compiled(server(f"{{mode: MUTUAL, credentialName: one{more}}}"), proxy=GATEWAY)
+        shown = Certificate(dns_names=("a.com",), trusted=trusted)
+        request = Request(
+            arrival=Arrival.DIRECT,
+            destination=Address(ip="2.2.2.2", port=443),
+            tls=Tls(server_name="a.com", alpn=("http/1.1",), certificate=shown),
+            http=HttpRequest(authority="a.com"),
+        )
+        return Simulator(found.resources).simulate(request)
+
+    assert outcome("", trusted=True).verdict is Verdict.NOT_FOUND
+    assert outcome("", trusted=False).verdict is Verdict.REFUSED
+    assert outcome(", insecureSkipVerify: true", trusted=False).verdict is Verdict.NOT_FOUND
+    assert outcome(", insecureSkipVerify: true, subjectAltNames: [b.com]", trusted=False).verdict is Verdict.REFUSED
+    (note,) = outcome(f", verifyCertificateHash: ['{'ab' * 32}']", trusted=True).notes
+    assert "hash" in note

@@ -18,7 +18,7 @@ from gossamer.api.gateway_api.http_route import HTTPRoute
 from gossamer.api.gateway_api.reference_grant import ReferenceGrant
 from gossamer.api.health_check import HealthCheck
 from gossamer.api.ingress import Ingress, IngressClass
-from gossamer.api.kubernetes import Deployment, EndpointSlice, Namespace, Secret, Service, ServiceAccount
+from gossamer.api.kubernetes import ConfigMap, Deployment, EndpointSlice, Namespace, Secret, Service, ServiceAccount
 from gossamer.api.mesh_config import MeshConfig
 from gossamer.api.peer_authentication import PeerAuthentication
 from gossamer.api.request_authentication import RequestAuthentication
@@ -69,4 +69,5 @@ class Config:
     namespaces: tuple[Resource[Namespace], ...] = ()
     service_accounts: tuple[Resource[ServiceAccount], ...] = ()
     secrets: tuple[Resource[Secret], ...] = ()
+    config_maps: tuple[Resource[ConfigMap], ...] = ()
     deployments: tuple[Resource[Deployment], ...] = ()

@@ -21,7 +21,7 @@ from gossamer.api.gateway_api.http_route import HTTPRoute
 from gossamer.api.gateway_api.reference_grant import ReferenceGrant
 from gossamer.api.health_check import GROUP, HealthCheck
 from gossamer.api.ingress import Ingress, IngressClass
-from gossamer.api.kubernetes import Deployment, EndpointSlice, Namespace, Secret, Service, ServiceAccount
+from gossamer.api.kubernetes import ConfigMap, Deployment, EndpointSlice, Namespace, Secret, Service, ServiceAccount
 from gossamer.api.peer_authentication import PeerAuthentication
 from gossamer.api.request_authentication import RequestAuthentication
 from gossamer.api.resource import Resource
@@ -177,6 +177,7 @@ _ALL: Final = (
     _kubernetes("endpoint_slices", EndpointSlice, check_endpoint_slice, group="discovery.k8s.io", body=""),
     _kubernetes("service_accounts", ServiceAccount, body=""),
     _kubernetes("secrets", Secret, body=""),
+    _kubernetes("config_maps", ConfigMap, body=""),
     _kubernetes("deployments", Deployment, group="apps"),
     replace(_kubernetes("namespaces", Namespace), namespaced=False),
 )

@@ -161,6 +161,19 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigMap:
+    """A ConfigMap, as far as it is text."""
+
+    __pydantic_config__ = LENIENT
+    data: StrMap = EMPTY
+
+    def value(self, key: str) -> bytes | None:
+        """The bytes under `key`, or None."""
+        found = self.data.get(key)
+        return found.encode() if found else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerPort:
     """A port that a container listens on."""
 

@@ -11,11 +11,10 @@ from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateValidationContext, TlsCertificate
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret as EnvoySecret
 
-from gossamer.api.kubernetes import Secret
-from gossamer.api.resource import Resource as Document
+from gossamer.api.kubernetes import ConfigMap, Secret
 from gossamer.compile.draft import Draft
 from gossamer.compile.serialise import finished
-from gossamer.core.ids import Origin
+from gossamer.core.ids import Origin, ResourceId
 from gossamer.core.memo import Memo
 from gossamer.core.resources import SECRET, Resource, Table
 from gossamer.model.credentials import AUTHORITY
@@ -36,22 +35,22 @@ def _resources(credential: Credential) -> tuple[Resource, ...]:
                 name=message.name,
                 message=message,
                 references=frozenset(),
-                origins=(Origin(resource=secret.id),),
+                origins=(Origin(resource=holder),),
             )
         )
-        for message, secret in _messages(credential)
+        for message, holder in _messages(credential)
     )
 
 
-def _messages(credential: Credential) -> Iterator[tuple[EnvoySecret, Document[Secret]]]:
+def _messages(credential: Credential) -> Iterator[tuple[EnvoySecret, ResourceId]]:
     if credential.certificate is not None:
         pair = _certificate(credential.certificate.spec)
         if pair is not None:
-            yield EnvoySecret(name=credential.name, tls_certificate=pair), credential.certificate
-    for secret in (credential.authority, credential.certificate):
-        context = _authority(secret.spec) if secret is not None else None
-        if secret is not None and context is not None:
-            yield EnvoySecret(name=credential.name + AUTHORITY, validation_context=context), secret
+            yield EnvoySecret(name=credential.name, tls_certificate=pair), credential.certificate.id
+    for holder in (credential.authority, credential.certificate, credential.bundle):
+        context = _authority(holder.spec) if holder is not None else None
+        if holder is not None and context is not None:
+            yield EnvoySecret(name=credential.name + AUTHORITY, validation_context=context), holder.id
             return
 
 
@@ -68,7 +67,7 @@ def _certificate(secret: Secret) -> TlsCertificate | None:
     return pair
 
 
-def _authority(secret: Secret) -> CertificateValidationContext | None:
+def _authority(secret: Secret | ConfigMap) -> CertificateValidationContext | None:
     """Kubernetes' key (`ca.crt`), or that of generic Secrets (`cacert`), with a list of what is revoked (`ca.crl`,
     `crl`)."""
     roots, revoked = secret.value("ca.crt") or secret.value("cacert"), secret.value("ca.crl") or secret.value("crl")

@@ -11,7 +11,7 @@ from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.build_endpoints import Endpoints, Instance
 from gossamer.model.build_outbound import build_outbound
-from gossamer.model.credentials import asked_by_destinations, asked_by_servers, credentials_for
+from gossamer.model.credentials import asked_by_destinations, asked_by_servers, bundles_for, credentials_for
 from gossamer.model.decisions import with_decisions
 from gossamer.model.explicit import explicit_binds, explicit_tables
 from gossamer.model.groups import grouped_proxy
@@ -110,6 +110,7 @@ def _gateway(mesh: Mesh, outbound: Outbound, proxy: Proxy, instances: tuple[Inst
             asked_by_servers(servers) | memo.keep(client, asked_by_destinations, services),
             mesh.secrets,
             proxy.namespace,
+            bundles_for(servers, mesh.config_maps, proxy.namespace),
         ),
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from gossamer.api.kubernetes import Secret
+from gossamer.api.kubernetes import ConfigMap, Secret
 from gossamer.api.resource import Resource
 from gossamer.model.view import Credential, OutboundService, Server
 
@@ -42,6 +42,19 @@ def asked_by_servers(servers: Iterable[Server]) -> frozenset[str]:
     return frozenset(names)
 
 
+def with_authority(maps: tuple[Resource[ConfigMap], ...]) -> tuple[Resource[ConfigMap], ...]:
+    """Those that hold a CA: what else stands in ConfigMaps means nothing to a mesh."""
+    return tuple(one for one in maps if one.spec.value("ca.crt") or one.spec.value("cacert"))
+
+
+def bundles_for(
+    servers: Iterable[Server], bundles: tuple[Resource[ConfigMap], ...], namespace: str
+) -> tuple[Resource[ConfigMap], ...]:
+    """The ConfigMaps of a proxy's namespace that `caCertCredentialName` names: a CA is no secret."""
+    named = {server.rule.spec.tls.ca_cert_credential_name for server in servers if server.rule.spec.tls is not None}
+    return tuple(one for one in bundles if one.namespace == namespace and one.name in named)
+
+
 def may_have(credential: str, granted: frozenset[str]) -> bool:
     """Whether a server may have this credential: one of its proxy's own namespace, or one that was granted."""
     return not credential.startswith(KUBERNETES_GATEWAY) or credential in granted
@@ -49,7 +62,8 @@ def may_have(credential: str, granted: frozenset[str]) -> bool:
 
 def asked_by_destinations(services: Iterable[OutboundService]) -> frozenset[str]:
     """The credentials that DestinationRules name for TLS to these services."""
-    return frozenset(name for outbound in services for name in _of_destination(outbound) if name)
+    named = (name for outbound in services for name in _of_destination(outbound) if name)
+    return frozenset(name for name in named if may_have(name, frozenset()))
 
 
 def _of_destination(outbound: OutboundService) -> Iterator[str]:
@@ -61,19 +75,28 @@ def _of_destination(outbound: OutboundService) -> Iterator[str]:
 
 
 def credentials_for(
-    names: frozenset[str], secrets: tuple[Resource[Secret], ...], namespace: str
+    names: frozenset[str],
+    secrets: tuple[Resource[Secret], ...],
+    namespace: str,
+    bundles: tuple[Resource[ConfigMap], ...] = (),
 ) -> tuple[Credential, ...]:
     """The credentials of these names for a proxy of this namespace, in the order of their names; without those for
-    which there is no Secret."""
+    which there is neither a Secret nor one of these `bundles`."""
     by_place = {(secret.namespace, secret.name): secret for secret in secrets}
+    by_name = {bundle.name: bundle for bundle in bundles}
     found = {}
     for name in names:
         base = name.removesuffix(AUTHORITY)
         place = _place(base, namespace)
-        certificate, authority = by_place.get(place), by_place.get((place[0], place[1] + AUTHORITY))
-        if certificate or authority:
-            key = resource_name(base)
-            found[key] = Credential(name=key, certificate=certificate, authority=authority)
+        key = resource_name(base)
+        credential = Credential(
+            name=key,
+            certificate=by_place.get(place),
+            authority=by_place.get((place[0], place[1] + AUTHORITY)),
+            bundle=by_name.get(name),
+        )
+        if credential.certificate or credential.authority or credential.bundle:
+            found[key] = credential
     return tuple(found[key] for key in sorted(found))
 
 

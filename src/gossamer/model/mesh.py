@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from gossamer.api.common import EMPTY
 from gossamer.api.config import Config
-from gossamer.api.kubernetes import Secret
+from gossamer.api.kubernetes import ConfigMap, Secret
 from gossamer.api.resource import Resource
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
@@ -19,6 +19,7 @@ from gossamer.model.attached import build_attached
 from gossamer.model.build_policies import PolicyIndex, build_policies
 from gossamer.model.build_routings import build_routings
 from gossamer.model.build_services import Services, build_services
+from gossamer.model.credentials import with_authority
 from gossamer.model.decisions import decided_at_destinations
 from gossamer.model.destinations import Destinations, build_destinations
 from gossamer.model.discovery import discovered
@@ -57,6 +58,7 @@ class Mesh:
     extensions: ExtensionIndex = field(default_factory=ExtensionIndex)
     proxies: ProxySettingsIndex = field(default_factory=ProxySettingsIndex)
     secrets: tuple[Resource[Secret], ...] = ()
+    config_maps: tuple[Resource[ConfigMap], ...] = ()
     asked_labels: frozenset[tuple[str, str]] = frozenset()
     """Labels by which some resource tells clients apart."""
 
@@ -100,6 +102,7 @@ def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mes
         proxies=memo.keep("", build_proxy_settings, config.mesh, config.proxy_configs),
         extensions=memo.keep("", build_extensions, config.wasm_plugins, config.traffic_extensions, root, modules),
         secrets=config.secrets,
+        config_maps=memo.keep("", with_authority, config.config_maps),
         asked_labels=memo.keep("", asked_labels, routings) | destinations.asked_labels,
     )
 

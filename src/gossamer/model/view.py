@@ -12,7 +12,7 @@ from enum import StrEnum
 from gossamer.api.common import EMPTY
 from gossamer.api.destination_rule import ConnectionPoolSettings, ConsistentHashLB, TunnelSettings
 from gossamer.api.gateway import ServerTLSSettings
-from gossamer.api.kubernetes import Secret
+from gossamer.api.kubernetes import ConfigMap, Secret
 from gossamer.api.resource import Resource
 from gossamer.api.virtual_service import Destination
 from gossamer.core.frozen import FrozenMap, Value
@@ -210,11 +210,12 @@ class Server:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Credential(Value):
     """A certificate with its key, and a CA, under one name. `authority` is the Secret of that name with `-cacert`
-    behind it, which speaks before a CA in `certificate`."""
+    behind it, which speaks before a CA in `certificate`, and that before one in `bundle`."""
 
     name: str
     certificate: Resource[Secret] | None = None
     authority: Resource[Secret] | None = None
+    bundle: Resource[ConfigMap] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ from gossamer.simulate.policies import judge
 from gossamer.simulate.rbac import Facts
 from gossamer.simulate.request import Address, Request
 from gossamer.simulate.route_action import connect
-from gossamer.simulate.transport import accept
+from gossamer.simulate.transport import accept, pins
 
 _SILENT: Final = frozenset({"MongoProxy", "MySQLProxy", "PostgresProxy", "ZooKeeperProxy", "SniCluster"})
 """Network filters that pass everything on, by the last word of their type."""
@@ -83,6 +83,8 @@ class Simulator:
 
     def _accept(self, listener: ListenerConfig, chain: ChainConfig, connection: Connection, trace: Trace) -> Outcome:
         problem = accept(chain, connection)
+        if connection.peer is not None and pins(chain):
+            trace.note("the client's certificate is taken to be one of those whose hash or key is accepted here")
         trace.outcome = replace(trace.outcome, transport=_transport(connection))
         if problem:
             trace.origins.append(origins_in(chain.message.metadata) or listener.origins)

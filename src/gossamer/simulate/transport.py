@@ -35,6 +35,14 @@ def accept(chain: ChainConfig, connection: Connection) -> str:
     return ""
 
 
+def pins(chain: ChainConfig) -> bool:
+    """Whether certificates are accepted by their hash or key alone."""
+    if chain.tls is None:
+        return False
+    asked = validation_context(chain.tls.common_tls_context)
+    return bool(asked.verify_certificate_hash or asked.verify_certificate_spki)
+
+
 def _asks(context: DownstreamTlsContext) -> bool:
     """Whether a certificate is asked for at all."""
     kind = context.common_tls_context.WhichOneof("validation_context_type")
@@ -46,9 +54,11 @@ def _client_certificate(context: DownstreamTlsContext, tls: Tls) -> str:
         return ""
     if tls.certificate is None:
         return "the client shows no certificate" if context.require_client_certificate.value else ""
-    if not tls.certificate.trusted:
+    asked = validation_context(context.common_tls_context)
+    blind = asked.trust_chain_verification == CertificateValidationContext.ACCEPT_UNTRUSTED
+    if not tls.certificate.trusted and not blind:
         return "the client's certificate is not from an authority that is trusted here"
-    wanted = validation_context(context.common_tls_context).match_typed_subject_alt_names
+    wanted = asked.match_typed_subject_alt_names
     if wanted and not any(_san_matches(matcher, tls.certificate) for matcher in wanted):
         listed = ", ".join(describe_san(matcher) for matcher in wanted)
         return f"the client's certificate has none of the names that are accepted ({listed})"
