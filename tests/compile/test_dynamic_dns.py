@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -109,8 +110,20 @@ SUBJECTS: dict[str, Compiled] = {
         service("a"), mesh_config="outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS, tls: {mode: SIMPLE}}"
     ),
     "explicit": compiled(service("a"), wild(HTTP, TLS), proxy=EXPLICIT, mesh_config=ANY),
+    "an HTTP proxy": compiled(service("a"), mesh_config=f"{ANY}\nproxyHttpPort: 15007"),
     "gateway": compiled(wild(TLS), GATEWAY_OF_WILD, proxy=GATEWAY),
 }
+
+
+def test_a_sidecar_serves_as_an_http_proxy_too() -> None:
+    proxy = replace(SIDECAR, capture=Capture(network_namespace="/run/ns"))
+    found = compiled(service("a"), proxy=proxy, mesh_config="proxyHttpPort: 15007")
+    address = found.listener("127.0.0.1_15007")["address"]["socket_address"]
+    assert address == {"address": "127.0.0.1", "port_value": 15007, "network_namespace_filepath": "/run/ns"}
+    asked = partial(call, found, port=15007, to="127.0.0.1", arrival=Arrival.DIRECT)
+    assert asked("a").cluster == "outbound|80||a.default.svc.cluster.local"
+    assert asked("x.com").cluster == "DynamicForwardProxyCluster"
+    assert asked("localhost:8080").verdict is Verdict.DENIED
 
 
 @pytest.mark.envoy

@@ -34,6 +34,7 @@ _SUPPORTED_MESH: Final = frozenset((
     "connectTimeout", "protocolDetectionTimeout", "tcpKeepalive", "h2UpgradePolicy",
     "accessLogFile", "accessLogFormat", "accessLogEncoding",
     "outboundTrafficPolicy", "inboundTrafficPolicy", "discoverySelectors", "serviceEntryVisibility", "dnsRefreshRate",
+    "proxyHttpPort",
     "enableAutoMtls", "trustDomain", "trustDomainAliases", "rootNamespace",
     "defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",
     "pathNormalization", "defaultHttpRetryPolicy", "defaultTrafficPolicy", "defaultConfig",

@@ -20,6 +20,7 @@ from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.endpoint_sources import TLS_MODE
 from gossamer.model.inbound import instances_of
+from gossamer.model.names import most_specific
 from gossamer.model.proxy import Capture, Proxy, ProxyType
 from gossamer.model.service import Service, Workload
 from gossamer.node.workload import WorkloadSpec
@@ -71,18 +72,23 @@ class Cast:
         return self.peer(found) if found is not None and found.tls else None
 
     def service(self, host: str, namespace: str) -> Service | None:
-        """The service that a client in a namespace means by a host."""
+        """The service that a client in a namespace means by a host: that of this name, an instance of a headless one,
+        or one with a wildcard whose names have an address."""
         domain = self.fleet.mesh.settings.domain
+        services = (*self.fleet.mesh.services.all, *self.fleet.endpoints.instances)
         forms = (host, f"{host}.{namespace}.svc.{domain}", f"{host}.svc.{domain}", f"{host}.{domain}")
         for form in forms:
-            for service in self.fleet.mesh.services.all:
+            for service in services:
                 if service.hostname == form.lower():
                     return service
-        return None
+        placed = {one.hostname: one for one in services if one.wildcard and (one.addresses or one.allocated)}
+        best = most_specific(placed, host.lower())
+        return placed[best] if best is not None else None
 
     def address_of(self, service: Service) -> str:
-        """An address by which a service is called: its own, the one given to it, or an endpoint's."""
-        for text in (*service.addresses, service.allocated):
+        """An address by which a service is called: its own, the one given to it, an instance's or an endpoint's."""
+        instance = next((i for i in self.fleet.endpoints.instances if i.instance_of == service.hostname), service)
+        for text in (*service.addresses, service.allocated, *instance.addresses, instance.allocated):
             if text:
                 return str(ipaddress.ip_network(text, strict=False)[0])
         endpoints = self.fleet.endpoints.by_service.get(service.key)

@@ -6,6 +6,7 @@ Invariant: what proxies share they share as one table. A proxy's own table of a 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from gossamer.compile.clusters import Caller, by_dns, compile_clusters, passthrough_clusters
 from gossamer.compile.customise import customised
@@ -30,6 +31,7 @@ from gossamer.model.proxy import Capture, CaptureMode, Proxy, ProxyType
 from gossamer.model.routing import Client
 from gossamer.model.service import Service, ServiceEndpoints
 from gossamer.model.settings import MeshSettings
+from gossamer.model.sidecars import LOOPBACK
 from gossamer.model.view import InboundPort, Opened, Outbound, OutboundService, ProxyView, RouteTable
 
 LookedUp = FrozenMap[tuple[str, str], ServiceEndpoints]
@@ -83,6 +85,8 @@ def _parts(view: ProxyView, memo: Memo) -> list[tuple[Table, ...]]:
         parts.append(compile_passthrough(view.opened.servers, view.outbound.services, view.endpoints, settings, memo))
     if view.outbound.opened:
         parts.append(memo.keep(view.outbound.client, _opened_tables, view.outbound, local.capture, settings, memo))
+    if captured and settings.http_proxy_port:
+        parts.append(memo.keep(proxy, _proxied_tables, proxy.capture, settings, view.opened, memo))
     if proxy.type is ProxyType.SIDECAR and not captured:
         parts.append(memo.keep(proxy, _explicit_tables, proxy, settings, view.opened, memo))
     parts.append(compile_secrets(view.opened.credentials, memo))
@@ -204,6 +208,13 @@ def _opened_tables(outbound: Outbound, capture: Capture, settings: MeshSettings,
         memo.keep("", _route_table, outbound.opened_tables, settings, memo),
         memo.keep("", compile_opened, outbound.opened, capture.network_namespace, settings, memo),
     )
+
+
+def _proxied_tables(capture: Capture, settings: MeshSettings, opened: Opened, memo: Memo) -> tuple[Table, ...]:
+    """The HTTP proxy of a workload whose traffic is redirected too."""
+    served = replace(capture, address=LOOPBACK, http_proxy_port=settings.http_proxy_port)
+    routes = [memo.keep((served, table.name), compile_table, table, settings, memo) for table in opened.tables]
+    return (Table(ROUTE, routes), *_tables(memo(http_proxy, served, settings), memo))
 
 
 def _dns_table(proxy: Proxy, services: tuple[Service, ...], domain: str, memo: Memo) -> Table:

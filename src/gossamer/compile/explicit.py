@@ -20,7 +20,7 @@ from gossamer.compile.names import FORWARD_PROXY
 from gossamer.compile.streams import socket
 from gossamer.core.resources import CLUSTER, LISTENER, ROUTE
 from gossamer.model.explicit import PROXY_TABLE
-from gossamer.model.proxy import Capture
+from gossamer.model.proxy import Capture, CaptureMode
 from gossamer.model.settings import MeshSettings, Unknown
 
 
@@ -29,9 +29,9 @@ def http_proxy(capture: Capture, settings: MeshSettings) -> tuple[Draft, ...]:
     name = f"{capture.address}_{capture.http_proxy_port}"
     listener = Listener(
         name=name,
-        address=socket(capture.address, capture.http_proxy_port),
+        address=socket(capture.address, capture.http_proxy_port, capture.network_namespace),
         traffic_direction=OUTBOUND,
-        filter_chains=[FilterChain(name=PROXY_TABLE, filters=[_manager(name, settings)])],
+        filter_chains=[FilterChain(name=PROXY_TABLE, filters=[_manager(name, capture, settings)])],
     )
     named = references(ROUTE, [PROXY_TABLE]) | references(CLUSTER, [FORWARD_PROXY])
     draft = Draft(type_url=LISTENER, name=name, message=listener, references=named)
@@ -39,13 +39,13 @@ def http_proxy(capture: Capture, settings: MeshSettings) -> tuple[Draft, ...]:
     return (draft,) if declared else (forward_proxy(settings), draft)
 
 
-def _manager(name: str, settings: MeshSettings) -> Filter:
-    """A connection manager that looks up the hosts of routes to the forward proxy's cluster. Here the application has
-    the host's own loopback anyway."""
+def _manager(name: str, capture: Capture, settings: MeshSettings) -> Filter:
+    """A connection manager that looks up the hosts of routes to the forward proxy's cluster. An application that nobody
+    redirects has the host's own loopback anyway."""
     made = connection_manager(Direction.OUTBOUND, f"outbound_{name}", PROXY_TABLE, settings)
     manager = HttpConnectionManager.FromString(made.typed_config.value)
     guarded = {found.name for found in http_lookup(guarded=True)}
     *others, router = [found for found in manager.http_filters if found.name not in guarded]
     del manager.http_filters[:]
-    manager.http_filters.extend([*others, *http_lookup(guarded=False), router])
+    manager.http_filters.extend([*others, *http_lookup(guarded=capture.mode is CaptureMode.TRANSPARENT), router])
     return Filter(name=made.name, typed_config=pack(manager))

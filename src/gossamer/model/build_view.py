@@ -49,6 +49,8 @@ def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyVi
         opened = memo.keep(proxy, _gateway, mesh, outbound, proxy, instances, memo)
     elif proxy.capture.mode is CaptureMode.EXPLICIT:
         opened = memo.keep(proxy, _explicit, outbound, proxy.capture, memo)
+    elif outbound.settings.http_proxy_port:
+        opened = memo.keep(proxy, _proxied, outbound, memo)
     else:
         opened = NOTHING
     if proxy.type is ProxyType.SIDECAR and (names := memo.keep("", asked_by_destinations, outbound.services)):
@@ -119,6 +121,12 @@ def _explicit(outbound: Outbound, capture: Capture, memo: Memo) -> Opened:
     return Opened(
         binds=explicit_binds(outbound, capture), tables=explicit_tables(outbound, capture, outbound.settings, memo)
     )
+
+
+def _proxied(outbound: Outbound, memo: Memo) -> Opened:
+    """The table of an HTTP proxy for a workload whose traffic is redirected too (MeshConfig.proxyHttpPort)."""
+    capture = Capture(http_proxy_port=outbound.settings.http_proxy_port)
+    return Opened(tables=explicit_tables(outbound, capture, outbound.settings, memo))
 
 
 def client_of(proxy: Proxy, asked_labels: frozenset[tuple[str, str]], sidecar: SidecarRule | None) -> Client:

@@ -57,6 +57,8 @@ class MeshSettings(Value):
     """The mesh's; for one proxy, that of its Sidecar."""
     inbound_localhost: bool = False
     """inboundTrafficPolicy: LOCALHOST, applications are called at 127.0.0.1 instead of their own address."""
+    http_proxy_port: int = 0
+    """Where sidecars serve as HTTP proxies on their workload's loopback; 0: nowhere."""
     looks_up: bool = False
     """Whether proxies look up hosts that requests name: some service or policy of the mesh asks for it."""
     auto_mtls: bool = True
@@ -102,6 +104,7 @@ def build_settings(mesh: MeshConfig) -> MeshSettings:
         trust_domain=mesh.trust_domain,
         trust_domain_aliases=mesh.trust_domain_aliases,
         outbound=OutboundPolicy(unknown=Unknown(policy.mode.value), tls=policy.tls),
+        http_proxy_port=mesh.proxy_http_port,
         looks_up=policy.mode is OutboundTrafficPolicyMode.ALLOW_ANY_DYNAMIC_DNS,
         inbound_localhost=inbound is not None and inbound.mode is InboundTrafficPolicyMode.LOCALHOST,
         auto_mtls=mesh.enable_auto_mtls,
