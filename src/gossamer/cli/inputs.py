@@ -20,6 +20,7 @@ from gossamer.core.diagnostics import Diagnostics
 from gossamer.core.errors import UsageError
 from gossamer.core.memo import Memo
 from gossamer.model.check_proxies import check_proxies
+from gossamer.model.check_routes import check_routes
 from gossamer.sources.files import SUFFIXES, FileSource
 
 STDIN: Final = "<stdin>"
@@ -90,13 +91,13 @@ def patches_envoy(config: Config) -> bool:
 
 
 def _checked(loaded: Loaded, memo: Memo) -> Diagnostics:
-    proxies = placed(check_proxies(loaded.config), loaded.index)
-    if not patches_envoy(loaded.config):
-        return proxies
-    # few need them, and Envoy's types take long to import
-    from gossamer.compile.check import check_config  # noqa: PLC0415
+    found = (*check_proxies(loaded.config), *check_routes(loaded.config, memo))
+    if patches_envoy(loaded.config):
+        # few need them, and Envoy's types take long to import
+        from gossamer.compile.check import check_config  # noqa: PLC0415
 
-    return (*proxies, *placed(check_config(loaded.config, memo), loaded.index))
+        found = (*found, *check_config(loaded.config, memo))
+    return placed(found, loaded.index)
 
 
 def _files(diagnostics: Diagnostics) -> list[str]:

@@ -24,7 +24,7 @@ from gossamer.api.virtual_service import (
 )
 from gossamer.core.ids import Origin
 from gossamer.core.memo import Memo
-from gossamer.model.delegates import delegates_of, with_delegates
+from gossamer.model.delegates import ByName, delegates_of, with_delegates
 from gossamer.model.names import export_targets, gateway_name, qualified
 from gossamer.model.routing import MESH, HttpRule, Routing, TcpRule, TlsRule
 from gossamer.model.settings import MeshSettings
@@ -36,16 +36,21 @@ def build_routings(
     resources: tuple[Resource[VirtualService], ...], settings: MeshSettings, memo: Memo
 ) -> tuple[Routing, ...]:
     """All VirtualServices, oldest first. One without hosts is there for others to delegate to and routes nothing."""
-    delegates = {
-        (resource.namespace, resource.name): memo(_routing, resource, settings, ())
-        for resource in resources
-        if not resource.spec.hosts
-    }
+    delegates = build_delegates(resources, settings, memo)
     return tuple(
         memo(_routing, resource, settings, delegates_of(resource, delegates) if delegates else ())
         for resource in sorted(resources, key=lambda r: r.age_key)
         if resource.spec.hosts
     )
+
+
+def build_delegates(resources: tuple[Resource[VirtualService], ...], settings: MeshSettings, memo: Memo) -> ByName:
+    """The VirtualServices that others can delegate to."""
+    return {
+        (resource.namespace, resource.name): memo(_routing, resource, settings, ())
+        for resource in resources
+        if not resource.spec.hosts
+    }
 
 
 def _routing(resource: Resource[VirtualService], settings: MeshSettings, delegates: tuple[Routing, ...]) -> Routing:

@@ -23,6 +23,7 @@ from gossamer.core.resources import Resources
 from gossamer.model.build_endpoints import Endpoints, build_endpoints
 from gossamer.model.build_view import metadata_for, view_for
 from gossamer.model.check_proxies import check_proxies
+from gossamer.model.check_routes import check_routes
 from gossamer.model.mesh import Mesh, build_mesh
 from gossamer.model.modules import Modules
 from gossamer.model.proxy import Proxy
@@ -103,11 +104,12 @@ class Pipeline:
             return self._source_diagnostics
         proxies = self._memo.keep("", check_proxies, self.loaded.config)
         checked = check_config(self.loaded.config, self._memo)
+        routes = check_routes(self.loaded.config, self._memo)
         judged = self.admission.diagnostics if self.admission else ()
         return (
             *self._source_diagnostics,
             *self.loaded.diagnostics,
-            *placed((*proxies, *checked, *judged, *self.notices), self.loaded.index),
+            *placed((*proxies, *routes, *checked, *judged, *self.notices), self.loaded.index),
         )
 
     @property
