@@ -14,7 +14,7 @@ from tests.compile.test_goldens import stub, validated  # noqa: F401 - the fixtu
 pytestmark = pytest.mark.envoy
 
 RULES = """
-  hosts: [reviews]
+  hosts: [reviews, "fd00::1", 10.9.9.9]
   gateways: [mesh, gw]
   http:
   - name: every-match
@@ -61,6 +61,9 @@ RULES = """
     redirect: {prefixRewrite: /s, authority: a.com, scheme: https, derivePort: FROM_REQUEST_PORT, redirectCode: 308}
   - match: [{uri: {prefix: /regex}}]
     rewrite: {uriRegexRewrite: {match: "/regex/(.*)", rewrite: '/\\1'}}
+    route: [{destination: {host: reviews}}]
+  - match: [{uri: {prefix: /cors}}]
+    corsPolicy: {allowOrigin: ["*", http://a]}
     route: [{destination: {host: reviews}}]
   - match: [{uri: {prefix: /d}}]
     directResponse: {status: 503, body: {bytes: aGVsbG8=}}

@@ -9,6 +9,7 @@ from envoy.config.route.v3.route_components_pb2 import DirectResponseAction, Red
 from envoy.extensions.filters.common.fault.v3.fault_pb2 import FaultDelay
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import CorsPolicy
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import FaultAbort, HTTPFault
+from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.any_pb2 import Any
 from google.protobuf.wrappers_pb2 import BoolValue
@@ -27,6 +28,7 @@ _GRPC_CODES: Final = [
     *("INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
 ]
 """By their numbers."""
+_ANYTHING: Final = StringMatcher(safe_regex=RegexMatcher(regex=".*"))
 _REDIRECTS: Final = {
     301: RedirectAction.MOVED_PERMANENTLY,
     302: RedirectAction.FOUND,
@@ -67,7 +69,7 @@ def _fault(fault: api.HTTPFaultInjection) -> HTTPFault:
 
 def _cors(policy: api.CorsPolicy) -> CorsPolicy:
     origins = [matcher for origin in policy.allow_origins if (matcher := string_matcher(origin)) is not None]
-    origins += [StringMatcher(prefix="") if name == "*" else StringMatcher(exact=name) for name in policy.allow_origin]
+    origins += [_ANYTHING if name == "*" else StringMatcher(exact=name) for name in policy.allow_origin]
     result = CorsPolicy(
         allow_origin_string_match=origins,
         allow_methods=",".join(policy.allow_methods),

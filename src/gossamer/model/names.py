@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 def qualified(host: str, namespace: str, domain: str) -> str:
     """The full name of `host` as a resource in `namespace` means it. Istio's rule: a name without a dot is a Kubernetes
-    service of that namespace; everything else stands as written."""
+    service of that namespace; everything else (an IPv6 address among it) stands as written."""
     host = host.lower()
-    if not host or "." in host or host.startswith("*"):
+    if not host or "." in host or ":" in host or host.startswith("*"):
         return host
     return f"{host}.{namespace}.svc.{domain}"
 
