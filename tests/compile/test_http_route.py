@@ -219,6 +219,13 @@ def test_several_routes_of_a_service_are_one() -> None:
     assert origins[2:] == [["HTTPRoute default/older spec.rules[1]"], ["HTTPRoute default/z spec.rules[0]"]]
 
 
+def test_a_service_entry_is_a_parent_too() -> None:
+    entry = istio("ServiceEntry", "e", "  hosts: [e.com]\n  ports: [{number: 80, name: http, protocol: HTTP}]")
+    parent = "{group: networking.istio.io, kind: ServiceEntry, name: e}"
+    found = compiled(*SERVICES, entry, http_route(to("x.com"), parent=parent))
+    assert found.host("80", "e.com")["routes"][0]["route"]["cluster"] == "outbound|80||x.com"
+
+
 def test_a_route_of_no_service_serves_no_host() -> None:
     parent = '{group: "", kind: Service, name: missing}'
     found = compiled(*SERVICES, http_route(to("x.com"), parent=parent)).table("80")["virtual_hosts"]

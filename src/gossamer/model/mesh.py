@@ -80,7 +80,7 @@ def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mes
             "",
             _by_age,
             memo.keep("", build_routings, config.virtual_services, settings, memo),
-            memo.keep("", build_service_routings, config.http_routes, config.reference_grants, settings, memo),
+            _service_routings(config, settings, memo),
         ),
         attached.routings,
     )
@@ -105,6 +105,11 @@ def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mes
         config_maps=memo.keep("", with_authority, config.config_maps),
         asked_labels=memo.keep("", asked_labels, routings) | destinations.asked_labels,
     )
+
+
+def _service_routings(config: Config, settings: MeshSettings, memo: Memo) -> tuple[Routing, ...]:
+    grants, entries = config.reference_grants, config.service_entries
+    return memo.keep("", build_service_routings, config.http_routes, grants, entries, settings, memo)
 
 
 def _by_age(one: tuple[Routing, ...], other: tuple[Routing, ...]) -> tuple[Routing, ...]:
