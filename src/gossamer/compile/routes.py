@@ -96,7 +96,7 @@ def _with_refused(hosts: tuple[HostRoutes, ...]) -> Iterator[tuple[HostRoutes, t
 
 def compile_host(host: HostRoutes, refused: tuple[str, ...], settings: MeshSettings) -> CompiledHost:
     """One virtual host, without the names that are refused to it."""
-    own = f"[{host.host}]" if ":" in host.host else host.host  # an IPv6 address, as it stands in a Host header
+    own = f"[{host.host}]" if host.host.count(":") > 1 else host.host  # an IPv6 address, as a Host header has it
     domains = [own, *(name for name in host.aliases if name not in refused)]
     message = VirtualHost(
         name=host.name,
