@@ -9,8 +9,10 @@ from typing import Any
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.core.resources import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET, Reference
-from gossamer.model.proxy import Capture, CaptureMode
+from gossamer.model.proxy import Capture, CaptureMode, Proxy
 from gossamer.model.service import Workload
+from gossamer.simulate.request import Address, Arrival, HttpRequest, Request
+from gossamer.simulate.simulator import Simulator
 from tests.compile.compiled import GATEWAY, SIDECAR, Compiled, compiled, istio, service
 
 PRODUCT = "outbound|9080||productpage.default.svc.cluster.local"
@@ -243,3 +245,40 @@ def test_a_servers_name_is_that_of_its_statistics() -> None:
     server = HTTP[:-1] + ", name: shop}"
     (chain,) = at_gateway(gateway(server), routes()).listener("0.0.0.0_80")["filter_chains"]
     assert chain["filters"][0]["typed_config"]["stat_prefix"] == "shop"
+
+
+TOPOLOGY = "defaultConfig: {gatewayTopology: {numTrustedProxies: 2, forwardClientCertDetails: APPEND_FORWARD}}"
+
+
+def test_what_stands_before_gateways() -> None:
+    def manager(proxy: Proxy, settings: str) -> Any:
+        found = compiled(PAGE, gateway(HTTP), routes(), proxy=proxy, mesh_config=settings)
+        for listener in found.json()["listeners"]:
+            for chain in listener["filter_chains"]:
+                for entry in chain["filters"]:
+                    if "http_filters" in entry["typed_config"]:
+                        return entry["typed_config"]
+        raise AssertionError("nothing serves HTTP")
+
+    told = manager(GATEWAY, TOPOLOGY)
+    assert (told["xff_num_trusted_hops"], told["forward_client_cert_details"]) == (2, "APPEND_FORWARD")
+    assert manager(GATEWAY, "{}")["forward_client_cert_details"] == "SANITIZE_SET"
+    assert "xff_num_trusted_hops" not in manager(SIDECAR, TOPOLOGY)
+    assert manager(SIDECAR, TOPOLOGY).get("forward_client_cert_details") is None, "an application's is dropped"
+
+
+def test_who_trusts_proxies_takes_the_client_from_what_they_say() -> None:
+    found = compiled(PAGE, gateway(HTTP), routes(), proxy=GATEWAY, mesh_config=TOPOLOGY)
+    http = HttpRequest(authority="foo.bar", headers=(("x-forwarded-for", "1.1.1.1, 5.5.5.5, 9.9.9.9"),))
+    request = Request(arrival=Arrival.DIRECT, destination=Address(ip="2.2.2.2", port=80), http=http)
+    sent = Simulator(found.resources).simulate(request).forwarded
+    assert sent is not None
+    assert dict(sent.headers)["x-forwarded-for"].startswith("1.1.1.1,5.5.5.5,9.9.9.9,")
+
+
+def test_the_proxy_protocol_before_gateways() -> None:
+    settings = "defaultConfig: {gatewayTopology: {proxyProtocol: {}}}"
+    found = compiled(PAGE, gateway(HTTP), routes(), proxy=GATEWAY, mesh_config=settings)
+    (entry,) = found.listener("0.0.0.0_80")["listener_filters"]
+    assert entry["name"] == "envoy.filters.listener.proxy_protocol"
+    assert "allow_requests_without_proxy_protocol" not in entry["typed_config"]

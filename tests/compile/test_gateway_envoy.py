@@ -68,3 +68,13 @@ def test_every_cipher_suite_that_is_let_pass(envoy: Path, stub: Stub, tmp_path: 
     server = f"{{port: {HTTPS}, tls: {{mode: SIMPLE, credentialName: c, cipherSuites: [{listed}]}}, hosts: ['*']}}"
     gateway = istio("Gateway", "gw", f"  selector: {{istio: ingressgateway}}\n  servers: [{server}]")
     assert validated(envoy, compiled(gateway, proxy=GATEWAY).resources, stub, tmp_path) == ""
+
+
+def test_what_stands_before_gateways(envoy: Path, stub: Stub, tmp_path: Path) -> None:  # noqa: F811
+    server = f"{{port: {HTTPS}, tls: {{mode: SIMPLE, credentialName: c}}, hosts: ['*']}}"
+    gateway = istio("Gateway", "gw", f"  selector: {{istio: ingressgateway}}\n  servers: [{server}]")
+    for details in ("SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY"):
+        topology = f"{{numTrustedProxies: 2, forwardClientCertDetails: {details}, proxyProtocol: {{}}}}"
+        settings = f"defaultConfig: {{gatewayTopology: {topology}}}"
+        found = compiled(gateway, proxy=GATEWAY, mesh_config=settings)
+        assert validated(envoy, found.resources, stub, tmp_path) == "", details

@@ -48,7 +48,7 @@ _HARMLESS_PROXY: Final = frozenset((
     "configPath", "binaryPath", "serviceCluster", "discoveryAddress", "discoveryRefreshDelay", "proxyAdminPort",
     "controlPlaneAuthPolicy", "statNameLength", "statusPort", "meshId", "availabilityZone", "tracingServiceName",
     "holdApplicationUntilProxyStarts", "image", "concurrency", "proxyMetadata", "runtimeValues", "statsdUdpAddress",
-    "terminationDrainDuration", "fileFlushInterval", "fileFlushMinSizeKb", "connectionSettings",
+    "gatewayTopology", "terminationDrainDuration", "fileFlushInterval", "fileFlushMinSizeKb", "connectionSettings",
     "proxyStatsMatcher",  # no statistic is left out here
 ))  # fmt: skip
 """Of a proxy's settings, those that are acted on, or that say how Istio starts a proxy, as here the agent does."""

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from envoy.config.core.v3.base_pb2 import OUTBOUND
-from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, FilterChainMatch
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, FilterChainMatch, ListenerFilter
 from envoy.config.listener.v3.listener_pb2 import AdditionalAddress, Listener
+from envoy.extensions.filters.listener.proxy_protocol.v3.proxy_protocol_pb2 import ProxyProtocol
 
-from gossamer.compile.draft import Draft, references
+from gossamer.compile.draft import Draft, pack, references
 from gossamer.compile.endpoints import address_of
 from gossamer.compile.hcm import Direction, connection_manager
 from gossamer.compile.limits import seconds
@@ -36,6 +37,11 @@ from gossamer.model.view import Chain, Server
 _HTTP_ALPN: Final = ("h2", "http/1.1")
 _HANDSHAKE_S: Final = 15.0
 """How long a client has for its TLS handshake: a gateway faces clients that nobody knows."""
+
+_PROXY_PROTOCOL: Final = ListenerFilter(
+    name="envoy.filters.listener.proxy_protocol", typed_config=pack(ProxyProtocol())
+)
+"""A connection without its header is refused: otherwise anyone could say where it comes from."""
 
 
 def compile_gateway(
@@ -141,6 +147,8 @@ class _Listener:
             filter_chains=self.chains,
             metadata=metadata_of(origins),
         )
+        if self.settings.topology.proxy_protocol is not None:
+            listener.listener_filters.append(_PROXY_PROTOCOL)
         if any(name for name, *_ in self.taken):
             listener.listener_filters.append(TLS_INSPECTOR)
         return Draft(type_url=LISTENER, name=name, message=listener, references=self.references, origins=origins)

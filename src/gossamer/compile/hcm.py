@@ -33,6 +33,7 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from gossamer.api.mesh_config import NormalizationType
+from gossamer.api.proxy_config import ForwardClientCertDetails
 from gossamer.compile.access_log import access_logs
 from gossamer.compile.draft import pack
 from gossamer.compile.dynamic_dns import http_lookup
@@ -57,6 +58,7 @@ class Direction(StrEnum):
     """From anywhere."""
 
 
+ForwardDetails = HttpConnectionManager.ForwardClientCertDetails
 _XFCC: Final = {
     Direction.INBOUND: HttpConnectionManager.APPEND_FORWARD,
     Direction.OUTBOUND: HttpConnectionManager.SANITIZE,
@@ -83,7 +85,8 @@ def connection_manager(
         stat_prefix=stat_prefix,
         http_filters=_filters(direction, looks_up=settings.looks_up, grpc_web=grpc_web),
         use_remote_address=BoolValue(value=direction is Direction.GATEWAY),
-        forward_client_cert_details=_XFCC[direction],
+        xff_num_trusted_hops=settings.topology.num_trusted_proxies if direction is Direction.GATEWAY else 0,
+        forward_client_cert_details=_client_certificate(direction, settings),
         server_header_transformation=HttpConnectionManager.PASS_THROUGH,
         upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
         stream_idle_timeout=Duration(),
@@ -101,6 +104,14 @@ def connection_manager(
     else:
         manager.route_config.CopyFrom(routes)
     return Filter(name=MANAGER, typed_config=pack(manager))
+
+
+def _client_certificate(direction: Direction, settings: MeshSettings) -> ForwardDetails.ValueType:
+    """What becomes of the header that tells of a client's certificate; at a gateway the mesh's owner may say."""
+    said = settings.topology.forward_client_cert_details
+    if direction is Direction.GATEWAY and said is not ForwardClientCertDetails.UNDEFINED:
+        return ForwardDetails.Value(said.value)
+    return _XFCC[direction]
 
 
 def _normalise(manager: HttpConnectionManager, normalization: NormalizationType) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from gossamer.api.destination_rule import (
@@ -20,6 +20,7 @@ from gossamer.api.mesh_config import (
     NormalizationType,
     OutboundTrafficPolicyMode,
 )
+from gossamer.api.proxy_config import Topology
 from gossamer.api.virtual_service import Destination, HTTPRetry
 from gossamer.core.frozen import Value
 
@@ -70,6 +71,8 @@ class MeshSettings(Value):
     protocol_detection_timeout: float = 0.0
     """How long a listener waits for the first bytes of an AUTO port; 0 means for ever."""
     path_normalization: NormalizationType = NormalizationType.DEFAULT
+    topology: Topology = field(default_factory=Topology)
+    """What stands before gateways: proxies that are trusted, and what is believed of clients' certificates."""
     upgrade_to_http2: bool = False
     default_retries: HTTPRetry | None = None
     default_pool: ConnectionPoolSettings | None = None
@@ -114,6 +117,7 @@ def build_settings(mesh: MeshConfig) -> MeshSettings:
         access_log_json=mesh.access_log_encoding == "JSON",
         dns_refresh=mesh.dns_refresh_rate.total_seconds(),
         protocol_detection_timeout=detection.total_seconds() if detection else 0.0,
+        topology=(mesh.default_config.gateway_topology if mesh.default_config else None) or Topology(),
         path_normalization=mesh.path_normalization.normalization
         if mesh.path_normalization
         else NormalizationType.DEFAULT,

@@ -22,7 +22,7 @@ _CAPTURE: Final = {
     Arrival.OUTBOUND: ("virtualOutbound", TrafficDirection.OUTBOUND),
     Arrival.INBOUND: ("virtualInbound", TrafficDirection.INBOUND),
 }
-_SILENT: Final = frozenset({"LocalRateLimit", "SetFilterState", "Config"})
+_SILENT: Final = frozenset({"LocalRateLimit", "ProxyProtocol", "SetFilterState", "Config"})
 """Listener filters that never choose a filter chain."""
 
 
