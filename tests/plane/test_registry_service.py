@@ -166,3 +166,32 @@ def test_a_host_is_told_how_to_start_its_envoys_and_those_of_nobody_else(mesh: M
             assert not refused_one.starts
 
     run(test)
+
+
+def test_a_host_reports_what_its_own_envoys_leave_out(mesh: Mesh) -> None:
+    observation = rpc.Observation(
+        caller=rpc.WorkloadKey(namespace="default", name="reviews-v1"),
+        cluster=REVIEWS,
+        address="10.0.0.9",
+        port=9080,
+        exclusions=[rpc.EXCLUSION_OUTLIER],
+    )
+
+    async def test() -> None:
+        async with (
+            mesh.run() as running,
+            running.host("host-a", "default/reviews") as one,
+            running.host("host-b", "default/reviews") as other,
+        ):
+            stream = calls.REGISTER.call(one)()
+            answer = await say(stream, 1, reviews())
+            assert not answer.watch_endpoints, "nobody ejects anybody in this mesh"
+            request = rpc.ReportRequest(observations=[observation])
+            await calls.REPORT.call(other)(request)
+            (row,) = running.plane.reports.answer("reviews")
+            assert row["ejected_by"] == [], "the workload is not that host's"
+            await calls.REPORT.call(one)(request)
+            (row,) = running.plane.reports.answer("reviews")
+            assert [entry["caller"] for entry in row["ejected_by"]] == ["default/reviews-v1"]
+
+    run(test)

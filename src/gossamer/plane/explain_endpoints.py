@@ -58,7 +58,8 @@ def explain(service: Service, known: Known, told: Iterable[tuple[Proxy, Resource
     listed = tuple(told)
     rows: list[Row] = []
     for port in service.ports:
-        callers = _callers(cluster_name(service.hostname, port.number), listed)
+        cluster = cluster_name(service.hostname, port.number)
+        callers = _callers(cluster, listed, [one for one in known.ejections if one.cluster == cluster])
         about = [one for one in known.ejections if _of(one, service.hostname, port.number, listed)]
         members = found.by_port.get(port.number, ()) if found else ()
         rows += [_row(service, port, member, known, (callers, about)) for member in members]
@@ -73,21 +74,26 @@ def _of(ejection: Ejection, hostname: str, port: int, listed: tuple[tuple[Proxy,
     return host == hostname and number == str(port) and ejection.caller in asked
 
 
-def _callers(cluster: str, listed: tuple[tuple[Proxy, Resources], ...]) -> list[Callers]:
-    """Callers by what they were told of a cluster; those that do not see it are none of them."""
-    groups: dict[tuple[str, str], list[tuple[Proxy, Resources]]] = {}
+def _callers(cluster: str, listed: tuple[tuple[Proxy, Resources], ...], ejections: list[Ejection]) -> list[Callers]:
+    """Callers by what they were told of a cluster and what they left out of it themselves; those that do not see it are
+    none of them."""
+    left_out: dict[Key, set[tuple[str, int]]] = {}
+    for one in ejections:
+        left_out.setdefault(one.caller, set()).add((one.address, one.port))
+    groups: dict[tuple[str, str, tuple[tuple[str, int], ...]], list[tuple[Proxy, Resources]]] = {}
     for proxy, resources in listed:
         own, members = resources.get(CLUSTER, cluster), resources.get(ENDPOINT, cluster)
         if own is not None:
-            key = (own.version, members.version if members else "")
+            without = tuple(sorted(left_out.get((proxy.namespace, proxy.name), ())))
+            key = (own.version, members.version if members else "", without)
             groups.setdefault(key, []).append((proxy, resources))
     return [
         Callers(
             names=tuple(sorted(f"{proxy.namespace}/{proxy.name}" for proxy, _ in group)),
             localities=tuple(sorted({proxy.locality for proxy, _ in group})),
-            shares=shares_of(group[0][1], cluster),
+            shares=shares_of(group[0][1], cluster, frozenset(key[2])),
         )
-        for _, group in sorted(groups.items())
+        for key, group in sorted(groups.items(), key=lambda item: item[0])
     ]
 
 
@@ -161,15 +167,16 @@ def _state(well: bool, ejected: list[Row], turns: list[Row]) -> tuple[str, list[
         panics = any(turn["share"] for turn in turns)
         return ("in", ["too few are well, so all are called"]) if panics else ("out", [])
     callers = {name for turn in turns for name in turn["callers"]}
-    waiting = [turn for turn in turns if not turn["share"]]
-    without = {name for turn in waiting for name in turn["callers"]} | {one["caller"] for one in ejected}
+    ejecting = {one["caller"] for one in ejected if not one["subset"]}
+    waiting = [turn for turn in turns if not turn["share"] and not ejecting.issuperset(turn["callers"])]
+    without = {name for turn in waiting for name in turn["callers"]} | ejecting
     why = [f"ejected by {_by(one)}" for one in ejected]
     if waiting:
         places = sorted({place or "nowhere in particular" for turn in waiting for place in turn["localities"]})
         why.append(f"another locality's turn for callers in {', '.join(places)}")
     if callers and callers <= without:
         return "out", why
-    return ("partly" if without else "in"), why
+    return ("partly" if without or ejected else "in"), why
 
 
 def _by(one: Row) -> str:
