@@ -102,7 +102,7 @@ class Pipeline:
         """What is wrong with the configuration as it stands now."""
         if self.loaded is None:
             return self._source_diagnostics
-        proxies = self._memo.keep("", check_proxies, self.loaded.config)
+        proxies = check_proxies(self.loaded.config)
         checked = check_config(self.loaded.config, self._memo)
         routes = check_routes(self.loaded.config, self._memo)
         judged = self.admission.diagnostics if self.admission else ()

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from gossamer.model.proxy import Proxy
+from gossamer.core.frozen import FrozenMap
+from gossamer.model.proxy import Capture, Proxy, ProxyType
 from tests.compile.compiled import GATEWAY, SIDECAR, Compiled, compiled, istio, service
 from tests.compile.patches.documents import LUA, MANAGER, MANAGER_TYPE, ROUTER, envoy_filter, http_filter, lua, patch
 
@@ -199,3 +200,42 @@ spec: {address: 1.1.1.1, labels: {app: app}}
 def test_patches_of_one_context_leave_the_others_alone() -> None:
     found = patched(patch("HTTP_FILTER", "INSERT_FIRST", lua(), context="GATEWAY"))
     assert found.json() == compiled(*SERVICES, GATEWAY_DOCUMENT).json()
+
+
+@pytest.mark.parametrize(
+    "match", [{}, {"name": "virtualInbound"}, {"portNumber": 15006}, {"portNumber": 80}, {"portNumber": 8080}]
+)
+def test_a_listener_for_other_sidecars_is_the_inbound_one_too(match: dict[str, Any]) -> None:
+    capture = Capture(mesh_ports=FrozenMap({8080: 20001}), mesh_address="127.0.0.1")
+    proxy = Proxy(type=ProxyType.SIDECAR, namespace="default", name="app", addresses=("1.1.1.1",), capture=capture)
+    entry = """
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: app, namespace: default}
+spec: {address: 1.1.1.1, labels: {app: app}}
+"""
+    change = patch(
+        "HTTP_FILTER", "INSERT_BEFORE", lua(), context="SIDECAR_INBOUND", listener={**match, **http_filter(ROUTER)}
+    )
+    found = compiled(*SERVICES, entry, envoy_filter(change), proxy=proxy)
+    inner = http_filters(found, "meshInbound|8080")
+    assert inner
+    assert all("mine" in names for names in inner)
+    other = patch("HTTP_FILTER", "INSERT_BEFORE", lua(), listener={"portNumber": 81, **http_filter(ROUTER)})
+    elsewhere = compiled(*SERVICES, entry, envoy_filter(other), proxy=proxy)
+    assert not any("mine" in names for names in http_filters(elsewhere, "meshInbound|8080"))
+
+
+def test_the_listener_of_names_is_nobodys_to_patch_but_by_its_name() -> None:
+    value = {
+        "name": "proxy",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
+        },
+    }
+    proxy = Proxy(
+        type=ProxyType.SIDECAR, namespace="default", name="app", addresses=("1.1.1.1",), capture=Capture(dns=True)
+    )
+    found = compiled(*SERVICES, envoy_filter(patch("LISTENER_FILTER", "ADD", value)), proxy=proxy)
+    assert [one["name"] for one in found.listener("dns")["listener_filters"]] == ["envoy.filters.udp.dns_filter"]
+    assert "proxy_protocol" in str(found.listener("virtualOutbound"))

@@ -27,6 +27,9 @@ LISTENER_KINDS: Final = frozenset({
     ApplyTo.LISTENER, ApplyTo.LISTENER_FILTER, ApplyTo.FILTER_CHAIN, ApplyTo.NETWORK_FILTER, ApplyTo.HTTP_FILTER,
 })  # fmt: skip
 INBOUND_PORT: Final = 15006
+_VIRTUAL_INBOUND: Final = "virtualInbound"
+_MESH: Final = "meshInbound"
+"""The first word of the names of listeners that take the place of `virtualInbound` between sidecars."""
 
 
 def context_of(listener: Listener, place: Place) -> PatchContext:
@@ -108,13 +111,12 @@ def _chains(listener: Listener) -> Iterator[FilterChain]:
 
 
 def _meant_chains(listener: Listener, patch: Patch, place: Place) -> Iterator[FilterChain]:
-    captured = _is_inbound_capture(listener)
-    return (chain for chain in _chains(listener) if _chain_is_meant(chain, patch, place, captured=captured))
+    return (chain for chain in _chains(listener) if _chain_is_meant(listener, chain, patch, place))
 
 
-def _chain_is_meant(chain: FilterChain, patch: Patch, place: Place, *, captured: bool) -> bool:
-    match, asked = chain.filter_chain_match, patch.chain
-    port = match.destination_port.value
+def _chain_is_meant(listener: Listener, chain: FilterChain, patch: Patch, place: Place) -> bool:
+    match, asked, wanted = chain.filter_chain_match, patch.chain, patch.listener.port_number
+    port = match.destination_port.value or _mesh_port(listener)
     protocols = [name.strip() for name in asked.application_protocols.split(",") if name.strip()]
     return (
         asked.name in ("", chain.name)
@@ -123,11 +125,7 @@ def _chain_is_meant(chain: FilterChain, patch: Patch, place: Place, *, captured:
         and set(protocols) <= set(match.application_protocols)
         and asked.destination_port in (0, port)
         # the one listener of all inbound ports has a chain for each
-        and (
-            not captured
-            or patch.listener.port_number == INBOUND_PORT
-            or place.is_port(port, patch.listener.port_number)
-        )
+        and (not _is_inbound_capture(listener) or wanted == INBOUND_PORT or place.is_port(port, wanted))
     )
 
 
@@ -135,14 +133,22 @@ def _is_inbound_capture(listener: Listener) -> bool:
     return listener.traffic_direction == INBOUND and listener.address.socket_address.port_value == INBOUND_PORT
 
 
+def _mesh_port(listener: Listener) -> int:
+    """The workload's port that a listener for other sidecars is for; 0 for all other listeners."""
+    before, _, number = listener.name.partition("|")
+    return int(number) if before == _MESH and number.isdecimal() else 0
+
+
 def _is_meant(listener: Listener, patch: Patch, place: Place) -> bool:
-    asked = patch.listener
-    port = listener.address.socket_address.port_value
-    if asked.name not in ("", listener.name):
+    asked, port = patch.listener, listener.address.socket_address.port_value
+    inbound = (_VIRTUAL_INBOUND,) if _mesh_port(listener) else ()
+    if asked.name not in ("", listener.name, *inbound):
         return False
+    if listener.HasField("udp_listener_config") and asked.name != listener.name:
+        return False  # Istio's agent answers for names where a listener does here: people's patches know none
     if _is_inbound_capture(listener) and patch.apply_to not in (ApplyTo.LISTENER, ApplyTo.LISTENER_FILTER):
         return True  # its chains are asked for their ports
-    return place.is_port(port, asked.port_number)
+    return place.is_port(port, asked.port_number) or (bool(inbound) and asked.port_number == INBOUND_PORT)
 
 
 def _edit_inline_routes(listener: Listener, patch: Patch, place: Place, context: PatchContext) -> bool:
