@@ -114,6 +114,8 @@ def test_gateway_ports_may_be_a_list() -> None:
         ),
         ("version: 1\nworkloads:\n- {name: a, capture: vm, users: [x]}\n", "invalid-value", "workloads[0].capture", 3),
         ("version: 1\nworkloads:\n- {name: a, command: [x], env: {A: 1}}\n", "invalid-type", "workloads[0].env.A", 3),
+        ("version: 1\nlocality: a/b/c/d\n", "invalid-name", "locality", 2),
+        ("version: 1\ngateways:\n- {name: a, network: a/b}\n", "invalid-name", "gateways[0].network", 3),
         ("version: 1\ngateways:\n- {name: a}\n- {name: a}\n", "duplicate-value", "gateways[1].name", 4),
         ("version: 1\ngateways:\n- {name: a, address: here}\n", "invalid-address", "gateways[0].address", 3),
         (
@@ -165,7 +167,16 @@ def test_a_deployment_fills_in_what_a_workload_leaves_out() -> None:
 def test_the_schema_knows_the_fields_by_their_written_names() -> None:
     schema = mesh_file_schema()
     json.dumps(schema)
-    assert list(schema["properties"]) == ["version", "meshConfig", "config", "gateways", "workloads"]
+    assert list(schema["properties"]) == [
+        "version",
+        "meshConfig",
+        "config",
+        "locality",
+        "network",
+        "cluster",
+        "gateways",
+        "workloads",
+    ]
     assert schema["required"] == ["version"]
     assert schema["additionalProperties"] is False
     workload = schema["$defs"]["WorkloadProcess"]

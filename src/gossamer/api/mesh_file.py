@@ -23,6 +23,7 @@ from gossamer.api.mesh_members import (
     WorkloadPort,
     WorkloadProcess,
     check_gateway,
+    check_place,
     check_workload,
 )
 from gossamer.api.reader import UnreadableError, read_value
@@ -42,6 +43,10 @@ class MeshFile:
     version: UInt32
     mesh_config: MeshConfig = field(default_factory=MeshConfig)
     config: tuple[str, ...] = ()
+    locality: str = ""
+    """`region/zone/subzone` of this machine; what a workload or its labels say goes before."""
+    network: str = ""
+    cluster: str = ""
     gateways: tuple[GatewayProxy, ...] = ()
     workloads: tuple[WorkloadProcess, ...] = ()
 
@@ -97,6 +102,7 @@ def _check(file: MeshFile, at: At) -> None:
         at["version"].error("unknown-version", message, f"write version: {VERSION}")
     for index, path in enumerate(file.config):
         require(path, at["config", index], "a path must not be empty")
+    check_place(file.locality, file.network, file.cluster, at)
     for index, gateway in enumerate(file.gateways):
         check_gateway(gateway, at["gateways", index])
     for index, workload in enumerate(file.workloads):

@@ -74,6 +74,9 @@ class GatewayProxy:
     namespace: str = "default"
     service_account: str = ""
     labels: StrMap = EMPTY
+    locality: str = ""
+    network: str = ""
+    cluster: str = ""
     address: str = ""
     ports: _GatewayPortsForm = ()
     credentials: tuple[str, ...] = ()
@@ -108,6 +111,11 @@ class WorkloadProcess:
     namespace: str = "default"
     service_account: str = ""
     labels: StrMap = EMPTY
+    locality: str = ""
+    network: str = ""
+    cluster: str = ""
+    weight: UInt32 = 0
+    """Its share of traffic among a service's instances; 0 counts as 1."""
     ports: tuple[
         Annotated[WorkloadPort, BeforeValidator(_port_form, json_schema_input_type=WorkloadPort | int)], ...
     ] = ()
@@ -158,6 +166,16 @@ def _check_users(workload: WorkloadProcess, at: At) -> None:
             at[index].error("invalid-value", "root cannot be captured: Envoy itself runs as root")
 
 
+def check_place(locality: str, network: str, cluster: str, at: At) -> None:
+    """Say what is wrong with where something is; empty parts are not given."""
+    if locality:
+        check(names.locality_problem(locality), at["locality"], "invalid-name")
+    if network:
+        check(names.label_value_problem(network), at["network"], "invalid-name")
+    if cluster:
+        check(names.label_value_problem(cluster), at["cluster"], "invalid-name")
+
+
 def _check_proxy(proxy: GatewayProxy | WorkloadProcess, at: At) -> None:
     check(names.namespace_problem(proxy.name), at["name"], "invalid-name")
     check(names.namespace_problem(proxy.namespace), at["namespace"], "invalid-name")
@@ -166,6 +184,7 @@ def _check_proxy(proxy: GatewayProxy | WorkloadProcess, at: At) -> None:
     check_labels(proxy.labels, at["labels"])
     for index, folder in enumerate(proxy.credentials):
         require(folder, at["credentials", index], "a folder must be named")
+    check_place(proxy.locality, proxy.network, proxy.cluster, at)
     if proxy.readiness_port:
         check_port(proxy.readiness_port, at["readinessPort"])
     numbers = [port.port for port in proxy.ports]

@@ -83,6 +83,20 @@ def subnet_problem(text: str) -> str:
     return ""
 
 
+def locality_problem(text: str) -> str:
+    """For `region/zone/subzone`, of which the last parts may be left out. Each part is a label's value."""
+    parts = text.split("/")
+    if len(parts) <= 3 and all(part and _LABEL_VALUE.fullmatch(part) for part in parts):
+        return ""
+    return f'"{text}" is not region/zone/subzone (letters, digits, -, _ and .)'
+
+
+def label_value_problem(text: str) -> str:
+    """For a name that is carried as a label's value."""
+    good = text and _LABEL_VALUE.fullmatch(text)
+    return "" if good else f'"{text}" is not a name (letters, digits, -, _ and ., at most 63)'
+
+
 def label_problem(key: str, value: str) -> str:
     """For a Kubernetes label."""
     prefix, slash, name = key.rpartition("/")

@@ -14,13 +14,14 @@ import typer
 
 from gossamer.cli.lifecycle import run_until_stopped
 from gossamer.cli.logs import log_events
+from gossamer.cli.whereabouts import Cluster, Locality, Network, here_of
 from gossamer.core.errors import UnavailableError, UsageError
 from gossamer.node.agent import open_agent
 from gossamer.node.binary import find_envoy
 from gossamer.node.capture.choose import Way
 from gossamer.node.host import AgentSettings
 from gossamer.node.local_api import local_routes
-from gossamer.node.workload import WorkloadSpec, load_specs
+from gossamer.node.workload import Here, WorkloadSpec, load_specs
 from gossamer.rpc.local import serving
 from gossamer.sources.state import lock, private_folder, private_places, runtime_folder, state_folder
 
@@ -74,6 +75,9 @@ def command(
         typer.Option(help="The address at which other hosts dial this one; by default the way to the control plane."),
     ] = "",
     capture: Annotated[Way, typer.Option(help="How traffic reaches sidecars.")] = Way.AUTO,
+    locality: Locality = "",
+    network: Network = "",
+    cluster: Cluster = "",
     state: Annotated[Path | None, typer.Option(help="Where keys and the last configuration are kept.")] = None,
     envoy: Annotated[str | None, typer.Option(help="The Envoy to run, instead of the one installed.")] = None,
 ) -> None:
@@ -81,7 +85,7 @@ def command(
     folder = state_folder(state)
     specs = load_specs(workloads.read_text(encoding="utf-8")) if workloads else ()
     if file:
-        specs += _specs_of(file)
+        specs += _specs_of(file, here_of(locality, network, cluster))
     settings = AgentSettings(
         state=folder,
         runtime=runtime_folder(folder),
@@ -96,12 +100,12 @@ def command(
     raise typer.Exit(agent(settings, specs))
 
 
-def _specs_of(file: Path) -> tuple[WorkloadSpec, ...]:
+def _specs_of(file: Path, here: Here) -> tuple[WorkloadSpec, ...]:
     """The workloads of a mesh file; its mistakes are shown, and end the command."""
     from gossamer.cli.mesh_file import open_mesh  # noqa: PLC0415 - an agent that is told its workloads reads no YAML
     from gossamer.cli.render import print_diagnostics  # noqa: PLC0415
 
-    opened, diagnostics = open_mesh(file)
+    opened, diagnostics = open_mesh(file, here)
     if opened is None:
         print_diagnostics(diagnostics, {str(file): file.read_text(encoding="utf-8")}, file=sys.stderr)
         raise typer.Exit(1)

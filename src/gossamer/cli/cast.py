@@ -21,7 +21,7 @@ from gossamer.core.memo import Memo
 from gossamer.model.endpoint_sources import TLS_MODE
 from gossamer.model.inbound import instances_of
 from gossamer.model.names import most_specific
-from gossamer.model.proxy import Capture, Proxy, ProxyType
+from gossamer.model.proxy import DEFAULT_CLUSTER, Capture, Proxy, ProxyType
 from gossamer.model.service import Service, Workload
 from gossamer.node.workload import WorkloadSpec
 from gossamer.simulate.call import Peer
@@ -131,6 +131,7 @@ def proxy_of(workload: Workload, kind: ProxyType, trust_domain: str) -> Proxy:
         labels=workload.labels,
         addresses=(workload.address,) if _is_ip(workload.address) else (),
         trust_domain=trust_domain,
+        cluster=workload.cluster or DEFAULT_CLUSTER,
         network=workload.network,
         locality=workload.locality,
         capture=Capture(dns=kind is ProxyType.SIDECAR),
@@ -159,6 +160,10 @@ def _listed(spec: WorkloadSpec, address: str) -> Workload:
         service_account=spec.service_account,
         labels=spec.labels,
         address=address,
+        network=spec.place.network,
+        cluster=spec.place.cluster or DEFAULT_CLUSTER,
+        locality=spec.place.locality,
+        weight=spec.weight,
         named_ports=FrozenMap({port.name: port.number for port in spec.ports if port.name}),
         tls=spec.type is ProxyType.SIDECAR,
         router=spec.type is ProxyType.ROUTER,

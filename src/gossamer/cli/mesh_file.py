@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from gossamer.api.load import SourceFile, load
 from gossamer.api.mesh_file import MeshFile, join_deployments, load_mesh_file
@@ -16,8 +17,10 @@ from gossamer.core.errors import UsageError
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.proxy import ProxyType
 from gossamer.node.sandbox import Check
-from gossamer.node.workload import ServedPort, WorkloadSpec
+from gossamer.node.workload import Here, ServedPort, WorkloadSpec, placed
 from gossamer.sources.files import FileSource
+
+_NOWHERE: Final = Here()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +39,11 @@ class OpenedMesh:
         return self.file.mesh_config.trust_domain or "cluster.local"
 
 
-def open_mesh(path: Path) -> tuple[OpenedMesh | None, Diagnostics]:
-    """The mesh of a file, or None with the errors that stand in its way. UsageError when there is no such file."""
+def open_mesh(path: Path, here: Here = _NOWHERE) -> tuple[OpenedMesh | None, Diagnostics]:
+    """The mesh of a file, or None with the errors that stand in its way. UsageError when there is no such file.
+
+    `here` goes before what the file says of its machine.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -52,12 +58,18 @@ def open_mesh(path: Path) -> tuple[OpenedMesh | None, Diagnostics]:
     workloads = join_deployments(reading.file.workloads, loaded.config.deployments)
     specs = [_workload(workload, folder) for workload in workloads]
     specs += [_gateway(gateway, folder) for gateway in reading.file.gateways]
+    file = reading.file
+    host = Here(
+        locality=here.locality or file.locality,
+        network=here.network or file.network,
+        cluster=here.cluster or file.cluster,
+    )
     opened = OpenedMesh(
         path=path,
         file=reading.file,
         config=config,
         mesh_config=_mesh_config(text),
-        specs=tuple(specs),
+        specs=tuple(placed(spec, host) for spec in specs),
         diagnostics=(*reading.diagnostics, *files.diagnostics, *loaded.diagnostics),
     )
     return opened, opened.diagnostics
@@ -77,6 +89,8 @@ def _workload(workload: WorkloadProcess, folder: Path) -> WorkloadSpec:
         service_account=workload.service_account or "default",
         labels=workload.labels,
         ports=tuple(ServedPort(number=port.port, name=port.name) for port in workload.ports),
+        here=_here(workload),
+        weight=workload.weight,
         command=tuple(part.replace("${PYTHON}", sys.executable) for part in workload.command),
         env=workload.env,
         cwd=str(folder / workload.working_dir),
@@ -94,6 +108,7 @@ def _gateway(gateway: GatewayProxy, folder: Path) -> WorkloadSpec:
         namespace=gateway.namespace,
         service_account=gateway.service_account or "default",
         labels=gateway.labels,
+        here=_here(gateway),
         type=ProxyType.ROUTER,
         ports=tuple(ServedPort(number=port.port, name=port.name) for port in gateway.ports),
         gateway_address=gateway.address or "0.0.0.0",  # noqa: S104 - a gateway is for those outside
@@ -101,3 +116,7 @@ def _gateway(gateway: GatewayProxy, folder: Path) -> WorkloadSpec:
         credentials=tuple(str(folder / path) for path in gateway.credentials),
         readiness_port=gateway.readiness_port,
     )
+
+
+def _here(proxy: WorkloadProcess | GatewayProxy) -> Here:
+    return Here(locality=proxy.locality, network=proxy.network, cluster=proxy.cluster)

@@ -20,6 +20,7 @@ from gossamer.ca.tokens import Grant, allows
 from gossamer.cli.agent import address_towards, next_port
 from gossamer.cli.lifecycle import run_until_stopped
 from gossamer.cli.logs import log_events
+from gossamer.cli.whereabouts import Cluster, Locality, Network, here_of
 from gossamer.core.errors import GossamerError, UnavailableError, UsageError
 from gossamer.core.frozen import FrozenMap
 from gossamer.node.agent import open_agent
@@ -57,6 +58,10 @@ def command(
             help="As root: run as this user on this machine's own network; all that the user does is captured."
         ),
     ] = None,
+    locality: Locality = "",
+    network: Network = "",
+    cluster: Cluster = "",
+    weight: Annotated[int, typer.Option(min=0, help="Its share of traffic among its service's instances.")] = 0,
     state: Annotated[Path | None, typer.Option(help="Where its keys are kept.")] = None,
 ) -> None:
     """Run one command with a sidecar: it starts when the sidecar is ready, and stops before it."""
@@ -65,6 +70,8 @@ def command(
         namespace=namespace,
         service_account=service_account,
         labels=FrozenMap(_pair(text) for text in label or ()),
+        here=here_of(locality, network, cluster),
+        weight=weight,
         ports=tuple(_port(text) for text in port or ()),
         command=tuple(command_line),
         env=FrozenMap({"HOSTNAME": name or _name_of(command_line[0])}),
@@ -161,4 +168,4 @@ def _port(text: str) -> ServedPort:
     number, _, protocol = text.partition("/")
     if not number.isdigit() or not 0 < int(number) < 65536:
         raise UsageError(f"--port {text}: write a port, such as 8080 or 8080/http")
-    return ServedPort(number=int(number), name=protocol, protocol=protocol)
+    return ServedPort(number=int(number), name=protocol)

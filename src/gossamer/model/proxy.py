@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from gossamer.core.frozen import FrozenMap, Value
+
+DEFAULT_CLUSTER: Final = "Kubernetes"
+"""Istio's name for the cluster of who says nothing else."""
 
 
 class ProxyType(StrEnum):
@@ -64,7 +68,7 @@ class Proxy(Value):
     labels: FrozenMap[str, str] = field(default_factory=FrozenMap)
     addresses: tuple[str, ...] = ()
     trust_domain: str = "cluster.local"
-    cluster: str = "Kubernetes"
+    cluster: str = DEFAULT_CLUSTER
     network: str = ""
     node: str = ""
     """The host that it runs on."""

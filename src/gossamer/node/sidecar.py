@@ -21,7 +21,7 @@ from gossamer.compile.bootstrap import BootstrapSettings, compile_bootstrap
 from gossamer.core.errors import GossamerError, failure_of
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.latest import Latest
-from gossamer.model.proxy import Capture, CaptureMode, Proxy, ProxyType
+from gossamer.model.proxy import DEFAULT_CLUSTER, Capture, CaptureMode, Proxy, ProxyType
 from gossamer.node.application import Application, ApplicationSettings, ApplicationState
 from gossamer.node.capture.workloads import Captured, CaptureRequest
 from gossamer.node.envoy import Envoy, EnvoySettings, EnvoyState
@@ -362,6 +362,9 @@ class Sidecar:
             labels=spec.labels,
             addresses=captured.addresses,
             trust_domain=self._host.trust_domain,
+            cluster=spec.place.cluster or DEFAULT_CLUSTER,
+            network=spec.place.network,
+            locality=spec.place.locality,
             capture=captured.capture,
         )
         admin = socket.with_name("admin.sock")

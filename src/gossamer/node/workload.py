@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gossamer.core.frozen import FrozenMap
+from gossamer.model.place import CLUSTER, NETWORK, locality_of
 from gossamer.model.proxy import Capture, CaptureMode, ProxyType
 from gossamer.node.application import RestartPolicy
 from gossamer.node.sandbox import Check
@@ -17,11 +18,19 @@ from gossamer.rpc import gossamer_pb2 as rpc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedPort:
-    """A port on which the application answers; `protocol` as users write it, empty to be told by name or traffic."""
+    """A port on which the application answers; services find it by its number, or its name."""
 
     number: int
     name: str = ""
-    protocol: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Here:
+    """Where a workload is; what is empty is not said. `locality` is `region/zone/subzone`."""
+
+    locality: str = ""
+    network: str = ""
+    cluster: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +46,8 @@ class WorkloadSpec:
     namespace: str = "default"
     service_account: str = "default"
     labels: FrozenMap[str, str] = field(default_factory=FrozenMap)
+    here: Here = Here()
+    weight: int = 0
     type: ProxyType = ProxyType.SIDECAR
     ports: tuple[ServedPort, ...] = ()
     command: tuple[str, ...] = ()
@@ -54,6 +65,16 @@ class WorkloadSpec:
     """Folders of the host whose keys configuration may name for its TLS."""
 
     @property
+    def place(self) -> Here:
+        """Where it is: as said of it, or else as its labels say."""
+        here, labels = self.here, self.labels
+        return Here(
+            locality=here.locality or locality_of(labels),
+            network=here.network or labels.get(NETWORK, ""),
+            cluster=here.cluster or labels.get(CLUSTER, ""),
+        )
+
+    @property
     def key(self) -> tuple[str, str]:
         return (self.namespace, self.name)
 
@@ -61,6 +82,17 @@ class WorkloadSpec:
     def slug(self) -> str:
         """Names its folders and processes."""
         return f"{self.namespace}.{self.name}"
+
+
+def placed(spec: WorkloadSpec, host: Here) -> WorkloadSpec:
+    """The spec, with what neither it nor its labels say of where it is said by its host."""
+    own = spec.place
+    found = Here(
+        locality=own.locality or host.locality,
+        network=own.network or host.network,
+        cluster=own.cluster or host.cluster,
+    )
+    return dataclasses.replace(spec, here=found)
 
 
 def dump_specs(specs: Iterable[WorkloadSpec]) -> str:
@@ -81,6 +113,7 @@ def _spec(document: dict[str, Any]) -> WorkloadSpec:
     health = document["health"]
     read: dict[str, Any] = {
         "labels": FrozenMap(document["labels"]),
+        "here": Here(**document["here"]),
         "type": ProxyType(document["type"]),
         "ports": tuple(ServedPort(**port) for port in document["ports"]),
         "command": tuple(document["command"]),
@@ -108,7 +141,6 @@ def registration_message(
             rpc.WorkloadPort(
                 name=port.name,
                 number=port.number,
-                protocol=port.protocol,
                 mesh_port=capture.mesh_ports.get(port.number, 0),
             )
             for port in spec.ports
@@ -125,5 +157,9 @@ def registration_message(
         ),
         type=rpc.PROXY_TYPE_ROUTER if spec.type is ProxyType.ROUTER else rpc.PROXY_TYPE_SIDECAR,
         gateway_ports=dict(spec.gateway_ports),
+        locality=spec.place.locality,
+        network=spec.place.network,
+        cluster=spec.place.cluster,
+        weight=spec.weight,
         incarnation=incarnation,
     )

@@ -329,12 +329,9 @@ class WorkloadPort(message.Message):
 
     NAME_FIELD_NUMBER: builtins.int
     NUMBER_FIELD_NUMBER: builtins.int
-    PROTOCOL_FIELD_NUMBER: builtins.int
     MESH_PORT_FIELD_NUMBER: builtins.int
     name: builtins.str
     number: builtins.int
-    protocol: builtins.str
-    """As users write it (`http`, `grpc`, `tcp`); empty: to be told by the name or the traffic."""
     mesh_port: builtins.int
     """The port, at Capture.mesh_address, that callers dial for this port; 0: `number` itself at the workload's address."""
     def __init__(
@@ -342,12 +339,11 @@ class WorkloadPort(message.Message):
         *,
         name: builtins.str = ...,
         number: builtins.int = ...,
-        protocol: builtins.str = ...,
         mesh_port: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["mesh_port", b"mesh_port", "name", b"name", "number", b"number", "protocol", b"protocol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["mesh_port", b"mesh_port", "name", b"name", "number", b"number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -20,7 +20,7 @@ from gossamer.api import names
 from gossamer.core.errors import StateError
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.place import CLUSTER, NETWORK, locality_of
-from gossamer.model.proxy import Capture, CaptureMode, Proxy, ProxyType
+from gossamer.model.proxy import DEFAULT_CLUSTER, Capture, CaptureMode, Proxy, ProxyType
 from gossamer.model.service import Health, Workload
 from gossamer.rpc import gossamer_pb2 as rpc
 
@@ -211,6 +211,13 @@ def registration_problem(message: rpc.Workload) -> str:
     ):
         if problem:
             return f"its {what} is no valid one: {problem}"
+    for text, problem in (
+        (message.locality, names.locality_problem(message.locality)),
+        (message.network, names.label_value_problem(message.network)),
+        (message.cluster, names.label_value_problem(message.cluster)),
+    ):
+        if text and problem:
+            return problem
     for address in (*message.addresses, capture.mesh_address, capture.address, capture.application_address):
         if address and not names.is_ip(address):
             return f"{address!r} is no IP address"
@@ -238,7 +245,7 @@ def registration_of(host: str, message: rpc.Workload, trust_domain: str) -> Regi
         labels=labels,
         addresses=tuple(message.addresses),
         trust_domain=trust_domain,
-        cluster=message.cluster or labels.get(CLUSTER, "Kubernetes"),
+        cluster=message.cluster or labels.get(CLUSTER, DEFAULT_CLUSTER),
         network=network,
         node=host,
         locality=locality,
