@@ -98,6 +98,25 @@ def test_gateway_ports_may_be_a_list() -> None:
             "workloads[0].health.path",
             3,
         ),
+        ("version: 1\nworkloads:\n- {name: a, command: [x], health: {}}\n", "required", "workloads[0].health", 3),
+        (
+            "version: 1\nworkloads:\n- {name: a, command: [x], health: {path: /, tcpSocket: {port: 1}}}\n",
+            "exclusive-fields",
+            "workloads[0].health.path",
+            3,
+        ),
+        (
+            "version: 1\nworkloads:\n- {name: a, command: [x], health: {grpc: {port: 1}, exec: {command: [x]}}}\n",
+            "exclusive-fields",
+            "workloads[0].health.grpc",
+            3,
+        ),
+        (
+            "version: 1\nworkloads:\n- {name: a, command: [x], health: {port: 1, periodSeconds: -1}}\n",
+            "out-of-range",
+            "workloads[0].health.periodSeconds",
+            3,
+        ),
         ("version: 1\nworkloads:\n- {name: a, capture: host}\n", "required", "workloads[0].users", 3),
         (
             "version: 1\nworkloads:\n- {name: a, capture: host, users: [db, 0]}\n",

@@ -173,12 +173,15 @@ def test_health_weights_and_localities_of_endpoints() -> None:
         replace(workload("r1", app="reviews", address="10.0.0.1"), locality="a/b/c", weight=4),
         replace(workload("r2", app="reviews", address="10.0.0.2"), locality="a/b/c", health=Health.UNHEALTHY),
         replace(workload("r3", app="reviews", address="10.0.0.3"), locality="x", health=Health.DRAINING),
+        replace(workload("r4", app="reviews", address="10.0.0.4"), locality="x", health=Health.UNREADY),
     )
     near, far = compiled(service("reviews"), registrations=members).assignment(NAME)["endpoints"]
     assert near["locality"] == {"region": "a", "zone": "b", "sub_zone": "c"}
     assert near["load_balancing_weight"] == 5
     assert [entry.get("health_status") for entry in near["lb_endpoints"]] == [None, "UNHEALTHY"]
-    assert far["lb_endpoints"][0]["health_status"] == "DRAINING"
+    assert [entry["health_status"] for entry in far["lb_endpoints"]] == ["DRAINING"], (
+        "one that is not ready is not told"
+    )
 
 
 NONE = "  hosts: [a.com]\n  resolution: NONE\n  ports: [{number: 80, name: tcp, protocol: TCP}]"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -79,7 +80,8 @@ version: 1
 gateways:
   - {{name: door, labels: {{istio: ingressgateway}}, address: 127.0.0.1, ports: {{80: {PORT}}}}}
 workloads:
-  - {{name: vm-1, serviceAccount: vm, labels: {{app: vm}}, ports: [8000], capture: host, users: [nobody]}}
+  - {{name: vm-1, serviceAccount: vm, labels: {{app: vm}}, ports: [8000], capture: host, users: [nobody],
+     health: {{httpGet: {{port: 8000}}, periodSeconds: 1, failureThreshold: 1}}}}
 """
 
 
@@ -92,6 +94,7 @@ class Hosts:
     places: tuple[Place, Place]
     plane: Plane
     agent: Part
+    server: subprocess.Popen[bytes]
 
     def ask(self, machine: Machine, port: int, host: str = "127.0.0.1") -> tuple[int, str]:
         reply = machine.inside(lambda: get(port, "/", host=host, timeout_s=2))
@@ -116,14 +119,14 @@ def hosts() -> Iterator[Hosts]:
             (found.mesh / "gossamer.yaml").write_text(text)
         (one.mesh / "config" / "all.yaml").write_text(CONFIG)
         machines[1].inside(_route_everywhere)
-        stack.enter_context(_server(machines[1]))
+        server = stack.enter_context(_server(machines[1]))
         plane = Plane(place=one, host=machines[0].address, xds=15012, join=15013)
         plane.start()
         until(lambda: one.status("control-plane").get("ready"), "the control plane is ready")
         AgentHost(place=one, plane=plane, token=plane.token("one", "*/*")).start()
         agent = AgentHost(place=two, plane=plane, token=plane.token("two", "default/*")).start()
         until(lambda: one.ready() and two.ready(), "both hosts are ready")
-        yield Hosts(first=machines[0], vm=machines[1], places=(one, two), plane=plane, agent=agent)
+        yield Hosts(first=machines[0], vm=machines[1], places=(one, two), plane=plane, agent=agent, server=server)
 
 
 def _route_everywhere() -> bool:
@@ -134,11 +137,11 @@ def _route_everywhere() -> bool:
 
 
 @contextmanager
-def _server(machine: Machine) -> Iterator[None]:
+def _server(machine: Machine) -> Iterator[subprocess.Popen[bytes]]:
     """A service that runs on a machine already, as nobody."""
     child = subprocess.Popen([*machine.before, PYTHON, "-I", "-c", NOBODY + ECHO])
     try:
-        yield
+        yield child
     finally:
         child.kill()
         child.wait(STOP_S)
@@ -153,6 +156,7 @@ def test_processes_that_run_already_are_in_the_mesh(hosts: Hosts) -> None:
     said = hosts.as_nobody(ASK)
     assert said.startswith("nobody ")
     assert "URI=spiffe://cluster.local/ns/default/sa/vm;DNS=vm-1.default." in said
+    _hangs_and_returns(hosts)
     hosts.agent.stop()
     assert hosts.ask(hosts.first, 8000, hosts.vm.address) == (200, "nobody")
     assert hosts.as_nobody(ASK) == "", "there is no such address"
@@ -164,3 +168,16 @@ def test_processes_that_run_already_are_in_the_mesh(hosts: Hosts) -> None:
     assert run.child.returncode == 0, run.said
     assert "nobody " in run.said
     assert "URI=spiffe://cluster.local/ns/default/sa/other;DNS=vm-2.default." in run.said
+
+
+def _hangs_and_returns(hosts: Hosts) -> None:
+    """What a probe has decided, callers know within a second."""
+
+    def known(number: signal.Signals, state: str, status: int) -> float:
+        hosts.server.send_signal(number)
+        until(lambda: hosts.places[1].row("default/vm-1")["application"] == state, f"it is {state}", 5)
+        return until(lambda: hosts.ask(hosts.vm, PORT)[0] == status, f"its caller knows that it is {state}", 5)
+
+    took = known(signal.SIGSTOP, "unhealthy", 503), known(signal.SIGCONT, "healthy", 200)
+    print(f"known to callers after {took[0]:.2f} and {took[1]:.2f} s")
+    assert max(took) < 1

@@ -18,6 +18,7 @@ from gossamer.core.errors import CaptureError
 from gossamer.core.frozen import FrozenMap
 from gossamer.node.application import Application, ApplicationSettings, ApplicationState, RestartPolicy
 from gossamer.node.backoff import Backoff
+from gossamer.node.health import Probe
 from gossamer.node.log_file import read_tail, rotate_log
 from gossamer.node.sandbox import Check, Command, Isolation, Lifeline, Sandbox, SandboxSettings, open_sandbox
 from tests.node.capture_parts import ENVIRONMENT, add_network, free_port, sandboxed
@@ -96,7 +97,9 @@ def test_it_is_healthy_when_its_check_says_so(isolation: Isolation, tmp_path: Pa
             port = free_port()
             argv = (sys.executable, "-c", SERVE, str(port))
             command = Command(argv=argv, env=ENVIRONMENT, log=tmp_path / "log", network=network)
-            settings = ApplicationSettings(name="app", command=command, health=Check(port=port, path="/healthy"))
+            settings = ApplicationSettings(
+                name="app", command=command, health=Probe(check=Check(port=port, path="/healthy"))
+            )
             application = Application(sandbox, settings, lambda: 0.0)
             running = asyncio.create_task(application.run())
             await application.wait_healthy(10)
@@ -116,7 +119,7 @@ def test_it_is_healthy_when_its_check_says_so(isolation: Isolation, tmp_path: Pa
 def test_one_that_never_answers_is_reported(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with _place(Isolation.NONE, tmp_path) as (sandbox, network):
-            health = Check(port=free_port())
+            health = Probe(check=Check(port=free_port()))
             application = Application(
                 sandbox, _settings(tmp_path / "log", network, "exec sleep 60", health=health), lambda: 0.0
             )

@@ -64,6 +64,12 @@ class Held:
     def rows(self, name: str = "reviews", caller: str = "") -> dict[str, dict[str, Any]]:
         return {row["address"]: row for row in self.reports.answer(name, caller)}
 
+    def lose(self, name: str) -> None:
+        """Let a workload's lease have ended three seconds ago."""
+        self.registry._leases["default", name].ends = time.monotonic() - 3
+        self.registry.expire(time.monotonic())
+        self.build()
+
     def eject(self, caller: str, address: str, cluster: str = f"outbound|9080||{HOST}") -> None:
         observation = rpc.Observation(
             caller=rpc.WorkloadKey(namespace="default", name=caller),
@@ -101,10 +107,7 @@ def test_how_a_workload_is_and_since_when() -> None:
 def test_a_lost_heartbeat() -> None:
     held = Held(member(1), member(2))
     held.registry.renew("host-a", [member(2)], time.monotonic() + LEASE_S)
-    lease = held.registry._leases["default", "reviews-1"]
-    lease.ends = time.monotonic() - 3
-    held.registry.expire(time.monotonic())
-    held.build()
+    held.lose("reviews-1")
     row = held.rows()["10.0.0.1:9080"]
     assert (row["state"], row["why"]) == ("out", ["heartbeat lost"])
     assert 2.5 < row["age_s"] < 10
@@ -165,9 +168,12 @@ def test_another_localitys_turn() -> None:
 
 
 def test_in_a_panic_all_are_called() -> None:
-    held = Held(member(1, state=rpc.WORKLOAD_STATE_UNHEALTHY), client("web"))
-    (row,) = held.rows().values()
-    assert (row["state"], row["why"]) == ("in", ["unhealthy", "too few are well, so all are called"])
+    """But for those that said themselves that they are not well."""
+    held = Held(member(1), member(2, state=rpc.WORKLOAD_STATE_UNHEALTHY), client("web"))
+    held.lose("reviews-1")
+    lost, unwell = held.rows().values()
+    assert (lost["state"], lost["why"]) == ("in", ["heartbeat lost", "too few are well, so all are called"])
+    assert (unwell["state"], unwell["why"]) == ("out", ["unhealthy"])
 
 
 def test_agents_look_only_where_there_is_something_to_see() -> None:

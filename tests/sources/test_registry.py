@@ -53,6 +53,16 @@ def test_a_lost_heartbeat_takes_the_endpoint_out_and_later_forgets_it() -> None:
     assert not registry.snapshot
 
 
+def test_one_that_says_itself_that_it_is_not_well() -> None:
+    """It stays so when it is not heard of any more; of others it is not known."""
+    registry = Registry("cluster.local")
+    for state in (rpc.WORKLOAD_STATE_STARTING, rpc.WORKLOAD_STATE_UNHEALTHY):
+        registry.renew("host-a", [reviews(state=state)], now=0)
+        assert registry.snapshot[KEY].workload.health is Health.UNREADY
+    registry.expire(LEASE_S + 1)
+    assert registry.snapshot[KEY].workload.health is Health.UNREADY
+
+
 def test_a_renewal_that_says_nothing_new_keeps_the_same_snapshot() -> None:
     registry = Registry("cluster.local")
     registry.renew("host-a", [reviews()], now=0)

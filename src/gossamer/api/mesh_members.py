@@ -15,6 +15,8 @@ from gossamer.api import names
 from gossamer.api.common import EMPTY, StrMap, UInt32
 from gossamer.api.findings import At
 from gossamer.api.rules.common import check, check_labels, check_port, check_unique, require
+from gossamer.api.rules.workload_group import check_periods, check_probe
+from gossamer.api.workload_group import ReadinessProbe
 
 
 def _port_form(value: object) -> object:
@@ -59,10 +61,11 @@ _GatewayPortsForm = Annotated[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
-    """How to know that an application is up: a GET of `path` answers 2xx or 3xx or, without a path, `port` accepts."""
+class Health(ReadinessProbe):
+    """How to know that an application is up, in the words of a WorkloadGroup's probe, or short: a GET of `path` at
+    `port` answers 2xx or 3xx or, without a path, `port` accepts."""
 
-    port: UInt32
+    port: UInt32 = 0
     path: str = ""
 
 
@@ -153,9 +156,25 @@ def check_workload(workload: WorkloadProcess, at: At) -> None:
     for key in workload.env:
         require(key and "=" not in key, at["env", key], "a variable's name is not empty and has no =")
     if workload.health:
-        check_port(workload.health.port, at["health", "port"])
-        if workload.health.path and not workload.health.path.startswith("/"):
-            at["health", "path"].error("invalid-value", "a path starts with /")
+        _check_health(workload.health, at["health"])
+
+
+def _check_health(health: Health, at: At) -> None:
+    long = {"httpGet": health.http_get, "tcpSocket": health.tcp_socket, "exec": health.exec, "grpc": health.grpc}
+    given = [name for name, value in long.items() if value is not None]
+    if given:
+        check_probe(health, at)
+        for name, short in (("port", health.port), ("path", health.path)):
+            if short:
+                at[name].error("exclusive-fields", f"only one of {given[0]} or {name} can be set", on_key=True)
+        return
+    check_periods(health, at)
+    if not health.port and not health.path:
+        at.error("required", f"say what to ask: port, port and path, or one of {', '.join(long)}")
+        return
+    check_port(health.port, at["port"])
+    if health.path and not health.path.startswith("/"):
+        at["path"].error("invalid-value", "a path starts with /")
 
 
 def _check_users(workload: WorkloadProcess, at: At) -> None:

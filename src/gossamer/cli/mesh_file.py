@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from gossamer.api.load import SourceFile, load
 from gossamer.api.mesh_file import MeshFile, join_deployments, load_mesh_file
-from gossamer.api.mesh_members import GatewayProxy, WorkloadProcess
+from gossamer.api.mesh_members import GatewayProxy, Health, WorkloadProcess
 from gossamer.api.reader import read_value
+from gossamer.api.workload_group import HTTPHealthCheckConfig, TCPHealthCheckConfig
 from gossamer.core.diagnostics import Diagnostics
 from gossamer.core.errors import UsageError
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.proxy import ProxyType
-from gossamer.node.sandbox import Check
+from gossamer.node.health import Probe
+from gossamer.node.probes import probe_of
 from gossamer.node.workload import Here, ServedPort, WorkloadSpec, placed
 from gossamer.sources.files import FileSource
 
@@ -82,7 +84,6 @@ def _mesh_config(text: str) -> str | None:
 
 
 def _workload(workload: WorkloadProcess, folder: Path) -> WorkloadSpec:
-    health = workload.health
     return WorkloadSpec(
         name=workload.name,
         namespace=workload.namespace,
@@ -94,7 +95,7 @@ def _workload(workload: WorkloadProcess, folder: Path) -> WorkloadSpec:
         command=tuple(part.replace("${PYTHON}", sys.executable) for part in workload.command),
         env=workload.env,
         cwd=str(folder / workload.working_dir),
-        health=Check(port=health.port, path=health.path) if health else None,
+        health=_probe(workload.health) if workload.health else None,
         users=workload.users,
         credentials=tuple(str(folder / path) for path in workload.credentials),
         readiness_port=workload.readiness_port,
@@ -120,3 +121,14 @@ def _gateway(gateway: GatewayProxy, folder: Path) -> WorkloadSpec:
 
 def _here(proxy: WorkloadProcess | GatewayProxy) -> Here:
     return Here(locality=proxy.locality, network=proxy.network, cluster=proxy.cluster)
+
+
+def _probe(health: Health) -> Probe | None:
+    if not health.port:
+        return probe_of(health, period=None)
+    long = (
+        replace(health, http_get=HTTPHealthCheckConfig(port=health.port, path=health.path))
+        if health.path
+        else replace(health, tcp_socket=TCPHealthCheckConfig(port=health.port))
+    )
+    return probe_of(long, period=None)

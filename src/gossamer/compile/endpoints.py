@@ -71,10 +71,9 @@ def _assignments(
 
 
 def members_of(subset: Subset | None, members: Iterable[Endpoint]) -> Iterable[Endpoint]:
-    """Those that carry the subset's labels."""
-    if subset is None:
-        return members
-    return [member for member in members if subset.labels.items() <= member.labels.items()]
+    """Those that carry the subset's labels and may be called."""
+    wanted = subset.labels.items() if subset is not None else frozenset()
+    return [m for m in members if m.health is not Health.UNREADY and wanted <= m.labels.items()]
 
 
 def load_assignment(

@@ -27,6 +27,7 @@ from gossamer.model.policy import MutualTls
 from gossamer.model.service import Endpoint, Health, Port, Service, ServiceEndpoints, Workload
 
 SLICE_OF: Final = "kubernetes.io/service-name"
+_NOT_READY: Final = frozenset({Health.UNHEALTHY, Health.UNREADY})
 
 Key = tuple[str, str]
 K = TypeVar("K")
@@ -140,7 +141,7 @@ def _endpoints(
         found = [*(of_workload(w, port) for w in selected), *inline(service, port, entries)]
         found += [e for part in slices for e in of_slice(part, port, unready=service.publish_not_ready)]
         if service.publish_not_ready:
-            found = [replace(e, health=Health.HEALTHY) if e and e.health is Health.UNHEALTHY else e for e in found]
+            found = [replace(e, health=Health.HEALTHY) if e and e.health in _NOT_READY else e for e in found]
         unique = {(endpoint.address, endpoint.port): endpoint for endpoint in reversed(found) if endpoint is not None}
         members = [unique[place] for place in sorted(unique)]
         by_port[port.number] = tuple(_as_accepted(e, policies, memo) for e in members) if policies else tuple(members)

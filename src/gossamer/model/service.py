@@ -131,6 +131,9 @@ class Service(Value):
 class Health(StrEnum):
     HEALTHY = "HEALTHY"
     UNHEALTHY = "UNHEALTHY"
+    """Nobody knows how it is: called when there is no other."""
+    UNREADY = "UNREADY"
+    """It says so itself, or its probe does: not called at all."""
     DRAINING = "DRAINING"
 
 

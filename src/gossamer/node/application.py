@@ -19,11 +19,11 @@ from typing import Final
 from gossamer.core.errors import CaptureError, UnavailableError
 from gossamer.core.latest import Latest
 from gossamer.node.backoff import Backoff
+from gossamer.node.health import HealthWatch, Probe
 from gossamer.node.log_file import rotate_log
-from gossamer.node.sandbox import Check, Child, Command, Sandbox, end_child
+from gossamer.node.sandbox import Child, Command, Sandbox, end_child
 
 _ROTATE_SECONDS: Final = 10.0
-_EAGER_INTERVAL: Final = 0.05
 
 
 class RestartPolicy(StrEnum):
@@ -47,16 +47,13 @@ class ApplicationState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplicationSettings:
-    """How to run one application. Without `health`, running is healthy. Seconds throughout."""
+    """How to run one application. Without `health`, running is healthy."""
 
     name: str
     command: Command
-    health: Check | None = None
+    health: Probe | None = None
     restart: RestartPolicy = RestartPolicy.ALWAYS
     stop_seconds: float = 10.0
-    check_interval: float = 2.0
-    failures: int = 3
-    """Checks that must fail in a row before a healthy application counts as unhealthy."""
     incidental: frozenset[str] = frozenset()
     """Variables that it merely inherits: an agent whose own differ (a new shell, systemd) still adopts it."""
 
@@ -76,12 +73,16 @@ class Application:
         self.settings = settings
         self.state = Latest(ApplicationState.STOPPED)
         self.restarts = 0
-        self.problem = ""
-        """What the last health check said, or why it could not be started; empty when all is well."""
+        self._health: HealthWatch | None = None
         self._sandbox = sandbox
         self._chance = chance
         self._child: Child | None = None
         self._stopping = asyncio.Event()
+
+    @property
+    def problem(self) -> str:
+        """What the last health check said; empty when all is well."""
+        return self._health.problem if self._health is not None else ""
 
     @property
     def pid(self) -> int:
@@ -173,24 +174,16 @@ class Application:
 
     async def _check(self, child: Child) -> None:
         """Follow its health for as long as it runs."""
-        health = self.settings.health
-        if health is None:
+        if self.settings.health is None:
             self.state.publish(ApplicationState.HEALTHY)
             return
-        failures = 0
-        interval = _EAGER_INTERVAL
-        with contextlib.suppress(UnavailableError):
-            while child.returncode is None:
-                self.problem = await self._sandbox.check(health, self.settings.command.network)
-                failures = failures + 1 if self.problem else 0
-                if not self.problem:
-                    self.state.publish(ApplicationState.HEALTHY)
-                    interval = self.settings.check_interval
-                elif failures >= self.settings.failures and self.state.value is ApplicationState.HEALTHY:
-                    self.state.publish(ApplicationState.UNHEALTHY)
-                elif self.state.value is ApplicationState.STARTING:
-                    interval = min(interval * 1.3, self.settings.check_interval)
-                await asyncio.sleep(interval)
+        self._health = HealthWatch(self._sandbox, self.settings.health, self.settings.name, self.settings.command)
+
+        def tell(well: bool) -> None:
+            if child.returncode is None:
+                self.state.publish(ApplicationState.HEALTHY if well else ApplicationState.UNHEALTHY)
+
+        await self._health.follow(tell)
 
     async def _rotate(self) -> None:
         log = self.settings.command.log

@@ -155,9 +155,11 @@ class Sandbox:
         """Ask a workload in `network` (the host's if empty): empty when all is well, else what is wrong."""
         document = {
             "port": check.port,
-            "address": check.address,
+            "address": check.address or "127.0.0.1",
             "path": check.path,
             "headers": check.headers,
+            "tls": check.tls,
+            "service": check.service,
             "seconds": check.seconds,
         }
         try:

@@ -93,11 +93,15 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A question to a workload, asked from inside its network: does `port` take a connection, and, with `path`, does
-    `GET path` answer 200 to 399? `seconds` bounds the whole."""
+    """A question to a workload, asked from inside its network: does `port` take a connection; with `path`, does
+    `GET path` answer 200 to 399 (over TLS with `tls`, whoever's the certificate is); with `service`, does its gRPC
+    health service say that this one (empty: the server) is serving? `seconds` bounds the whole."""
 
     port: int
-    address: str = "127.0.0.1"
+    address: str = ""
+    """Empty: where the workload is known to listen, else on loopback."""
     path: str = ""
     headers: tuple[tuple[str, str], ...] = ()
+    tls: bool = False
+    service: str | None = None
     seconds: float = 1.0

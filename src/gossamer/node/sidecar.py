@@ -30,6 +30,7 @@ from gossamer.node.identity import WorkloadIdentity
 from gossamer.node.proxy_socket import serving_envoy
 from gossamer.node.readiness import Readiness, choose_readiness
 from gossamer.node.relay import Relay
+from gossamer.node.resident import Resident
 from gossamer.node.sandbox import Command
 from gossamer.node.sds import SecretSet
 from gossamer.node.users import login_environment, uids_of
@@ -77,7 +78,7 @@ class Sidecar:
     def __init__(self, host: Host, spec: WorkloadSpec) -> None:
         self.spec = spec
         self.envoy: Envoy | None = None
-        self.application: Application | None = None
+        self.application: Application | Resident | None = None
         self.problem = ""
         self.refused = False
         self.exit_code = 0
@@ -281,15 +282,13 @@ class Sidecar:
             unsubscribe()
 
     async def _run_application(self, captured: Captured) -> None:
-        if not self.spec.command:
+        application = self.application = self._build_application(captured)
+        if application is None:
             self._announce()
             self.ready.set()
             await self._stopping.wait()
             await self._leave()
             return
-        application = self.application = Application(
-            self._host.sandbox, self._application_settings(captured), self._host.chance
-        )
         unsubscribe = application.state.subscribe(lambda _: self._announce())
         try:
             async with asyncio.TaskGroup() as group:
@@ -303,6 +302,14 @@ class Sidecar:
                 self.exit_code = await running
         finally:
             unsubscribe()
+
+    def _build_application(self, captured: Captured) -> Application | Resident | None:
+        settings = self._application_settings(captured)
+        if self.spec.command:
+            return Application(self._host.sandbox, settings, self._host.chance)
+        if settings.health is not None:
+            return Resident(self._host.sandbox, settings.name, settings.health, settings.command)
+        return None
 
     async def _leave(self) -> None:
         """Tell callers first: what they send after this goes elsewhere."""
@@ -416,8 +423,9 @@ class Sidecar:
             user=spec.users[0] if spec.users else "",
         )
         health = spec.health
-        if health is not None and captured.capture.application_address:
-            health = replace(health, address=captured.capture.application_address)
+        if health is not None and health.check is not None and not health.check.address:
+            address = captured.capture.application_address or "127.0.0.1"
+            health = replace(health, check=replace(health.check, address=address))
         return ApplicationSettings(
             name=f"app {spec.slug}",
             command=command,

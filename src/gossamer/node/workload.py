@@ -12,6 +12,7 @@ from gossamer.core.frozen import FrozenMap
 from gossamer.model.place import CLUSTER, NETWORK, locality_of
 from gossamer.model.proxy import Capture, CaptureMode, ProxyType
 from gossamer.node.application import RestartPolicy
+from gossamer.node.health import Probe
 from gossamer.node.sandbox import Check
 from gossamer.rpc import gossamer_pb2 as rpc
 
@@ -54,7 +55,7 @@ class WorkloadSpec:
     env: FrozenMap[str, str] = field(default_factory=FrozenMap)
     cwd: str = ""
     users: tuple[str, ...] = ()
-    health: Check | None = None
+    health: Probe | None = None
     restart: RestartPolicy = RestartPolicy.ALWAYS
     terminal: bool = False
     gateway_address: str = "0.0.0.0"  # noqa: S104 - a gateway is for those outside, unless its author says otherwise
@@ -110,7 +111,6 @@ def load_specs(text: str) -> tuple[WorkloadSpec, ...]:
 
 
 def _spec(document: dict[str, Any]) -> WorkloadSpec:
-    health = document["health"]
     read: dict[str, Any] = {
         "labels": FrozenMap(document["labels"]),
         "here": Here(**document["here"]),
@@ -119,12 +119,21 @@ def _spec(document: dict[str, Any]) -> WorkloadSpec:
         "command": tuple(document["command"]),
         "users": tuple(document["users"]),
         "env": FrozenMap(document["env"]),
-        "health": Check(**health | {"headers": tuple(tuple(pair) for pair in health["headers"])}) if health else None,
+        "health": _probe(document["health"]) if document["health"] else None,
         "restart": RestartPolicy(document["restart"]),
         "credentials": tuple(document.get("credentials", ())),
         "gateway_ports": FrozenMap((int(port), bound) for port, bound in document["gateway_ports"].items()),
     }
     return WorkloadSpec(**document | read)
+
+
+def _probe(document: dict[str, Any]) -> Probe:
+    check = document["check"]
+    read = {
+        "command": tuple(document["command"]),
+        "check": Check(**check | {"headers": tuple(tuple(pair) for pair in check["headers"])}) if check else None,
+    }
+    return Probe(**document | read)
 
 
 def registration_message(

@@ -29,7 +29,7 @@ LEASE_S = 15.0
 FORGET_S = 300.0
 """How long a workload whose lease has ended is still known (its proxy keeps its configuration, nobody calls it)."""
 
-_HEALTH = {
+_HEALTH: Final = {
     rpc.WORKLOAD_STATE_READY: Health.HEALTHY,
     rpc.WORKLOAD_STATE_DRAINING: Health.DRAINING,
 }
@@ -184,10 +184,11 @@ class Registry:
 def _as_of(lease: _Lease, now: float) -> Registration:
     if lease.ends > now:
         return lease.registration
-    lost = replace(lease.registration.workload, health=Health.UNHEALTHY)
+    known = lease.registration.workload
+    health = Health.UNREADY if known.health is Health.UNREADY else Health.UNHEALTHY
     return replace(
         lease.registration,
-        workload=lost,
+        workload=replace(known, health=health),
         condition=Condition.LOST,
         state_message=Condition.LOST.value,
         since=lease.ends,
@@ -271,7 +272,7 @@ def registration_of(host: str, message: rpc.Workload, trust_domain: str) -> Regi
         tls=not is_router,
         router=is_router,
         service_numbers=proxy.gateway_ports if is_router else FrozenMap(),
-        health=_HEALTH.get(message.state, Health.UNHEALTHY),
+        health=_HEALTH.get(message.state, Health.UNREADY),
     )
     return Registration(
         host=host,

@@ -51,14 +51,7 @@ def check_probe(probe: ReadinessProbe, at: At) -> None:
     check_one_of(at, methods)
     if not any(methods.values()):
         at.warning("no-effect", f"the probe says none of {', '.join(methods)}, so nothing is probed")
-    for name, number in (
-        ("initialDelaySeconds", probe.initial_delay_seconds),
-        ("timeoutSeconds", probe.timeout_seconds),
-        ("periodSeconds", probe.period_seconds),
-        ("successThreshold", probe.success_threshold),
-        ("failureThreshold", probe.failure_threshold),
-    ):
-        check_not_negative(number, at[name])
+    check_periods(probe, at)
     if probe.http_get:
         _check_http(probe.http_get, at["httpGet"])
     if probe.tcp_socket:
@@ -68,6 +61,18 @@ def check_probe(probe: ReadinessProbe, at: At) -> None:
     if probe.exec:
         require(probe.exec.command, at["exec", "command"], "Required value: the command to run")
         check_filled(probe.exec.command, at["exec", "command"])
+
+
+def check_periods(probe: ReadinessProbe, at: At) -> None:
+    """When and how often it is probed."""
+    for name, number in (
+        ("initialDelaySeconds", probe.initial_delay_seconds),
+        ("timeoutSeconds", probe.timeout_seconds),
+        ("periodSeconds", probe.period_seconds),
+        ("successThreshold", probe.success_threshold),
+        ("failureThreshold", probe.failure_threshold),
+    ):
+        check_not_negative(number, at[name])
 
 
 def _check_http(probe: HTTPHealthCheckConfig, at: At) -> None:
