@@ -37,6 +37,14 @@ metadata: {name: door}
 spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]}
 ---
 apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: {name: echoers}
+spec:
+  metadata: {labels: {app: echo}}
+  template: {ports: {http: 8000}, serviceAccount: echoer}
+  probe: {httpGet: {port: 8000}, periodSeconds: 1}
+---
+apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: door}
 spec: {hosts: ["*"], gateways: [door], http: [{route: [{destination: {host: echo}}]}]}
@@ -137,6 +145,27 @@ def test_a_command_in_the_mesh(mesh: Mesh, capture: str) -> None:
     assert "last 200" in served.said
     assert mesh.left() == []
     assert get(mesh.port, "/").status == 503
+
+
+def test_a_command_of_a_group(mesh: Mesh) -> None:
+    """It is who its WorkloadGroup says, with its labels and ports, from when its probe says so until it ends."""
+    part = mesh.python(ECHO, options=("--name=echo-2", "--group=echoers"))
+    until(lambda: get(mesh.port, "/").status == 200 or part.child.poll() is not None, "echo answers")
+    asker = mesh.finished(ASK, "0", options=("--name=asker", "--group=echoers"))
+    assert "URI=spiffe://cluster.local/ns/default/sa/echoer;DNS=asker.default." in asker.said, "it is called by none"
+    assert part.stop() == 7
+    assert get(mesh.port, "/").status == 503
+    for group, account, said in (
+        ("none", "", "there is no WorkloadGroup default/none: write one, or correct the workload's group"),
+        (
+            "echoers",
+            "--service-account=other",
+            "WorkloadGroup default/echoers is for service account echoer, not other",
+        ),
+    ):
+        wrong = mesh.run("--name=wrong", f"--group={group}", *([account] if account else []), "--", "true")
+        assert wrong.wait() == 1
+        assert said in wrong.said
 
 
 def test_killed(mesh: Mesh) -> None:

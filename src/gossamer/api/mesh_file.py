@@ -133,7 +133,7 @@ def join_deployments(
 
 def _joined(workload: WorkloadProcess, deployment: Deployment | None) -> WorkloadProcess:
     if deployment is None:
-        return replace(workload, service_account=workload.service_account or "default")
+        return replace(workload, service_account=workload.service_account or ("" if workload.group else "default"))
     template = deployment.template
     ports = tuple(
         WorkloadPort(port=port.container_port, name=port.name)

@@ -126,6 +126,9 @@ class WorkloadProcess:
     env: StrMap = EMPTY
     health: Health | None = None
     working_dir: str = ""
+    group: str = ""
+    """A WorkloadGroup of its namespace, which says what is left out here: labels, service account, ports, health,
+    locality, network and weight."""
     capture: CapturedTraffic = CapturedTraffic.COMMAND
     users: tuple[_User, ...] = ()
     credentials: tuple[str, ...] = ()
@@ -147,6 +150,8 @@ def check_gateway(gateway: GatewayProxy, at: At) -> None:
 def check_workload(workload: WorkloadProcess, at: At) -> None:
     """Say what is wrong with a workload."""
     _check_proxy(workload, at)
+    if workload.group:
+        check(names.object_name_problem(workload.group), at["group"], "invalid-name")
     if workload.capture is CapturedTraffic.HOST:
         _check_users(workload, at["users"])
     else:

@@ -109,7 +109,7 @@ def build_cast(config: Config, memo: Memo, specs: Sequence[WorkloadSpec] = ()) -
     """The workloads of a configuration, in the mesh that it makes; `specs` are those of a mesh file."""
     listed = {spec.key for spec in specs}
     started = tuple(w for w in _started(config) if (w.namespace, w.name) not in listed)
-    started += tuple(_listed(spec, str(_POOL[-3 - number])) for number, spec in enumerate(specs))
+    started += tuple(_listed(spec, str(_POOL[-3 - number]), config) for number, spec in enumerate(specs))
     fleet = build_fleet(config, memo, started)
     workloads = (*started, *_declared(config), *_inline(fleet))
     return Cast(fleet=fleet, workloads=workloads, _peers={})
@@ -133,6 +133,7 @@ def proxy_of(workload: Workload, kind: ProxyType, trust_domain: str) -> Proxy:
         trust_domain=trust_domain,
         cluster=workload.cluster or DEFAULT_CLUSTER,
         network=workload.network,
+        group=workload.group,
         locality=workload.locality,
         capture=Capture(dns=kind is ProxyType.SIDECAR),
     )
@@ -153,11 +154,13 @@ def _started(config: Config) -> Iterator[Workload]:
         )
 
 
-def _listed(spec: WorkloadSpec, address: str) -> Workload:
+def _listed(spec: WorkloadSpec, address: str, config: Config) -> Workload:
+    groups = {(one.namespace, one.name): one.spec.template.service_account for one in config.workload_groups}
     return Workload(
         name=spec.name,
         namespace=spec.namespace,
-        service_account=spec.service_account,
+        service_account=spec.service_account or groups.get((spec.namespace, spec.group)) or "default",
+        group=spec.group,
         labels=spec.labels,
         address=address,
         network=spec.place.network,

@@ -87,7 +87,8 @@ def _workload(workload: WorkloadProcess, folder: Path) -> WorkloadSpec:
     return WorkloadSpec(
         name=workload.name,
         namespace=workload.namespace,
-        service_account=workload.service_account or "default",
+        service_account=workload.service_account,
+        group=workload.group,
         labels=workload.labels,
         ports=tuple(ServedPort(number=port.port, name=port.name) for port in workload.ports),
         here=_here(workload),

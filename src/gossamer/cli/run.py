@@ -44,7 +44,10 @@ def command(
     command_line: Annotated[list[str], typer.Argument(metavar="-- COMMAND [ARG]...", help="What to run.")],
     name: Annotated[str, typer.Option(help="The workload's name; by default the command's.")] = "",
     namespace: Annotated[str, typer.Option(help="Its namespace.")] = DEFAULT_NAMESPACE,
-    service_account: Annotated[str, typer.Option(help="Its service account: who it is to others.")] = "default",
+    service_account: Annotated[
+        str, typer.Option(help="Its service account: who it is to others; by default its group's, or default.")
+    ] = "",
+    group: Annotated[str, typer.Option(help="A WorkloadGroup of its namespace, for what is not said here.")] = "",
     label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, by which services select it.")] = None,
     port: Annotated[list[str] | None, typer.Option(help="PORT or PORT/PROTOCOL that it serves.")] = None,
     control_plane: Annotated[str, typer.Option(help="HOST:PORT; by default the one that runs on this host.")] = "",
@@ -68,7 +71,8 @@ def command(
     spec = WorkloadSpec(
         name=name or _name_of(command_line[0]),
         namespace=namespace,
-        service_account=service_account,
+        service_account=service_account or ("" if group else "default"),
+        group=group,
         labels=FrozenMap(_pair(text) for text in label or ()),
         here=here_of(locality, network, cluster),
         weight=weight,
@@ -124,7 +128,7 @@ async def _serve(settings: AgentSettings, spec: WorkloadSpec, stop: asyncio.Even
 def _forget_useless(files: IdentityFiles, spec: WorkloadSpec) -> None:
     """Forget the identity of an earlier run that may not be who this one is to be: it joins anew, by its token."""
     known = files.load_host()
-    if known is not None and not allows(map(Grant.parse, known.grants), spec.namespace, spec.service_account):
+    if known is not None and not allows(map(Grant.parse, known.grants), spec.namespace, spec.service_account or "*"):
         files.remove_host()
 
 
@@ -145,7 +149,7 @@ def _local_plane(spec: WorkloadSpec) -> tuple[str, str, str]:
             f"several control planes run on this host ({addresses}): choose by --control-plane, with --token"
         )
     folder, status = found[0]
-    grant = f"{spec.namespace}/{spec.service_account}"
+    grant = f"{spec.namespace}/{spec.service_account or '*'}"
     digest = hashlib.sha256(spec.slug.encode()).hexdigest()[:8]  # no two slugs may share a host's name
     body = {"host": f"run-{spec.name[:40]}-{digest}", "grants": [grant]}
     token = call(folder / PLANE_SOCKET, "POST", "/v1/tokens", body=body).json()["token"]

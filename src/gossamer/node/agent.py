@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+import grpc.aio
+
 from gossamer.core.errors import GossamerError, UnavailableError
 from gossamer.model.proxy import ProxyType
 from gossamer.node.capture.choose import Choice, choose_capture
@@ -25,6 +27,7 @@ from gossamer.node.capture.workloads import Capturer
 from gossamer.node.ejections import EjectionWatch
 from gossamer.node.envoy import EnvoyState
 from gossamer.node.envoy_admin import Admin
+from gossamer.node.groups import Groups
 from gossamer.node.host import AgentSettings, Host
 from gossamer.node.identity import HostIdentity
 from gossamer.node.identity_client import open_channel
@@ -93,7 +96,7 @@ class Agent:
                 async with asyncio.timeout(_REFUSED_S):
                     await self._stopping.wait()
                     return
-            sidecar = self.sidecars[sidecar.spec.key] = Sidecar(self.host, sidecar.spec)
+            sidecar = self.sidecars[sidecar.spec.key] = Sidecar(self.host, sidecar.asked)
 
     async def _run_once(self, sidecar: Sidecar) -> None:
         try:
@@ -165,7 +168,10 @@ async def _let_go(capturing: asyncio.Task[tuple[Sandbox, Choice]]) -> None:
 
 
 def _host(settings: AgentSettings, identities: Identities, sandbox: Sandbox, choice: Choice) -> Host:
-    registration = Registration(lambda: open_channel(settings.control_plane, identities.host.value), random.random)
+    def channel() -> grpc.aio.Channel:
+        return open_channel(settings.control_plane, identities.host.value)
+
+    registration = Registration(channel, random.random)
     starts = Starts(folder=settings.state / "starts")
     registration.started = starts.take
     return Host(
@@ -179,6 +185,7 @@ def _host(settings: AgentSettings, identities: Identities, sandbox: Sandbox, cho
         registration=registration,
         store=Store(settings.state / "proxies"),
         starts=starts,
+        groups=Groups(folder=settings.state / "groups", channel=channel),
         chance=random.random,
     )
 

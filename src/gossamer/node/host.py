@@ -9,6 +9,7 @@ from pathlib import Path
 from gossamer.node.capture.choose import Choice, Way
 from gossamer.node.capture.workloads import Capturer
 from gossamer.node.envoy import DRAIN_SECONDS
+from gossamer.node.groups import Groups
 from gossamer.node.identity_renewal import Identities
 from gossamer.node.registration import Registration
 from gossamer.node.sandbox import Lifeline, Sandbox
@@ -49,6 +50,7 @@ class Host:
     registration: Registration
     store: Store
     starts: Starts
+    groups: Groups
     chance: Callable[[], float]
 
     @property

@@ -76,7 +76,10 @@ class Sidecar:
     """One workload's sidecar (or a gateway) and application on this host."""
 
     def __init__(self, host: Host, spec: WorkloadSpec) -> None:
+        self.asked = spec
+        """The spec as it was given."""
         self.spec = spec
+        """The same, with what its WorkloadGroup says once that is known."""
         self.envoy: Envoy | None = None
         self.application: Application | Resident | None = None
         self.problem = ""
@@ -104,6 +107,8 @@ class Sidecar:
     async def run(self) -> None:
         """Run the workload until `stop`, or until its application has ended for good."""
         try:
+            if not await self._join_group():
+                return
             await self._recapture()
             if not self._adopting:  # one that an earlier agent left serving is announced when it is seen to serve
                 self._register(rpc.WORKLOAD_STATE_STARTING)
@@ -120,6 +125,16 @@ class Sidecar:
             self.announced.set()
             self._host.registration.remove(self.spec.key)
             self._host.identities.remove(self._workload_id(), forget=False)
+
+    async def _join_group(self) -> bool:
+        """Whether the workload knows what its group says of it; if there is no such group, it is refused."""
+        try:
+            spec = await self._until_stopped(self._host.groups.resolve(self.spec))
+        except GossamerError as error:
+            self.refuse(str(error))
+            return False
+        self.spec = spec or self.spec
+        return spec is not None
 
     def refuse(self, reason: str) -> None:
         """The control plane does not take this workload: it does not run under a name that is not its own."""
@@ -348,7 +363,7 @@ class Sidecar:
         return workload_id(
             trust_domain=self._host.trust_domain,
             namespace=spec.namespace,
-            service_account=spec.service_account,
+            service_account=spec.service_account or "default",
             name=spec.name,
         )
 

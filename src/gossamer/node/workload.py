@@ -47,6 +47,8 @@ class WorkloadSpec:
     namespace: str = "default"
     service_account: str = "default"
     labels: FrozenMap[str, str] = field(default_factory=FrozenMap)
+    group: str = ""
+    """The WorkloadGroup of its namespace from which it takes what it does not say; an empty service account, too."""
     here: Here = Here()
     weight: int = 0
     type: ProxyType = ProxyType.SIDECAR
@@ -170,5 +172,6 @@ def registration_message(
         network=spec.place.network,
         cluster=spec.place.cluster,
         weight=spec.weight,
+        group=spec.group,
         incarnation=incarnation,
     )

@@ -130,6 +130,7 @@ class ControlPlane:
             lambda: self.pipeline.services,
             self.pipeline.start,
         )
+        registry.groups = lambda: self.pipeline.groups
         registry.ejections, registry.watches = self.reports.ejections, lambda: self.pipeline.watches
         names, addresses = _names(self.settings)
         tls = ServerIdentity(self.authority, _now, lifetimes=identity.lifetimes, dns=names, addresses=addresses)

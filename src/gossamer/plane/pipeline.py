@@ -17,6 +17,7 @@ from gossamer.compile.check import check_config
 from gossamer.compile.compile import compile_proxy
 from gossamer.compile.patches.bootstrap import bootstrap_patches
 from gossamer.core.diagnostics import Diagnostics
+from gossamer.core.frozen import FrozenMap
 from gossamer.core.ids import ResourceId
 from gossamer.core.memo import Memo
 from gossamer.core.resources import Resources
@@ -24,6 +25,7 @@ from gossamer.model.build_endpoints import Endpoints, build_endpoints
 from gossamer.model.build_view import metadata_for, view_for
 from gossamer.model.check_proxies import check_proxies
 from gossamer.model.check_routes import check_routes
+from gossamer.model.groups import Groups
 from gossamer.model.mesh import Mesh, build_mesh
 from gossamer.model.modules import Modules
 from gossamer.model.proxy import Proxy
@@ -81,6 +83,11 @@ class Pipeline:
     def built(self) -> tuple[Mesh, Endpoints] | None:
         """The newest build; None before the first."""
         return self._built
+
+    @property
+    def groups(self) -> Groups:
+        """The WorkloadGroups that are in force."""
+        return self._built[0].groups if self._built is not None else FrozenMap()
 
     @property
     def watches(self) -> bool:

@@ -11,7 +11,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 import grpc
 
 from gossamer import __version__
+from gossamer.core.frozen import FrozenMap
+from gossamer.model.groups import Groups
 from gossamer.model.proxy import Proxy
+from gossamer.plane.group_service import describe_group
 from gossamer.rpc import calls
 from gossamer.rpc import gossamer_pb2 as rpc
 from gossamer.rpc.calls import Context
@@ -42,6 +45,7 @@ class RegistryService:
         self._start = start
         self.ejections = Ejections()
         """What agents report of their Envoys' own judgement."""
+        self.groups: Callable[[], Groups] = FrozenMap
         self.watches: Callable[[], bool] = lambda: False
         """Whether there may be anything to report."""
 
@@ -52,6 +56,7 @@ class RegistryService:
                 calls.REGISTER: calls.REGISTER.serve(self._register),
                 calls.DEREGISTER: calls.DEREGISTER.serve(self._deregister),
                 calls.REPORT: calls.REPORT.serve(self._report),
+                calls.DESCRIBE_GROUP: calls.DESCRIBE_GROUP.serve(self._describe_group),
             },
         )
 
@@ -86,6 +91,10 @@ class RegistryService:
             host, request.observations, now, lambda namespace, name: self._registry.owner(namespace, name, now) == host
         )
         return rpc.ReportResponse()
+
+    async def _describe_group(self, request: rpc.DescribeGroupRequest, context: Context) -> rpc.DescribeGroupResponse:
+        _, granted = await self._peer(context)
+        return describe_group(self.groups(), granted, request)
 
     async def _peer(self, context: Context) -> tuple[str, Granted]:
         peer = self._authenticate(context)

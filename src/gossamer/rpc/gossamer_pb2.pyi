@@ -477,6 +477,7 @@ class Workload(message.Message):
     STATE_MESSAGE_FIELD_NUMBER: builtins.int
     WEIGHT_FIELD_NUMBER: builtins.int
     INCARNATION_FIELD_NUMBER: builtins.int
+    GROUP_FIELD_NUMBER: builtins.int
     name: builtins.str
     namespace: builtins.str
     service_account: builtins.str
@@ -492,6 +493,8 @@ class Workload(message.Message):
     """Relative share of traffic among a service's endpoints; 0: the same as everybody's."""
     incarnation: builtins.int
     """A number of the workload's life that grows with each start, so that a late message of an earlier one is told apart."""
+    group: builtins.str
+    """The WorkloadGroup of its namespace that it belongs to; its labels, ports, place and weight are the workload's too."""
     @builtins.property
     def labels(self) -> containers.ScalarMap[builtins.str, builtins.str]: ...
     @builtins.property
@@ -525,10 +528,11 @@ class Workload(message.Message):
         state_message: builtins.str = ...,
         weight: builtins.int = ...,
         incarnation: builtins.int = ...,
+        group: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["capture", b"capture"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["addresses", b"addresses", "capture", b"capture", "cluster", b"cluster", "gateway_ports", b"gateway_ports", "incarnation", b"incarnation", "labels", b"labels", "locality", b"locality", "name", b"name", "namespace", b"namespace", "network", b"network", "ports", b"ports", "service_account", b"service_account", "state", b"state", "state_message", b"state_message", "type", b"type", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["addresses", b"addresses", "capture", b"capture", "cluster", b"cluster", "gateway_ports", b"gateway_ports", "group", b"group", "incarnation", b"incarnation", "labels", b"labels", "locality", b"locality", "name", b"name", "namespace", b"namespace", "network", b"network", "ports", b"ports", "service_account", b"service_account", "state", b"state", "state_message", b"state_message", "type", b"type", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -862,5 +866,49 @@ class ReportResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DescribeGroupRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: builtins.int
+    SERVICE_ACCOUNT_FIELD_NUMBER: builtins.int
+    service_account: builtins.str
+    """What the workload is to run as, if it says so itself."""
+    @builtins.property
+    def group(self) -> WorkloadKey: ...
+    def __init__(
+        self,
+        *,
+        group: WorkloadKey | None = ...,
+        service_account: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["group", b"group"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["group", b"group", "service_account", b"service_account"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DescribeGroupResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: builtins.int
+    PROBLEM_FIELD_NUMBER: builtins.int
+    document: builtins.str
+    """The group's spec, as JSON in the words of Istio's API."""
+    problem: builtins.str
+    """Why there is none for this host; then the document is empty."""
+    def __init__(
+        self,
+        *,
+        document: builtins.str = ...,
+        problem: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["document", b"document", "problem", b"problem"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

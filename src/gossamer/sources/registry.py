@@ -209,6 +209,7 @@ def registration_problem(message: rpc.Workload) -> str:
         ("name", names.namespace_problem(message.name)),
         ("namespace", names.namespace_problem(message.namespace)),
         ("service account", names.object_name_problem(message.service_account or "default")),
+        ("group", names.object_name_problem(message.group or "default")),
     ):
         if problem:
             return f"its {what} is no valid one: {problem}"
@@ -249,6 +250,7 @@ def registration_of(host: str, message: rpc.Workload, trust_domain: str) -> Regi
         cluster=message.cluster or labels.get(CLUSTER, DEFAULT_CLUSTER),
         network=network,
         node=host,
+        group=message.group,
         locality=locality,
         capture=capture,
         gateway_ports=FrozenMap(sorted(message.gateway_ports.items())),
@@ -267,6 +269,7 @@ def registration_of(host: str, message: rpc.Workload, trust_domain: str) -> Regi
         network=network,
         cluster=proxy.cluster,
         node=host,
+        group=message.group,
         locality=locality,
         weight=message.weight,
         tls=not is_router,

@@ -1,0 +1,48 @@
+"""What an agent is told of a WorkloadGroup, before it starts a workload of it.
+
+Invariant: a host learns nothing of groups whose service account its grant does not name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gossamer.api.structure import adapter_of
+from gossamer.api.workload_group import WorkloadGroup
+from gossamer.core.frozen import FrozenMap
+from gossamer.model.groups import Groups
+from gossamer.rpc import gossamer_pb2 as rpc
+
+
+def describe_group(
+    groups: Groups, granted: Callable[[str, str], bool], request: rpc.DescribeGroupRequest
+) -> rpc.DescribeGroupResponse:
+    """The group's spec as JSON, or why there is none for this host."""
+    namespace, name = request.group.namespace, request.group.name
+    found = groups.get((namespace, name))
+    if found is None:
+        return _refused(f"there is no WorkloadGroup {namespace}/{name}: write one, or correct the workload's group")
+    account = found.spec.template.service_account or request.service_account or "default"
+    if request.service_account not in ("", account):
+        own = request.service_account
+        return _refused(f"WorkloadGroup {namespace}/{name} is for service account {account}, not {own}: leave it out")
+    if not granted(namespace, account):
+        return _refused(f"this host may not run {namespace}/{account}: its join token did not name it")
+    return rpc.DescribeGroupResponse(document=_json(found.spec))
+
+
+def _json(group: WorkloadGroup) -> str:
+    dumped = adapter_of(WorkloadGroup).dump_json(
+        group, by_alias=True, exclude_defaults=True, fallback=_plain, warnings=False
+    )
+    return dumped.decode()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, FrozenMap):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not written as JSON")
+
+
+def _refused(problem: str) -> rpc.DescribeGroupResponse:
+    return rpc.DescribeGroupResponse(problem=problem)
