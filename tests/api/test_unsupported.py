@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from gossamer.api.findings import At
+from gossamer.api.no_effect import NO_EFFECT
 from gossamer.api.positions import path_text
 from gossamer.api.unsupported import UNSUPPORTED, check_support
+from gossamer.core.diagnostics import Severity
 from tests.api.documents import errors
 
 
@@ -60,3 +62,13 @@ def test_defaults_are_not_complained_of() -> None:
     tls = {"mode": "SIMPLE", "credentialName": "c", "insecureSkipVerify": False, "subjectAltNames": []}
     server = {"port": {"number": 443, "name": "h", "protocol": "HTTPS"}, "hosts": ["*"], "tls": tls}
     assert errors("Gateway", {"servers": [server]}) == []
+
+
+@pytest.mark.parametrize("path", [(kind, path) for kind, reasons in NO_EFFECT.items() for path in reasons])
+def test_what_cannot_have_an_effect_is_said_with_its_reason(path: tuple[str, str]) -> None:
+    kind, field = path
+    at = At()
+    assert not check_support(kind, _written_as(field), at)
+    ((found,)) = [one for one in at.findings if one.severity is Severity.INFO]
+    assert (path_text(found.path), found.code) == (field, "no-effect")
+    assert found.message.endswith(NO_EFFECT[kind][field])

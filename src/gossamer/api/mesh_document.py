@@ -1,9 +1,9 @@
 """The document that holds the MeshConfig: a bare MeshConfig, as Istio's `mesh` key has it.
 
-A setting that is not supported yet is an error and is left out; the others hold. Refusing them all would take away
-more than it keeps: a trust domain, say, or REGISTRY_ONLY.
+A setting that is not supported yet is warned of and left out; the others hold. Refusing them all would take away more
+than it keeps: a trust domain, say, or REGISTRY_ONLY.
 
-Invariant: with any other error there is no MeshConfig, and the last valid one stays.
+Invariant: with any error there is no MeshConfig, and the last valid one stays.
 """
 
 from __future__ import annotations
@@ -82,10 +82,11 @@ def build_mesh_config(value: Any, path: Path = ()) -> tuple[MeshConfig | None, A
         return None, at
     unsupported = At(path)
     check_support("MeshConfig", value, unsupported)
-    if unsupported.findings:
-        at.findings.extend(unsupported.findings)
+    at.findings.extend(unsupported.findings)
+    unused = [finding for finding in unsupported.findings if finding.severity is not Severity.INFO]
+    if unused:
         left = deepcopy(value)
-        for finding in unsupported.findings:
+        for finding in unused:
             _leave_out(left, finding.path[len(path) :])
         mesh = build_typed(MeshConfig, left, At())
     return mesh, at

@@ -117,33 +117,36 @@ def _say(spec: type, problem: Any, at: At) -> None:
 def _names_at(spec: Any, path: Path) -> list[str]:
     """The JSON names of the fields of the message at `path` in a `spec`."""
     for step in path:
-        spec = _step_into(_message_in(spec), step)
-    spec = _message_in(spec)
-    return [_name(field.name, _hints(spec)[field.name]) for field in fields(spec)] if is_dataclass(spec) else []
+        spec = _step_into(message_in(spec), step)
+    spec = message_in(spec)
+    return [name_of(field.name, hints_of(spec)[field.name]) for field in fields(spec)] if is_dataclass(spec) else []
 
 
-def _hints(spec: Any) -> dict[str, Any]:
+@cache
+def hints_of(spec: Any) -> dict[str, Any]:
+    """The type hints of a spec's fields, with what annotates them."""
     return get_type_hints(spec, include_extras=True)
 
 
-def _name(field_name: str, hint: Any) -> str:
+def name_of(field_name: str, hint: Any) -> str:
+    """The JSON name of a field."""
     extras = [extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, FieldInfo) and extra.alias]
     return str(extras[0].alias) if extras else json_name(field_name)
 
 
 def _step_into(spec: Any, step: str | int) -> Any:
     if is_dataclass(spec) and isinstance(spec, type):
-        hints = _hints(spec)
-        return next((hint for name, hint in hints.items() if step in (name, _name(name, hint))), None)
+        hints = hints_of(spec)
+        return next((hint for name, hint in hints.items() if step in (name, name_of(name, hint))), None)
     arguments = get_args(spec)
     return arguments[0 if isinstance(step, int) else -1] if arguments else None
 
 
-def _message_in(hint: Any) -> Any:
+def message_in(hint: Any) -> Any:
     """What a type hint holds: Annotated and `| None` taken off."""
     origin = get_origin(hint)
     if origin is Annotated:
-        return _message_in(get_args(hint)[0])
+        return message_in(get_args(hint)[0])
     if origin in (Union, types.UnionType):
-        return next((_message_in(part) for part in get_args(hint) if part is not type(None)), None)
+        return next((message_in(part) for part in get_args(hint) if part is not type(None)), None)
     return hint

@@ -17,6 +17,8 @@ from typing import Any, Final
 from gossamer.api.common import json_name
 from gossamer.api.findings import At
 from gossamer.api.mesh_config import MeshConfig
+from gossamer.api.no_effect import NO_EFFECT
+from gossamer.api.positions import Path
 from gossamer.api.proxy_config import ConnectionSettings, ProxyConfig
 from gossamer.api.rules.common import written
 from gossamer.api.structure import describe
@@ -40,18 +42,13 @@ _SUPPORTED_MESH: Final = frozenset((
     "pathNormalization", "defaultHttpRetryPolicy", "defaultTrafficPolicy", "defaultConfig",
     "localityLbSetting", "zoneAwareLbSetting",
     "ingressClass", "ingressSelector", "ingressControllerMode",
-    # Settings of things that Gossamer has no part of (an Ingress's status, a tracer), harmless as they are.
-    "ingressService", "enableTracing",
-    "enablePrometheusMerge", "disableEnvoyListenerLog",
+    *NO_EFFECT["MeshConfig"],
 ))  # fmt: skip
-_HARMLESS_PROXY: Final = frozenset((
-    "configPath", "binaryPath", "serviceCluster", "discoveryAddress", "discoveryRefreshDelay", "proxyAdminPort",
-    "controlPlaneAuthPolicy", "statNameLength", "statusPort", "meshId", "availabilityZone", "tracingServiceName",
-    "holdApplicationUntilProxyStarts", "image", "concurrency", "proxyMetadata", "runtimeValues", "statsdUdpAddress",
-    "gatewayTopology", "terminationDrainDuration", "fileFlushInterval", "fileFlushMinSizeKb", "connectionSettings",
-    "proxyStatsMatcher",  # no statistic is left out here
+_SUPPORTED_PROXY: Final = frozenset((
+    "concurrency", "proxyMetadata", "runtimeValues", "statsdUdpAddress", "terminationDrainDuration",
+    "fileFlushInterval", "fileFlushMinSizeKb", "connectionSettings", "gatewayTopology",
+    *(path.removeprefix("defaultConfig.") for path in NO_EFFECT["MeshConfig"] if path.startswith("defaultConfig.")),
 ))  # fmt: skip
-"""Of a proxy's settings, those that are acted on, or that say how Istio starts a proxy, as here the agent does."""
 
 UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
     "Gateway.gateway.networking.k8s.io": (
@@ -77,7 +74,7 @@ UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
     "MeshConfig": (
         *_all_but(_SUPPORTED_MESH, MeshConfig),
         "meshMTLS",
-        *_all_but(_HARMLESS_PROXY, ProxyConfig, "defaultConfig."),
+        *_all_but(_SUPPORTED_PROXY, ProxyConfig, "defaultConfig."),
         *_all_but(
             frozenset(("globalDownstreamConnectionLimit", "profile")),
             ConnectionSettings,
@@ -87,8 +84,9 @@ UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
     ),
 }
 
-WARNED: Final = frozenset(("AuthorizationPolicy", "RequestAuthentication"))
-"""Of these kinds what is not acted on is a warning: their resources deny what they select, so nothing gets through."""
+WARNED: Final = frozenset(("AuthorizationPolicy", "RequestAuthentication", "MeshConfig"))
+"""Of these kinds what is not acted on is a warning, not an error: policies deny what they select, so nothing gets
+through, and a setting of the mesh is left out."""
 
 NO_EFFECT_YET: Final = frozenset((
     "WorkloadGroup", "Telemetry",
@@ -119,19 +117,28 @@ def _plant(patterns: Iterable[str]) -> _Node:
 
 
 _TREES: Final = {kind: _plant(patterns) for kind, patterns in UNSUPPORTED.items()}
+_IDLE: Final = {kind: _plant(reasons) for kind, reasons in NO_EFFECT.items()}
 
 
 def check_support(kind: str, raw_spec: Any, at: At) -> bool:
-    """Say of each field in a spec, as it was written, that this version does not act on it; returns whether there is
-    one."""
-    tree = _TREES.get(kind)
-    if tree is None:
-        return False
+    """Say of each field in a spec, as it was written, that this version does not act on it, or that it cannot have an
+    effect; returns whether there is one of the former."""
     found = At(at.path)
-    _walk(tree, raw_spec, found)
+    if kind in _TREES:
+        _walk(_TREES[kind], raw_spec, found)
     severity = Severity.WARNING if kind in WARNED else Severity.ERROR
     at.findings.extend(replace(finding, severity=severity) for finding in found.findings)
+    idle = At(at.path)
+    if kind in _IDLE:
+        _walk(_IDLE[kind], raw_spec, idle)
+    for finding in idle.findings:
+        at[finding.path[len(at.path) :]].info("no-effect", _reason(kind, finding.path[len(at.path) :]))
     return bool(found.findings)
+
+
+def _reason(kind: str, path: Path) -> str:
+    pattern = "".join("[]" if isinstance(step, int) else f".{json_name(step)}" for step in path).removeprefix(".")
+    return f"{path[-1]} has no effect: {NO_EFFECT[kind][pattern]}"
 
 
 def _walk(node: _Node, value: Any, at: At) -> None:

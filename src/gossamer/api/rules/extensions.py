@@ -67,6 +67,9 @@ def _check_module(module: WasmPlugin | WasmConfig, raw: Any, at: At) -> None:
     ):
         if is_written(raw, name):
             check_length(text, 1, most, at[name])
+    if module.verification_key:
+        message = "signatures of modules are not verified, by Istio neither; pin the module with sha256"
+        at["verificationKey"].warning("no-effect", message, on_key=True)
     if module.vm_config:
         _check_environment(module.vm_config, written(raw, "vmConfig"), at["vmConfig", "env"])
 

@@ -49,6 +49,8 @@ def check_sidecar(resource: Resource[Sidecar], _raw: Any, at: At) -> None:
 
 
 def _check_bind(bind: str, port: SidecarPort, at: At) -> None:
+    if port.target_port:
+        at["port", "targetPort"].warning("deprecated-field", "targetPort is ignored, by Istio too; use defaultEndpoint")
     check_port(port.number, at["port", "number"])
     if port.protocol:
         check_protocol(port.protocol, at["port", "protocol"])
@@ -58,8 +60,6 @@ def _check_bind(bind: str, port: SidecarPort, at: At) -> None:
 
 def _check_ingress(listener: IstioIngressListener, at: At) -> None:
     _check_bind(listener.bind, listener.port, at)
-    if listener.port.target_port:
-        at["port", "targetPort"].warning("deprecated-field", "targetPort is ignored; use defaultEndpoint")
     check(_endpoint_problem(listener.default_endpoint), at["defaultEndpoint"], "invalid-address")
     if listener.tls:
         _check_tls(listener.tls, listener.port.protocol, at["tls"])
