@@ -14,6 +14,9 @@ NO_EFFECT: Final[Mapping[str, Mapping[str, str]]] = {
     "ProxyConfig": {
         "image": "it chooses a container's image; here proxies are the Envoy that is installed",
     },
+    "Gateway.gateway.networking.k8s.io": {
+        "infrastructure": "it is about what a controller makes in Kubernetes for a Gateway",
+    },
     "GatewayClass": {
         "description": "it is for people to read",
         "parametersRef": "a gateway's settings are in the mesh file and in MeshConfig",

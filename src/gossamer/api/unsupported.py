@@ -55,7 +55,6 @@ UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
         "tls",
         "allowedListeners",
         "defaultScope",
-        "infrastructure.parametersRef",
         "listeners[].tls.frontendValidation",
     ),
     "AuthorizationPolicy": (
