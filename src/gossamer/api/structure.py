@@ -122,9 +122,13 @@ def _names_at(spec: Any, path: Path) -> list[str]:
     return [name_of(field.name, hints_of(spec)[field.name]) for field in fields(spec)] if is_dataclass(spec) else []
 
 
-@cache
 def hints_of(spec: Any) -> dict[str, Any]:
     """The type hints of a spec's fields, with what annotates them."""
+    return _hints_of(spec)
+
+
+@cache
+def _hints_of(spec: Any) -> dict[str, Any]:
     return get_type_hints(spec, include_extras=True)
 
 
