@@ -213,6 +213,17 @@ def test_dns_answers_for_what_the_workload_sees() -> None:
     assert "dns" not in compiled(service("reviews")).names(LISTENER)
 
 
+def test_a_workload_without_ipv4_is_given_the_other_address() -> None:
+    proxy = replace(SIDECAR, addresses=("fd00::1",), capture=Capture(dns=True))
+    found = compiled(service("db", "{name: tcp, port: 82}"), proxy=proxy)
+    (outbound,) = found.view.outbound.services
+    given = outbound.service.allocated_six
+    assert given.startswith("2001:2::")
+    table = found.listener("dns")["listener_filters"][0]["typed_config"]["server_config"]["inline_dns_table"]
+    assert table["virtual_domains"][0]["endpoint"]["address_list"]["address"] == [given, outbound.service.allocated]
+    assert cluster_of(found.listener(f"{given}_82")["default_filter_chain"]).startswith("outbound|82||db.")
+
+
 EXPLICIT = replace(
     SIDECAR,
     capture=Capture(

@@ -218,7 +218,7 @@ def _proxied_tables(capture: Capture, settings: MeshSettings, opened: Opened, me
 
 
 def _dns_table(proxy: Proxy, services: tuple[Service, ...], domain: str, memo: Memo) -> Table:
-    lookup = memo.keep(proxy.namespace, dns_filter, services, proxy.namespace, domain)
+    lookup = memo.keep(proxy.namespace, dns_filter, services, proxy.namespace, domain, six=proxy.only_six)
     return Table(LISTENER, [finished(dns_listener(proxy, lookup))])
 
 

@@ -33,12 +33,12 @@ _TIMEOUT: Final = 5
 _PENDING: Final = 1024
 
 
-def dns_filter(services: tuple[Service, ...], namespace: str, domain: str) -> ListenerFilter:
-    """The filter that answers for the services that a namespace sees."""
+def dns_filter(services: tuple[Service, ...], namespace: str, domain: str, *, six: bool = False) -> ListenerFilter:
+    """The filter that answers for the services that a namespace sees; `six`: to workloads without IPv4."""
     config = DnsFilterConfig(
         stat_prefix="mesh",
         server_config=DnsFilterConfig.ServerContextConfig(
-            inline_dns_table=DnsTable(virtual_domains=_domains(services, namespace, domain))
+            inline_dns_table=DnsTable(virtual_domains=_domains(services, namespace, domain, six=six))
         ),
         client_config=DnsFilterConfig.ClientContextConfig(
             resolver_timeout=Duration(seconds=_TIMEOUT), max_pending_lookups=_PENDING
@@ -76,25 +76,29 @@ def _udp(address: str, proxy: Proxy) -> Address:
     )
 
 
-def _domains(services: tuple[Service, ...], namespace: str, domain: str) -> Iterator[DnsTable.DnsVirtualDomain]:
+def _domains(
+    services: tuple[Service, ...], namespace: str, domain: str, *, six: bool
+) -> Iterator[DnsTable.DnsVirtualDomain]:
     by_host = {service.hostname: service for service in services}
     instances: dict[str, list[str]] = {}
     for service in services:
         if service.instance_of:
-            instances.setdefault(service.instance_of, []).extend(addresses_of(service))
+            instances.setdefault(service.instance_of, []).extend(addresses_of(service, six=six))
     taken = set(by_host)
     for hostname, service in by_host.items():
         real = unaliased(service, by_host.get)
-        addresses = (addresses_of(real) or instances.get(real.hostname, [])) if real else []
+        addresses = (addresses_of(real, six=six) or instances.get(real.hostname, [])) if real else []
         free = [name for name in names_of(service, namespace, domain) if name not in taken]
         taken.update(free)
         for name in (hostname, *free) if addresses else ():
             yield DnsTable.DnsVirtualDomain(name=name, endpoint=_answer(addresses), answer_ttl=Duration(seconds=_TTL))
 
 
-def addresses_of(service: Service) -> list[str]:
-    """The addresses by which a service is dialled; a network is none."""
-    return [address for address in (*service.addresses, service.allocated) if address and "/" not in address]
+def addresses_of(service: Service, *, six: bool = False) -> list[str]:
+    """The addresses by which a service is dialled; a network is none. Of those that it was given a workload without
+    IPv4 dials the other one; the first is there so that the name exists for whoever asks for IPv4."""
+    known = (*service.addresses, service.allocated_six if six else "", service.allocated)
+    return [address for address in known if address and "/" not in address]
 
 
 def _answer(addresses: Iterable[str]) -> DnsTable.DnsEndpoint:

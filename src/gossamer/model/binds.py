@@ -20,7 +20,7 @@ from gossamer.model.targets import ByHost, resolve, target_of
 from gossamer.model.view import Bind, Chain, OutboundService, Target
 
 
-def build_binds(sight: Sight, *, allocated: bool, other_hosts: bool) -> tuple[Bind, ...]:
+def build_binds(sight: Sight, *, allocated: bool, six: bool, other_hosts: bool) -> tuple[Bind, ...]:
     """The binds of all services, by port and address. `allocated` says whether workloads come to know, by DNS, the
     addresses that were given to services without any; `other_hosts` whether hosts that are no service's are served."""
     by_host, speaking = sight.by_host, Speaking(sight.routings)
@@ -32,7 +32,8 @@ def build_binds(sight: Sight, *, allocated: bool, other_hosts: bool) -> tuple[Bi
                 _at(drafts, port, "").table = str(port.number)
             elif port.protocol is not Protocol.UDP:
                 chains = tuple(chains_of(outbound, port, speaking.for_host(service.hostname), by_host))
-                _claim(drafts, service, port, chains, allocated=allocated)
+                given = service.allocated_six if six else service.allocated
+                _claim(drafts, service, port, chains, given=given if allocated else "")
     if other_hosts:
         _at(drafts, Port(number=sight.other_port), "").table = str(sight.other_port)
     return tuple(drafts[key].done() for key in sorted(drafts))
@@ -58,10 +59,10 @@ def _age(outbound: OutboundService) -> tuple[str, str, str, str]:
 
 
 def _claim(
-    drafts: dict[tuple[int, str], _Draft], service: Service, port: Port, chains: tuple[Chain, ...], *, allocated: bool
+    drafts: dict[tuple[int, str], _Draft], service: Service, port: Port, chains: tuple[Chain, ...], *, given: str
 ) -> None:
     """Put a port's chains where its connections arrive: its own addresses, else its networks, else any address."""
-    known = (*service.addresses, service.allocated if allocated else "")
+    known = (*service.addresses, given)
     single = [address for address in known if address and "/" not in address]
     networks = tuple(address for address in known if "/" in address)
     for address in (*single, *service.external_ips):

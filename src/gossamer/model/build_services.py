@@ -20,7 +20,7 @@ from gossamer.core.ids import Origin
 from gossamer.core.memo import Memo
 from gossamer.model.names import export_targets, qualified
 from gossamer.model.protocols import declared_protocol, kubernetes_protocol
-from gossamer.model.service import Distribution, Port, Resolution, Service
+from gossamer.model.service import Distribution, Port, Resolution, Service, six_of
 from gossamer.model.settings import MeshSettings
 
 EXPORT_TO: Final = "networking.istio.io/exportTo"
@@ -187,11 +187,15 @@ def allocate(wanted: Collection[str], declared: Collection[str]) -> dict[str, st
     size = _POOL.num_addresses
     for hostname in sorted(wanted)[: size // 2]:
         slot = int.from_bytes(hashlib.sha256(hostname.encode()).digest()[:4], "big") % size
-        while slot in taken or slot % 256 in (0, 255) or str(_POOL[slot]) in declared:
+        while slot in taken or slot % 256 in (0, 255) or not _free(str(_POOL[slot]), declared):
             slot = (slot + 1) % size
         taken.add(slot)
         given[hostname] = str(_POOL[slot])
     return given
+
+
+def _free(address: str, declared: Collection[str]) -> bool:
+    return address not in declared and six_of(address) not in declared
 
 
 def _allocatable(service: Service) -> bool:

@@ -139,6 +139,7 @@ def client_of(proxy: Proxy, asked_labels: frozenset[tuple[str, str]], sidecar: S
         labels=FrozenMap(labels),
         gateways=gateways,
         allocated=proxy.capture.dns,
+        six=proxy.capture.dns and proxy.only_six,
         egress=egress_listeners(sidecar, proxy.namespace, captured, proxy.capture.address) if sidecar else None,
         policy=sidecar.outbound if sidecar else None,
     )

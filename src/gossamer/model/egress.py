@@ -70,7 +70,7 @@ def _of_listener(
     if listener.bind:
         return _bound(listener, sight, tables, settings)
     others = any(host.service is None for table in tables for host in table.hosts)
-    return tables, memo.keep("", build_binds, sight, allocated=client.allocated, other_hosts=others)
+    return tables, memo.keep("", build_binds, sight, allocated=client.allocated, six=client.six, other_hosts=others)
 
 
 def _has_short_names(services: Iterable[OutboundService], domain: str) -> bool:

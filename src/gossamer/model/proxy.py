@@ -84,6 +84,11 @@ class Proxy(Value):
     sockets and files, which Envoy would remove to make room, or which are not its workload's to call."""
 
     @property
+    def only_six(self) -> bool:
+        """Whether its workload has addresses of IPv6 and none of IPv4."""
+        return bool(self.addresses) and all(":" in address for address in self.addresses)
+
+    @property
     def spiffe_id(self) -> str:
         return f"spiffe://{self.trust_domain}/ns/{self.namespace}/sa/{self.service_account}"
 

@@ -149,6 +149,8 @@ class Client(Value):
     labels: FrozenMap[str, str] = EMPTY
     gateways: frozenset[str] = frozenset({MESH})
     allocated: bool = False
+    six: bool = False
+    """Whether it has addresses of IPv6 alone."""
     egress: tuple[EgressListener, ...] | None = None
     policy: OutboundPolicy | None = None
 

@@ -119,6 +119,11 @@ class Service(Value):
         return (self.hostname, self.namespace)
 
     @property
+    def allocated_six(self) -> str:
+        """The address of IPv6 that goes with `allocated`."""
+        return six_of(self.allocated) if self.allocated else ""
+
+    @property
     def declared_as(self) -> str:
         """The hostname by which its author, and whoever lets it in, knows it."""
         return self.instance_of or self.hostname
@@ -126,6 +131,12 @@ class Service(Value):
     @property
     def wildcard(self) -> bool:
         return self.hostname.startswith("*")
+
+
+def six_of(allocated: str) -> str:
+    """The address of 2001:2::/48 that is given together with one of 240.240.0.0/16 (Istio's networks for this)."""
+    third, fourth = (int(part) for part in allocated.split(".")[2:])
+    return f"2001:2::{third * 256 + fourth:x}"
 
 
 class Health(StrEnum):
