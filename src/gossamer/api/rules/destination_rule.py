@@ -19,8 +19,11 @@ from gossamer.api.destination_rule import (
     LoadBalancerSettings,
     OutlierDetection,
     PortTrafficPolicy,
+    RetryBudget,
+    SimpleLB,
     TCPSettings,
     TrafficPolicy,
+    TunnelSettings,
     WarmupConfiguration,
 )
 from gossamer.api.findings import At
@@ -32,14 +35,17 @@ from gossamer.api.rules.common import (
     check_labels,
     check_not_negative,
     check_one_of,
+    check_port,
     check_port_selector,
     check_range,
     check_selector,
     check_unique,
     require,
 )
+from gossamer.api.rules.locality import check_locality, check_zones
 
 MAX_MAGLEV: Final = 5_000_011
+_COLD: Final = (SimpleLB.RANDOM, SimpleLB.PASSTHROUGH)
 
 
 def check_destination_rule(resource: Resource[DestinationRule], _raw: Any, at: At) -> None:
@@ -69,6 +75,10 @@ def check_traffic_policy(policy: TrafficPolicy, at: At) -> None:
     if all(part is None for part in parts) and not policy.port_level_settings:
         at.error("required", "traffic policy must have at least one field")
     _check_settings(policy, at)
+    if policy.tunnel is not None:
+        _check_tunnel(policy.tunnel, at["tunnel"])
+    if policy.retry_budget is not None:
+        _check_retry_budget(policy.retry_budget, at["retryBudget"])
     for index, port in enumerate(policy.port_level_settings):
         here = at["portLevelSettings", index]
         if require(port.port, here["port"], "port must be set"):
@@ -78,6 +88,22 @@ def check_traffic_policy(policy: TrafficPolicy, at: At) -> None:
         (p.port.number if p.port else 0, at["portLevelSettings", i]) for i, p in enumerate(policy.port_level_settings)
     )
     check_unique(numbers, "port")
+
+
+def _check_tunnel(tunnel: TunnelSettings, at: At) -> None:
+    if tunnel.protocol.upper() not in ("", "CONNECT", "POST"):
+        at["protocol"].error("invalid-value", f"tunnel protocol must be CONNECT or POST, not {tunnel.protocol!r}")
+    if require(tunnel.target_host, at["targetHost"], "targetHost must not be empty: the tunnel has to end somewhere"):
+        problem = "" if names.is_ip(tunnel.target_host) else names.domain_problem(tunnel.target_host)
+        check(problem, at["targetHost"], "invalid-host")
+    check_port(tunnel.target_port, at["targetPort"])
+
+
+def _check_retry_budget(budget: RetryBudget, at: At) -> None:
+    if budget.percent is not None:
+        check_range(budget.percent, 0, 100, at["percent"])
+    if budget.budget_interval:
+        check_duration(budget.budget_interval, at["budgetInterval"])
 
 
 def _check_settings(policy: TrafficPolicy | PortTrafficPolicy, at: At) -> None:
@@ -103,6 +129,16 @@ def _check_load_balancer(balancer: LoadBalancerSettings, at: At) -> None:
     if balancer.warmup:
         _check_warmup(balancer.warmup, at["warmup"])
     check_duration(balancer.warmup_duration_secs, at["warmupDurationSecs"])
+    for name, given in (("warmup", balancer.warmup), ("warmupDurationSecs", balancer.warmup_duration_secs)):
+        if given is not None and (balancer.consistent_hash or balancer.simple in _COLD):
+            message = "only ROUND_ROBIN, LEAST_REQUEST and backendUtilization warm endpoints up"
+            at[name].warning("no-effect", message)
+    locality, zones = balancer.locality_lb_setting, balancer.zone_aware_lb_setting
+    check_one_of(at, {"localityLbSetting": locality is not None, "zoneAwareLbSetting": zones is not None})
+    if locality is not None:
+        check_locality(locality, at["localityLbSetting"])
+    if zones is not None:
+        check_zones(zones, at["zoneAwareLbSetting"])
 
 
 def _check_hash(balancer: ConsistentHashLB, at: At) -> None:

@@ -12,6 +12,7 @@ from gossamer.api import names
 from gossamer.api.findings import At
 from gossamer.api.mesh_config import LabelSelector, MeshConfig
 from gossamer.api.rules.common import check, check_duration, check_export_to, require
+from gossamer.api.rules.locality import check_locality, check_zones
 
 
 def check_mesh_config(mesh: MeshConfig, at: At) -> None:
@@ -40,6 +41,10 @@ def check_mesh_config(mesh: MeshConfig, at: At) -> None:
             here = at["serviceEntryVisibility", "policies", index, "matchingRules", number, "namespaceSelector"]
             _check_selector(rule.namespace_selector or LabelSelector(), here)
     check_duration(mesh.dns_refresh_rate, at["dnsRefreshRate"])
+    if mesh.locality_lb_setting is not None:
+        check_locality(mesh.locality_lb_setting, at["localityLbSetting"])
+    if mesh.zone_aware_lb_setting is not None:
+        check_zones(mesh.zone_aware_lb_setting, at["zoneAwareLbSetting"])
 
 
 def _check_selector(selector: LabelSelector, at: At) -> None:
