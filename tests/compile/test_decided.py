@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -190,3 +191,24 @@ def test_policy_comes_before_rules(sidecar: Sidecar) -> None:
     sidecar.accept(MutualTls.STRICT)
     until(lambda: Client(sidecar.folder).refused(sidecar.http_port), "STRICT refuses plaintext all the same")
     assert status(sidecar.other, sidecar.http_port) == 200
+
+
+@pytest.mark.envoy
+def test_to_begin_and_to_cease_to_decide_fails_no_request(sidecar: Sidecar) -> None:
+    sidecar.offer()
+    until(lambda: status(sidecar.web, sidecar.http_port) == 200, "a first 200")
+    undecided = sidecar.view
+
+    def asked_for(seconds: float) -> set[int]:
+        end, found = time.monotonic() + seconds, set()
+        while time.monotonic() < end:
+            found.add(status(sidecar.web, sidecar.http_port))
+        return found
+
+    decide(sidecar, "  - match: [{uri: {prefix: /x}}]\n    directResponse: {status: 418}\n" + FALL_THROUGH)
+    assert asked_for(1) == {200}
+    until(lambda: status(sidecar.web, sidecar.http_port, "/x") == 418, "the rule, live", 5)
+    sidecar.view = undecided
+    sidecar.offer()
+    assert asked_for(1) == {200}
+    until(lambda: status(sidecar.web, sidecar.http_port, "/x") == 200, "without the rule again", 5)

@@ -2,8 +2,7 @@
 
 Whoever writes such a field is told so; it is never passed over in silence. A pattern is a path from the spec:
 `[]` is any item of a list and `{}` any entry of a map; `=A|B` limits it to values (`*` at the end of one is a
-wildcard); `!` in front means that the field is missing. A field set to what it would be anyway (false, 0, an empty
-string or list) says nothing and is let pass.
+wildcard). A field set to what it would be anyway (false, 0, an empty string or list) says nothing and is let pass.
 
 Invariant: a field without a pattern here is acted on.
 """
@@ -100,18 +99,16 @@ class _Node:
     children: dict[str, _Node] = field(default_factory=dict)
     values: tuple[str, ...] | None = None
     """Of the patterns that end here, the values that are meant; an empty tuple means all."""
-    missing: bool = False
 
 
 def _plant(patterns: Iterable[str]) -> _Node:
     root = _Node()
     for pattern in patterns:
-        path, _, values = pattern.removeprefix("!").partition("=")
+        path, _, values = pattern.partition("=")
         node = root
         for step in path.replace("[]", ".[]").replace("{}", ".{}").split("."):
             node = node.children.setdefault(step, _Node())
         node.values = tuple(values.split("|")) if values else ()
-        node.missing = pattern.startswith("!")
     return root
 
 
@@ -161,12 +158,7 @@ def _visit(node: _Node, value: Any, at: At) -> None:
 
 def _judge(node: _Node, value: Any, at: At) -> None:
     name = at.path[-1]
-    if node.missing:
-        if not value:
-            at.error(
-                "unsupported-field", f'without "{name}" this resource is for others to refer to; not supported yet'
-            )
-    elif not node.values:
+    if not node.values:
         if value is not None and value not in (False, 0, "", []):
             at.error("unsupported-field", f'"{name}" is not supported yet', on_key=True)
     elif isinstance(value, str) and any(
