@@ -13,11 +13,15 @@ from typing import Any
 import pytest
 
 from gossamer.api.common import EMPTY
+from gossamer.compile.serialise import resource_from_bytes
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.ids import ResourceId
-from gossamer.core.resources import CLUSTER, EXTENSION, LISTENER
+from gossamer.core.resources import CLUSTER, EXTENSION, LISTENER, Resources, Table
 from gossamer.model.modules import ModuleKey
 from gossamer.model.proxy import Proxy, ProxyType
+from gossamer.plane.admission import Admission
+from gossamer.plane.envoy_check import EnvoyCheck
+from gossamer.plane.gate import Gate
 from gossamer.plane.judging import Judging
 from gossamer.plane.modules import ModuleError, fetch_module
 from gossamer.plane.pipeline import Pipeline
@@ -333,5 +337,23 @@ def test_what_changes_nothing_asks_nobody(tmp_path: Path) -> None:
         assert plane.pipeline.resources(WEB) is not None
         assert plane.pipeline.wanted == EMPTY
         assert any(plane.pipeline.resources(WEB).of_type(CLUSTER))  # type: ignore[union-attr]
+
+    asyncio.run(test())
+
+
+@pytest.mark.envoy
+def test_what_envoy_has_against_the_mesh_itself_is_no_filters_fault(plane: Plane) -> None:
+    """Nothing that is compiled is refused, as far as we know: here is a cluster that would be."""
+    cluster = resource_from_bytes(CLUSTER, "x", b"\x0a\x01x\x22\x02\x08\x00", None)  # its connect_timeout is 0 s
+    wrong = Resources(tables=FrozenMap({CLUSTER: (Table(CLUSTER, [cluster]),)}))
+    check = EnvoyCheck(envoy=plane.envoy or Path())
+    gate = Gate(check, lambda _, __: iter([(wrong, wrong)]))
+
+    async def test() -> None:
+        plane.say(one=envoy_filter(GOOD))
+        assert plane.pipeline.loaded is not None
+        judged = await gate.judge(plane.pipeline.loaded.config, plane.pipeline.wanted, Admission())
+        assert "connect_timeout" in await check.judge(wrong)
+        assert list(judged.taken) == list(plane.pipeline.wanted)
 
     asyncio.run(test())

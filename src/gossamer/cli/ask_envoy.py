@@ -43,7 +43,7 @@ async def _judged(loaded: Loaded, envoy: Path) -> Diagnostics:
     plain, _ = with_candidates(loaded.config, {})
     endpoints = build_endpoints(loaded.config, (), build_mesh(plain, memo), memo)
 
-    def trials(config: Config, modules: Modules) -> Iterator[Trial]:
+    def trials(config: Config, modules: Modules) -> Iterator[tuple[Trial, Trial]]:
         return trials_of(config, modules, endpoints, (), memo)
 
     wanted = candidates_of(loaded.config, Modules(), loaded.index)

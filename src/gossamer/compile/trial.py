@@ -36,6 +36,16 @@ def trial_of(plain: Resources, changed: Resources) -> Resources | None:
     return Resources(tables=FrozenMap({kind: (Table(kind, group.values()),) for kind, group in found.items() if group}))
 
 
+def unchanged_of(trial: Resources, plain: Resources) -> Resources:
+    """The resources of a trial as they are without what users change."""
+    found = {
+        type_url: [one for name in table if (one := plain.get(type_url, name)) is not None]
+        for type_url, tables in trial.tables.items()
+        for table in tables
+    }
+    return Resources(tables=FrozenMap({kind: (Table(kind, group),) for kind, group in found.items() if group}))
+
+
 def _differing(plain: tuple[Table, ...], changed: tuple[Table, ...]) -> Iterator[Resource]:
     known = {id(table) for table in plain}
     before: dict[str, Resource] = {}

@@ -30,8 +30,8 @@ from gossamer.plane.admission import (
 )
 from gossamer.plane.envoy_check import EnvoyCheck, EnvoyUnavailableError, Trial
 
-Trials = Callable[[Config, Modules], Iterator[Trial]]
-"""What Envoy is shown of a configuration."""
+Trials = Callable[[Config, Modules], Iterator[tuple[Trial, Trial]]]
+"""What Envoy is shown of a configuration, each beside the same without what users change."""
 _PATCHES: Final = 32
 """Patches of a refused EnvoyFilter that are looked through for the guilty one."""
 STAYS: Final = "; as long as this is not resolved, the last version that Envoy took stays in use"
@@ -89,11 +89,12 @@ class Gate:
         return taken
 
     async def _said(self, config: Config, used: Candidates) -> str:
-        """What Envoy has against a configuration with these; empty if it takes it."""
-        for trial in self._trials(*with_candidates(config, used)):
+        """What Envoy has against a configuration with these; empty if it takes it. What it says without them too is
+        nobody's fault here."""
+        for trial, plain in self._trials(*with_candidates(config, used)):
             await asyncio.sleep(0)
             said = await self._check.judge(trial)
-            if said:
+            if said and said != await self._check.judge(plain):
                 return said
         return ""
 

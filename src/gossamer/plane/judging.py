@@ -108,7 +108,7 @@ class Judging:
         )
         return True
 
-    def _trials(self, config: Config, modules: Modules) -> Iterator[Trial]:
+    def _trials(self, config: Config, modules: Modules) -> Iterator[tuple[Trial, Trial]]:
         return self.pipeline.trials(config, modules, self.running())
 
     def _module_changed(self) -> None:

@@ -130,7 +130,7 @@ class Pipeline:
         taken = self.admission.taken if self.admission else {}
         return {id_: candidate.text for id_, candidate in taken.items() if candidate.text}
 
-    def trials(self, config: Config, modules: Modules, running: Iterable[Proxy]) -> Iterator[Trial]:
+    def trials(self, config: Config, modules: Modules, running: Iterable[Proxy]) -> Iterator[tuple[Trial, Trial]]:
         """What Envoy is shown of a configuration that differs from the newest build in EnvoyFilters and extensions."""
         if self._built is None:
             return iter(())

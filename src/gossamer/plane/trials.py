@@ -14,7 +14,7 @@ from gossamer.api.config import Config
 from gossamer.compile.bootstrap import BootstrapSettings, compile_bootstrap
 from gossamer.compile.compile import compile_plain, compile_proxy
 from gossamer.compile.patches.bootstrap import bootstrap_patches
-from gossamer.compile.trial import trial_of
+from gossamer.compile.trial import trial_of, unchanged_of
 from gossamer.core.memo import Memo
 from gossamer.model.build_endpoints import Endpoints
 from gossamer.model.build_view import metadata_for, view_for
@@ -31,8 +31,9 @@ _SOCKETS: Final = BootstrapSettings(xds_socket="/xds.sock", sds_socket="/sds.soc
 
 def trials_of(
     config: Config, modules: Modules, endpoints: Endpoints, running: Iterable[Proxy], memo: Memo
-) -> Iterator[Trial]:
-    """The changed resources of each kind of proxy that this configuration changes something for, and bootstraps."""
+) -> Iterator[tuple[Trial, Trial]]:
+    """The changed resources of each kind of proxy that this configuration changes something for, and bootstraps; beside
+    each the same without the changes."""
     mesh = build_mesh(config, memo, replace(modules, local=False))
     for proxy in representatives(config, mesh, running):
         view = view_for(mesh, endpoints, proxy, memo)
@@ -40,9 +41,11 @@ def trials_of(
             sidecar = sidecar_for(mesh.sidecars, proxy.namespace, proxy.labels)
             instances = made_up_instances(mesh, proxy)
             view = replace(view, inbound=inbound_ports(instances, sidecar, proxy.capture.mode))
-        trial = trial_of(compile_plain(view, memo), compile_proxy(view, memo))
+        plain = compile_plain(view, memo)
+        trial = trial_of(plain, compile_proxy(view, memo))
         if trial is not None:
-            yield trial
+            yield trial, unchanged_of(trial, plain)
         bootstrap = bootstrap_patches(mesh.patches.for_bootstrap(proxy, metadata_for(mesh, proxy)))
         if bootstrap:
-            yield compile_bootstrap(proxy, _SOCKETS, mesh.proxies.for_proxy(proxy), bootstrap)
+            started = mesh.proxies.for_proxy(proxy)
+            yield compile_bootstrap(proxy, _SOCKETS, started, bootstrap), compile_bootstrap(proxy, _SOCKETS, started)

@@ -167,6 +167,20 @@ def test_inbound_routes_stand_inline_and_are_patched_there() -> None:
     assert not tagged(found)
 
 
+@pytest.mark.parametrize(("port", "hit"), [(80, True), (8080, True), (81, False)])
+def test_an_inbound_virtual_host_is_named_by_the_services_port_or_the_workloads(port: int, hit: bool) -> None:
+    entry = """
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: app, namespace: default}
+spec: {address: 1.1.1.1, labels: {app: app}}
+"""
+    host = {"vhost": {"name": f"inbound|http|{port}"}}
+    change = patch("VIRTUAL_HOST", "MERGE", TAG, context="SIDECAR_INBOUND", routeConfiguration=host)
+    found = compiled(*SERVICES, entry, envoy_filter(change))
+    assert ("x-tag" in str(found.listener("virtualInbound"))) is hit
+
+
 @pytest.mark.parametrize(
     ("match", "expected"),
     [

@@ -36,17 +36,17 @@ def edit_routes(table: RouteConfiguration, patch: Patch, place: Place, context: 
         return True
     asked = patch.routes.vhost or VirtualHostMatch()
     if patch.apply_to is ApplyTo.VIRTUAL_HOST:
-        return _edit_hosts(table, patch, asked)
-    changed = [_edit_host(host, patch, asked.route or RouteMatch()) for host in _hosts(table, asked)]
+        return _edit_hosts(table, patch, place)
+    changed = [_edit_host(host, patch, asked.route or RouteMatch()) for host in _hosts(table, asked, place)]
     return any(changed)
 
 
-def _edit_hosts(table: RouteConfiguration, patch: Patch, asked: VirtualHostMatch) -> bool:
+def _edit_hosts(table: RouteConfiguration, patch: Patch, place: Place) -> bool:
     value: Any = patch.value
     if patch.operation is Operation.ADD:
         table.virtual_hosts.append(value)
         return True
-    meant = list(_hosts(table, asked))
+    meant = list(_hosts(table, patch.routes.vhost or VirtualHostMatch(), place))
     if patch.operation in MERGES:
         for host in meant:
             patch.merged_into(host)
@@ -65,10 +65,20 @@ def _copy(host: VirtualHost) -> VirtualHost:
     return copied
 
 
-def _hosts(table: RouteConfiguration, asked: VirtualHostMatch) -> Iterator[VirtualHost]:
+def _hosts(table: RouteConfiguration, asked: VirtualHostMatch, place: Place) -> Iterator[VirtualHost]:
     for host in table.virtual_hosts:
-        if asked.name in ("", host.name) and (not asked.domain_name or asked.domain_name in host.domains):
+        if _is_named(host.name, asked.name, place) and (not asked.domain_name or asked.domain_name in host.domains):
             yield host
+
+
+def _is_named(name: str, wanted: str, place: Place) -> bool:
+    """Whether a virtual host has this name. Of an inbound one (`inbound|http|PORT`) the port may be its service's."""
+    if wanted in ("", name):
+        return True
+    before, _, port = name.rpartition("|")
+    asked_before, _, asked_port = wanted.rpartition("|")
+    same = bool(before) and before == asked_before and port.isdecimal() and asked_port.isdecimal()
+    return same and place.is_port(int(port), int(asked_port))
 
 
 def _edit_host(host: VirtualHost, patch: Patch, asked: RouteMatch) -> bool:
