@@ -118,11 +118,13 @@ class Running:
     folder: Path
 
     @asynccontextmanager
-    async def proxy(self, name: str = "web", account: str = "default") -> AsyncIterator[Proxy]:
-        """A proxy that has just connected, with a workload's certificate."""
+    async def proxy(
+        self, name: str = "web", account: str = "default", now: datetime | None = None
+    ) -> AsyncIterator[Proxy]:
+        """A proxy that has just connected, with a workload's certificate, issued `now` for a day."""
         folder = self.folder / f"{name}.{account}"
         workload = workload_id(trust_domain=TRUST_DOMAIN, namespace="default", service_account=account, name=name)
-        issue(self.plane.authority.value, workload, folder, now=datetime.now(UTC))
+        issue(self.plane.authority.value, workload, folder, now=now or datetime.now(UTC))
         pems = [(folder / file).read_bytes() for file in ("root.pem", "key.pem", "cert.pem")]
         options = [("grpc.ssl_target_name_override", CONTROL_PLANE), ("grpc.use_local_subchannel_pool", 1)]
         credentials = grpc.ssl_channel_credentials(*pems)

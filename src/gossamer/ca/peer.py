@@ -69,6 +69,11 @@ def host_of(connection: Connection, trust_domain: str) -> HostPeer:
     raise IdentityError(f"{_named(peer)} is a workload; this needs the certificate that its host got by joining")
 
 
+def ends_of(pem: bytes) -> datetime:
+    """When a certificate, which was verified already, ends (UTC)."""
+    return x509.load_pem_x509_certificate(pem).not_valid_after_utc
+
+
 @lru_cache(maxsize=4096)
 def read_peer(pem: bytes, trust_domain: str) -> WorkloadPeer | HostPeer:
     """The workload or host that a certificate names; by exactly one URI, as the SPIFFE specification demands."""

@@ -147,6 +147,8 @@ class IdentityService:
             peer = host_of(context, self.authority.value.trust_domain)
         except IdentityError as error:
             raise _DeniedError(str(error)) from error
+        if peer.not_after <= self.clock():
+            raise _DeniedError(f"the certificate of host {peer.host.host} has ended; let it join with a new token")
         record = self.ledger.host(peer.host.host)
         if record is None or record.revoked or peer.key not in record.keys:
             why = "was revoked" if record and record.revoked else "joined anew elsewhere" if record else "is not known"

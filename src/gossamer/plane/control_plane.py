@@ -21,12 +21,14 @@ import grpc.aio
 from gossamer.ca.authority import Authority, Lifetimes
 from gossamer.ca.folder import load_authority, open_authority
 from gossamer.ca.ledger import Ledger
+from gossamer.ca.peer import ends_of
 from gossamer.ca.service import IdentityService
 from gossamer.ca.serving import ServerIdentity
 from gossamer.ca.tokens import allows
 from gossamer.core.diagnostics import Diagnostic
 from gossamer.core.errors import IdentityError, UsageError
 from gossamer.core.latest import Latest
+from gossamer.plane.authority_watch import follow_authority
 from gossamer.plane.endpoint_reports import EndpointReports
 from gossamer.plane.judging import Judging
 from gossamer.plane.kept import keep, keep_admitted, load_admitted, load_last_good, load_registry
@@ -38,7 +40,7 @@ from gossamer.rpc.calls import Context
 from gossamer.sources.files import FileSource
 from gossamer.sources.registry import Registry
 from gossamer.sources.state import save_document
-from gossamer.xds.service import SERVER_OPTIONS, Service
+from gossamer.xds.service import SERVER_OPTIONS, Peer, Service
 
 _LOG = logging.getLogger(__name__)
 
@@ -100,7 +102,7 @@ class ControlPlane:
 
     def __post_init__(self) -> None:
         self.proxies = Proxies(self.settings.trust_domain, lambda: self.registry.snapshot, self.pipeline.resources)
-        self.xds = Service(self.proxies.authorize, drain_s=self.settings.drain_s)
+        self.xds = Service(self.proxies.authorize, drain_s=self.settings.drain_s, lasts=_lasts)
         self.reports = EndpointReports(pipeline=self.pipeline, registrations=lambda: self.registry.snapshot)
         self.judging = Judging(
             pipeline=self.pipeline,
@@ -156,7 +158,11 @@ class ControlPlane:
             group.create_task(self.source.watch(stop))
             group.create_task(keep(self.settings.state, self.registry, lambda: self.pipeline.last_good, stop))
             group.create_task(keep_admitted(self.settings.state, lambda: self.pipeline.admitted_texts, stop))
-            running = (self._prepare(), self._push(), self._expire(), self.judging.follow())
+            folder = _ca_folder(self.settings)
+            running = (
+                *(self._prepare(), self._push(), self._expire(), self.judging.follow()),
+                follow_authority(folder, self.authority, _now),
+            )
             tasks = [group.create_task(task) for task in running]
             await stop.wait()
             for task in tasks:
@@ -240,18 +246,20 @@ def open_control_plane(settings: Settings) -> ControlPlane:
         )
     settings = replace(settings, trust_domain=trust_domain)
     save_document(settings.state / MESH_FILE, 1, {"trust_domain": trust_domain, "ca": str(settings.ca_folder or "")})
-    if settings.ca_folder is not None:
-        authority = load_authority(settings.ca_folder, trust_domain, now)
-    else:
-        authority = open_authority(settings.state / "ca", trust_domain, now)
+    folder = _ca_folder(settings)
+    opened = open_authority if settings.ca_folder is None else load_authority
     return ControlPlane(
         settings=settings,
-        authority=Latest(authority),
+        authority=Latest(opened(folder, trust_domain, now)),
         ledger=Ledger(settings.state / "joined"),
         source=source,
         registry=load_registry(settings.state, trust_domain, time.monotonic()),
         pipeline=pipeline,
     )
+
+
+def _ca_folder(settings: Settings) -> Path:
+    return settings.ca_folder or settings.state / "ca"
 
 
 def _settle_after(seconds: float) -> None:
@@ -261,6 +269,11 @@ def _settle_after(seconds: float) -> None:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _lasts(peer: Peer) -> float | None:
+    """Seconds for which the certificate of a peer is still valid; None without one."""
+    return (ends_of(peer.certificate) - _now()).total_seconds() if peer.certificate else None
 
 
 def _lifetimes(settings: Settings) -> Lifetimes:

@@ -54,6 +54,8 @@ class Peer:
     address: str
     uris: tuple[str, ...] = ()
     dns_names: tuple[str, ...] = ()
+    certificate: bytes = b""
+    """As PEM."""
 
 
 class Subscription(Protocol):
@@ -71,6 +73,8 @@ class Subscription(Protocol):
 
 Authorize = Callable[[Peer, Node], Awaitable[Subscription]]
 """Returns what this peer may have. Raises IdentityError if nothing, UnavailableError if it should try again later."""
+Lasts = Callable[[Peer], float | None]
+"""For how many seconds a peer's certificate is still valid; its stream ends with it. None: without end."""
 Heard = Callable[[Subscription, Stream, Request | None], None]
 """Called after a stream has taken in a request, or (None) an offer."""
 
@@ -91,6 +95,7 @@ class Connection:
         self._room = asyncio.Event()
         self._room.set()
         self._closed = False
+        self.expired = False
         self._clock = asyncio.get_running_loop().time
         self.began = self._clock()
 
@@ -135,6 +140,11 @@ class Connection:
         finally:
             unsubscribe()
             self._unsent.discard(self)
+
+    def expire(self) -> None:
+        """End `write`, since the peer may not be here any longer."""
+        self.expired = True
+        self.close()
 
     def close(self) -> None:
         """End `write`."""
@@ -187,8 +197,10 @@ class Service:
         partial: bool = False,
         heard: Heard | None = None,
         batches: Batches | None = None,
+        lasts: Lasts = lambda _: None,
     ) -> None:
         self._authorize = authorize
+        self._lasts = lasts
         self._drain_s = drain_s
         self._partial = partial
         self._heard = heard
@@ -246,6 +258,8 @@ class Service:
         connection = Connection(subscription, stream, self._budget, self.unsent, self._heard)
         self._connections[connection] = who
         connection.take(request)
+        lasts = self._lasts(who[0])
+        timer = asyncio.get_running_loop().call_later(lasts, connection.expire) if lasts is not None else None
         reader = asyncio.create_task(connection.read(context))
         reader.add_done_callback(lambda _: connection.close())
         try:
@@ -253,6 +267,10 @@ class Service:
         finally:
             del self._connections[connection]
             reader.cancel()
+            if timer is not None:
+                timer.cancel()
+        if connection.expired:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the certificate has ended: connect with a new one")
         try:
             await reader
         except asyncio.CancelledError:
@@ -267,4 +285,5 @@ def load_peer(address: str, auth: Mapping[str, Iterable[bytes]]) -> Peer:
         address=address,
         uris=tuple(item.decode() for item in auth.get("peer_uri") or auth.get("peer_spiffe_id") or ()),
         dns_names=tuple(item.decode() for item in auth.get("peer_dns") or ()),
+        certificate=next(iter(auth.get("x509_pem_cert") or ()), b""),
     )
