@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, NoReturn
 
 import typer
 
-from gossamer.cli.lifecycle import run_until_stopped
+from gossamer.cli.lifecycle import Stop, run_until_stopped
 from gossamer.cli.logs import log_events
 from gossamer.cli.whereabouts import Cluster, Locality, Network, here_of
 from gossamer.core.errors import UnavailableError, UsageError
-from gossamer.node.agent import open_agent
+from gossamer.node.agent import Agent, open_agent
 from gossamer.node.binary import find_envoy
 from gossamer.node.capture.choose import Way
 from gossamer.node.host import AgentSettings
@@ -27,28 +30,49 @@ from gossamer.sources.state import lock, private_folder, private_places, runtime
 
 _LOG = logging.getLogger(__name__)
 SOCKET = "agent.sock"
+_TOLD_S: Final = 1.0
 
 
-def agent(settings: AgentSettings, specs: Sequence[WorkloadSpec]) -> int:
+class OnStop(StrEnum):
+    """What becomes of this host's workloads when SIGTERM ends their agent."""
+
+    DRAIN = "drain"
+    """They are drained and ended."""
+    LEAVE = "leave"
+    """They run on, and the next agent adopts them: an agent can be upgraded, or its service restarted, under traffic.
+    Ctrl-C drains them even so."""
+
+
+def agent(settings: AgentSettings, specs: Sequence[WorkloadSpec], on_stop: OnStop = OnStop.DRAIN) -> int:
     """Serve until stopped; returns the exit code."""
     log_events()
     with lock(private_folder(settings.state), "agent"):
-        return run_until_stopped(lambda stop: _serve(settings, specs, stop))
+        return run_until_stopped(lambda stop: _serve(settings, specs, stop, on_stop))
 
 
-async def _serve(settings: AgentSettings, specs: Sequence[WorkloadSpec], stop: asyncio.Event) -> int:
+async def _serve(settings: AgentSettings, specs: Sequence[WorkloadSpec], stop: Stop, on_stop: OnStop) -> int:
     async with (
         open_agent(settings, specs, stop) as running,
         serving(settings.runtime / SOCKET, local_routes(running)),
     ):
         _LOG.info("agent-started", extra={"workloads": len(specs), "capture": str(running.host.choice)})
         lost = await _until_stopped(stop, running.host.sandbox.gone)
+        if on_stop is OnStop.LEAVE and stop.number in (signal.SIGTERM, signal.SIGHUP):
+            await _leave(running)
         _LOG.info("agent-stopping")
     if lost:
         # all that ran here has ended with it: the next agent starts it anew
         raise UnavailableError("the process that holds this host's workloads was killed; start the agent again")
     _LOG.info("agent-stopped")
     return 0
+
+
+async def _leave(running: Agent) -> NoReturn:
+    """End at once, as if killed: what an agent does in order when it ends is to end what runs here."""
+    await running.host.registration.told(_TOLD_S)
+    _LOG.info("agent-left", extra={"workloads": len(running.sidecars)})
+    logging.shutdown()
+    os._exit(0)
 
 
 async def _until_stopped(stop: asyncio.Event, gone: asyncio.Event) -> bool:
@@ -80,6 +104,9 @@ def command(
     cluster: Cluster = "",
     state: Annotated[Path | None, typer.Option(help="Where keys and the last configuration are kept.")] = None,
     envoy: Annotated[str | None, typer.Option(help="The Envoy to run, instead of the one installed.")] = None,
+    on_stop: Annotated[
+        OnStop, typer.Option(help="What SIGTERM does to workloads: end them, or leave them to the next agent.")
+    ] = OnStop.DRAIN,
 ) -> None:
     """Run this host's workloads in a mesh: one Envoy beside each, their keys, their certificates."""
     folder = state_folder(state)
@@ -97,7 +124,7 @@ def command(
         way=capture,
         hidden=private_places(),
     )
-    raise typer.Exit(agent(settings, specs))
+    raise typer.Exit(agent(settings, specs, on_stop))
 
 
 def _specs_of(file: Path, here: Here) -> tuple[WorkloadSpec, ...]:

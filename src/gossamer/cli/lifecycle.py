@@ -17,14 +17,20 @@ LIFELINE = "GOSSAMER_LIFELINE"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
+class Stop(asyncio.Event):
+    """Set when the process should stop; `number` is the signal that said so, None if it was the end of its parent."""
+
+    number: signal.Signals | None = None
+
+
+def run_until_stopped(main: Callable[[Stop], Awaitable[int]]) -> int:
     """Run `main` with an event that is set when the process should stop; returns main's exit code.
 
     A second signal of the same kind ends the process at once.
     """
 
     async def scenario() -> int:
-        stop = asyncio.Event()
+        stop = Stop()
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, _stop, loop, stop, number)
@@ -39,7 +45,8 @@ def run_until_stopped(main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
         raise
 
 
-def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, number: signal.Signals) -> None:
+def _stop(loop: asyncio.AbstractEventLoop, stop: Stop, number: signal.Signals) -> None:
+    stop.number = number
     stop.set()
     loop.remove_signal_handler(number)
 
