@@ -18,15 +18,13 @@ from gossamer.api.findings import At
 from gossamer.api.mesh_config import MeshConfig
 from gossamer.api.no_effect import NO_EFFECT
 from gossamer.api.positions import Path
-from gossamer.api.proxy_config import ConnectionSettings, ProxyConfig
+from gossamer.api.proxy_config import ProxyConfig
 from gossamer.api.rules.common import written
 from gossamer.api.structure import describe
 from gossamer.core.diagnostics import Severity
 
 
-def _all_but(
-    supported: frozenset[str], message: type[MeshConfig | ProxyConfig | ConnectionSettings], prefix: str = ""
-) -> tuple[str, ...]:
+def _all_but(supported: frozenset[str], message: type[MeshConfig | ProxyConfig], prefix: str = "") -> tuple[str, ...]:
     names = (json_name(item.name) for item in fields(message))
     return tuple(prefix + name for name in names if name not in supported)
 
@@ -45,7 +43,7 @@ _SUPPORTED_MESH: Final = frozenset((
 ))  # fmt: skip
 _SUPPORTED_PROXY: Final = frozenset((
     "concurrency", "proxyMetadata", "runtimeValues", "statsdUdpAddress", "terminationDrainDuration",
-    "fileFlushInterval", "fileFlushMinSizeKb", "connectionSettings", "gatewayTopology",
+    "fileFlushInterval", "fileFlushMinSizeKb", "connectionSettings", "gatewayTopology", "proxyHeaders",
     *(path.removeprefix("defaultConfig.") for path in NO_EFFECT["MeshConfig"] if path.startswith("defaultConfig.")),
 ))  # fmt: skip
 
@@ -73,12 +71,7 @@ UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
         *_all_but(_SUPPORTED_MESH, MeshConfig),
         "meshMTLS",
         *_all_but(_SUPPORTED_PROXY, ProxyConfig, "defaultConfig."),
-        *_all_but(
-            frozenset(("globalDownstreamConnectionLimit", "profile")),
-            ConnectionSettings,
-            "defaultConfig.connectionSettings.",
-        ),
-        "defaultConfig.connectionSettings.profile=EDGE",
+        "defaultConfig.connectionSettings.listenerConnectionLimit",
     ),
 }
 

@@ -28,6 +28,7 @@ from gossamer.compile.names import BLACK_HOLE, PASSTHROUGH, cluster_name
 from gossamer.compile.origins import metadata_of, service_origins
 from gossamer.compile.proxy_protocol import speak_proxy_protocol
 from gossamer.compile.serialise import finished
+from gossamer.compile.serving import buffer_cluster, keep_case
 from gossamer.compile.upstream_http import http_options, plain_http_options
 from gossamer.compile.upstream_tls import upstream_tls
 from gossamer.core.resources import CLUSTER, ENDPOINT, Resource
@@ -110,6 +111,8 @@ def _cluster(call: Call, looked_up: ServiceEndpoints | None, caller: Caller, set
     upstream_tls(cluster, call, settings)
     speak_proxy_protocol(cluster, policy.proxy_protocol)
     check_health(cluster, call, check)
+    buffer_cluster(cluster, settings.connections)
+    keep_case(cluster, settings.headers)
     refers = references(ENDPOINT, [name]) if cluster.type == Cluster.EDS else frozenset()
     return Draft(type_url=CLUSTER, name=name, message=cluster, references=refers, origins=origins)
 

@@ -23,6 +23,7 @@ from gossamer.compile.names import target_name
 from gossamer.compile.origins import metadata_of
 from gossamer.compile.policies.slots import HTTP_SLOTS, TCP_SLOTS, network_filters, slot_references
 from gossamer.compile.quic import quic_chain, quic_listener
+from gossamer.compile.serving import buffer_listener
 from gossamer.compile.streams import TLS_INSPECTOR, cidr, tcp_filters
 from gossamer.compile.tls import PEER_ALPN, server_context
 from gossamer.core.ids import Origin
@@ -151,6 +152,7 @@ class _Listener:
             listener.listener_filters.append(_PROXY_PROTOCOL)
         if any(name for name, *_ in self.taken):
             listener.listener_filters.append(TLS_INSPECTOR)
+        buffer_listener(listener, self.settings.connections)
         return Draft(type_url=LISTENER, name=name, message=listener, references=self.references, origins=origins)
 
     def over_quic(self) -> Draft | None:

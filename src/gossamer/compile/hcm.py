@@ -33,11 +33,12 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from gossamer.api.mesh_config import NormalizationType
-from gossamer.api.proxy_config import ForwardClientCertDetails
+from gossamer.api.proxy_config import ForwardClientCertDetails, ProxyHeaders
 from gossamer.compile.access_log import access_logs
 from gossamer.compile.draft import pack
 from gossamer.compile.dynamic_dns import http_lookup
 from gossamer.compile.policies.slots import http_filters
+from gossamer.compile.serving import limit_connections, set_headers
 from gossamer.compile.tls import HTTP_ALPN
 from gossamer.model.settings import MeshSettings
 
@@ -83,7 +84,9 @@ def connection_manager(
     manager = HttpConnectionManager(
         codec_type=HttpConnectionManager.AUTO,
         stat_prefix=stat_prefix,
-        http_filters=_filters(direction, looks_up=settings.looks_up, grpc_web=grpc_web),
+        http_filters=_filters(
+            direction, looks_up=settings.looks_up, grpc_web=grpc_web, silent=_silent(settings.headers)
+        ),
         use_remote_address=BoolValue(value=direction is Direction.GATEWAY),
         xff_num_trusted_hops=settings.topology.num_trusted_proxies if direction is Direction.GATEWAY else 0,
         forward_client_cert_details=_client_certificate(direction, settings),
@@ -95,10 +98,13 @@ def connection_manager(
         early_header_mutation_extensions=[early] if early is not None else (),
     )
     _normalise(manager, settings.path_normalization)
+    gateway = direction is Direction.GATEWAY
     if direction is not Direction.OUTBOUND:
         manager.set_current_client_cert_details.CopyFrom(
             HttpConnectionManager.SetCurrentClientCertDetails(subject=BoolValue(value=True), dns=True, uri=True)
         )
+    set_headers(manager, settings.headers, serves=direction is not Direction.OUTBOUND, gateway=gateway)
+    limit_connections(manager, settings.connections)
     if isinstance(routes, str):
         manager.rds.CopyFrom(Rds(route_config_name=routes, config_source=_ads()))
     else:
@@ -114,6 +120,12 @@ def _client_certificate(direction: Direction, settings: MeshSettings) -> Forward
     return _XFCC[direction]
 
 
+def _silent(headers: ProxyHeaders | None) -> bool:
+    """Whether Envoy adds no `x-envoy-` headers of its own (`proxyHeaders.envoyDebugHeaders.disabled`)."""
+    told = headers.envoy_debug_headers if headers else None
+    return bool(told and told.disabled)
+
+
 def _normalise(manager: HttpConnectionManager, normalization: NormalizationType) -> None:
     """Have paths brought into one form before policies and routes read them (MeshConfig.pathNormalization); what the
     application gets is that form too, so both see the same path. Istio's default is BASE."""
@@ -125,7 +137,7 @@ def _normalise(manager: HttpConnectionManager, normalization: NormalizationType)
 
 
 @cache
-def _filters(direction: Direction, *, looks_up: bool, grpc_web: bool) -> tuple[HttpFilter, ...]:
+def _filters(direction: Direction, *, looks_up: bool, grpc_web: bool, silent: bool) -> tuple[HttpFilter, ...]:
     """HTTP filters in the order in which a request meets them.
 
     Policy first: nothing that answers by itself (CORS preflights, faults) does so for one who may not ask. CORS before
@@ -144,7 +156,7 @@ def _filters(direction: Direction, *, looks_up: bool, grpc_web: bool) -> tuple[H
             _filter(ALPN_FILTER, _mesh_alpn()),
             *(http_lookup(guarded=True) if looks_up else ()),
         ]
-    return (*policy, *routing, _filter("envoy.filters.http.router", Router()))
+    return (*policy, *routing, _filter("envoy.filters.http.router", Router(suppress_envoy_headers=silent)))
 
 
 def _mesh_alpn() -> SetFilterState:

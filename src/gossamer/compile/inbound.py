@@ -39,6 +39,7 @@ from gossamer.compile.names import BLACK_HOLE
 from gossamer.compile.policies.ports import local_ports
 from gossamer.compile.policies.revision import compile_revisions
 from gossamer.compile.policies.slots import HTTP_SLOTS, TCP_SLOTS, compile_slots, slot_references
+from gossamer.compile.serving import buffer_listener
 from gossamer.compile.streams import pass_to, socket
 from gossamer.core.ids import Origin
 from gossamer.core.memo import Memo
@@ -139,7 +140,7 @@ def _listener(
     refused = access_logs(settings)
     for log in refused:  # what no chain takes has no connection manager to log it
         log.filter.CopyFrom(AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["NR"])))
-    return Listener(
+    listener = Listener(
         name=name,
         address=address,
         traffic_direction=TrafficDirection.INBOUND,
@@ -149,6 +150,8 @@ def _listener(
         filter_chains=[chain for port in served for chain in compiler.compile(port)],
         access_log=refused,
     )
+    buffer_listener(listener, settings.connections)
+    return listener
 
 
 def _inspectors(served: list[ServedPort]) -> list[ListenerFilter]:

@@ -20,6 +20,7 @@ from gossamer.compile.clusters import connect_timeout, keep_alive
 from gossamer.compile.draft import pack
 from gossamer.compile.endpoints import address_of
 from gossamer.compile.limits import circuit_breakers
+from gossamer.compile.serving import keep_case
 from gossamer.compile.upstream_http import HTTP_OPTIONS, common_options, http2_options
 from gossamer.model.proxy import Capture, CaptureMode, Proxy
 from gossamer.model.service import Protocol
@@ -97,6 +98,7 @@ def _cluster(name: str, protocol: Protocol, pool: ConnectionPoolSettings | None,
     )
     if pool is not None:
         keep_alive(cluster, pool, settings)
+    keep_case(cluster, settings.headers)
     return cluster
 
 

@@ -29,6 +29,7 @@ from gossamer.compile.limits import seconds
 from gossamer.compile.names import BLACK_HOLE, FORWARD_PROXY, OUTBOUND_PORT, VIRTUAL_OUTBOUND, target_name
 from gossamer.compile.origins import metadata_of
 from gossamer.compile.serialise import finished
+from gossamer.compile.serving import buffer_listener
 from gossamer.compile.streams import (
     PLAINTEXT_HTTP,
     inspect,
@@ -81,6 +82,7 @@ def _bind(bind: Bind, wildcards: tuple[str, ...], network_namespace: str, settin
     )
     if bind.table:
         listener.filter_chains.append(http_chain(name, bind.table, settings))
+    buffer_listener(listener, settings.connections)
     inspect(listener, settings, tls=any(chain.server_names for chain in bind.chains), http=bool(bind.table))
     return finished(
         Draft(type_url=LISTENER, name=name, message=listener, references=_named(bind, settings), origins=origins)
@@ -138,6 +140,7 @@ def capture_listener(proxy: Proxy, settings: MeshSettings) -> Draft:
             FilterChain(name="virtualOutbound-catchall-tcp", filters=[pass_to(unknown, settings)]),
         ],
     )
+    buffer_listener(listener, settings.connections)
     clusters = [BLACK_HOLE, unknown]
     if settings.outbound.unknown is Unknown.ALLOW_ANY_DYNAMIC_DNS:
         _read_unknown(listener, settings)
@@ -149,7 +152,9 @@ def _read_unknown(listener: Listener, settings: MeshSettings) -> None:
     """Have plaintext HTTP on ports that nobody declared go to the host that it names. There a server may speak first:
     who says nothing is not waited for for ever, and not at all on the ports of such protocols."""
     route = Route(match=RouteMatch(prefix="/"), route=RouteAction(cluster=FORWARD_PROXY, timeout=Duration()))
-    host = VirtualHost(name=Rest.FORWARD, domains=["*"], routes=[route], include_request_attempt_count=True)
+    host = VirtualHost(
+        name=Rest.FORWARD, domains=["*"], routes=[route], include_request_attempt_count=settings.counts_attempts
+    )
     routes = RouteConfiguration(
         name="virtualOutbound-forward", virtual_hosts=[host], validate_clusters=BoolValue(value=False)
     )

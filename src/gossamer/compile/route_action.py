@@ -60,6 +60,7 @@ def forward(rule: HTTPRoute, targets: Targets, settings: MeshSettings) -> RouteA
     else:
         action.weighted_clusters.CopyFrom(WeightedCluster(clusters=[_weighted(part, targets) for part in parts]))
     _rewrite_host(action, rule)
+    action.append_x_forwarded_host = settings.keeps_rewritten_host and bool(action.host_rewrite_literal)
     return action
 
 

@@ -103,7 +103,7 @@ def compile_host(host: HostRoutes, refused: tuple[str, ...], settings: MeshSetti
         domains=[*domains, "*"] if host.everything else domains,
         routes=_routes(host, settings),
         require_tls=VirtualHost.ALL if host.https_redirect else VirtualHost.NONE,
-        include_request_attempt_count=True,
+        include_request_attempt_count=settings.counts_attempts,
     )
     targets = [*host.targets.values(), *((host.default,) if host.default else ())]
     rules = dict.fromkeys(origin.resource for rule in host.rules for origin in rule.origins)
@@ -185,7 +185,9 @@ def _rest(table: RouteTable, settings: MeshSettings) -> VirtualHost | None:
         route = Route(name=Rest.BLOCK, match=RouteMatch(prefix="/"), direct_response=answer)
     else:
         return None if table.hosts else VirtualHost(name=f"blackhole:{table.port}", domains=["*"])
-    return VirtualHost(name=table.rest, domains=["*"], routes=[route], include_request_attempt_count=True)
+    return VirtualHost(
+        name=table.rest, domains=["*"], routes=[route], include_request_attempt_count=settings.counts_attempts
+    )
 
 
 _FORWARDED = (Rest.ALLOW, Rest.FORWARD)

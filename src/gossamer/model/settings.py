@@ -20,7 +20,7 @@ from gossamer.api.mesh_config import (
     NormalizationType,
     OutboundTrafficPolicyMode,
 )
-from gossamer.api.proxy_config import Topology
+from gossamer.api.proxy_config import ConnectionSettings, ProxyConfig, ProxyHeaders, Topology
 from gossamer.api.virtual_service import Destination, HTTPRetry
 from gossamer.core.frozen import Value
 
@@ -74,6 +74,8 @@ class MeshSettings(Value):
     topology: Topology = field(default_factory=Topology)
     """What stands before gateways: proxies that are trusted, and what is believed of clients' certificates."""
     upgrade_to_http2: bool = False
+    headers: ProxyHeaders | None = None
+    connections: ConnectionSettings | None = None
     default_retries: HTTPRetry | None = None
     default_pool: ConnectionPoolSettings | None = None
     default_outlier_detection: OutlierDetection | None = None
@@ -89,6 +91,18 @@ class MeshSettings(Value):
         return self.outbound.unknown is Unknown.REGISTRY_ONLY
 
     @property
+    def counts_attempts(self) -> bool:
+        """Whether a request says how often it was tried."""
+        count = self.headers.attempt_count if self.headers else None
+        return not (count and count.disabled)
+
+    @property
+    def keeps_rewritten_host(self) -> bool:
+        """Whether X-Forwarded-Host tells the host that a rewrite replaced."""
+        told = self.headers.x_forwarded_host if self.headers else None
+        return bool(told and told.enabled)
+
+    @property
     def trust_domains(self) -> tuple[str, ...]:
         """The mesh's own trust domain first, then its aliases."""
         return (self.trust_domain, *(alias for alias in self.trust_domain_aliases if alias != self.trust_domain))
@@ -101,7 +115,7 @@ def build_settings(mesh: MeshConfig) -> MeshSettings:
         mesh.outbound_traffic_policy,
         mesh.inbound_traffic_policy,
     )
-    traffic = mesh.default_traffic_policy
+    traffic, proxies = mesh.default_traffic_policy, mesh.default_config or ProxyConfig()
     return MeshSettings(
         root_namespace=mesh.root_namespace,
         trust_domain=mesh.trust_domain,
@@ -117,11 +131,13 @@ def build_settings(mesh: MeshConfig) -> MeshSettings:
         access_log_json=mesh.access_log_encoding == "JSON",
         dns_refresh=mesh.dns_refresh_rate.total_seconds(),
         protocol_detection_timeout=detection.total_seconds() if detection else 0.0,
-        topology=(mesh.default_config.gateway_topology if mesh.default_config else None) or Topology(),
         path_normalization=mesh.path_normalization.normalization
         if mesh.path_normalization
         else NormalizationType.DEFAULT,
         upgrade_to_http2=mesh.h2_upgrade_policy is MeshH2UpgradePolicy.UPGRADE,
+        topology=proxies.gateway_topology or Topology(),
+        headers=proxies.proxy_headers,
+        connections=proxies.connection_settings,
         default_retries=mesh.default_http_retry_policy,
         default_pool=traffic.connection_pool if traffic else None,
         default_outlier_detection=traffic.outlier_detection if traffic else None,
