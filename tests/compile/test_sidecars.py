@@ -336,7 +336,7 @@ CASES = {
         "defaultEndpoint: '[::1]:82', connectionPool: {tcp: {idleTimeout: 5s}}}\n"
         "  - {port: {number: 443, protocol: HTTPS, name: d}, "
         "tls: {mode: MUTUAL, serverCertificate: /c, privateKey: /k, caCertificates: /ca}}\n"
-        "  - {port: {number: 444, name: e}, tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k}}"
+        "  - {port: {number: 444, protocol: TLS, name: e}, tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k}}"
     ),
 }
 
