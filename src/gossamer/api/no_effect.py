@@ -27,6 +27,7 @@ NO_EFFECT: Final[Mapping[str, Mapping[str, str]]] = {
         "enablePrometheusMerge": "the application's own metrics are scraped from the application",
         "disableEnvoyListenerLog": "listeners write no log of connections that no filter chain takes",
         "defaultConfig.proxyStatsMatcher": "no statistic is left out here",
+        "defaultConfig.proxyHeaders.metadataExchangeHeaders": "peers know one another by certificates alone",
         **{
             f"defaultConfig.{name}": _STARTS_ENVOY
             for name in (

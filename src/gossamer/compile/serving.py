@@ -178,8 +178,8 @@ def _describe(manager: HttpConnectionManager, details: SetCurrentClientCertDetai
     if details is None:
         return
     told = manager.set_current_client_cert_details
-    for name in ("cert", "chain", "dns", "uri"):
-        value = getattr(details, name)
+    parts = {"cert": details.cert, "chain": details.chain, "dns": details.dns, "uri": details.uri}
+    for name, value in parts.items():
         if value is not None:
             setattr(told, name, value)
     if details.subject is not None:
