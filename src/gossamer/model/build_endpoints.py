@@ -175,13 +175,15 @@ def _snapshot(built: tuple[ServiceEndpoints, ...], services: tuple[Service, ...]
         workloads, addresses = memo.keep(service.key, _instances, service, endpoints)
         _join(by_workload, workloads)
         _join(by_address, addresses)
+    if instances.services:
+        services, built = (*services, *instances.services), (*built, *instances.endpoints)
     return Endpoints(
-        by_service=FrozenMap({endpoints.key: endpoints for endpoints in (*built, *instances.endpoints)}),
+        by_service=FrozenMap({endpoints.key: endpoints for endpoints in built}),
         accounts=memo.keep(
             "",
             _accounts,
-            tuple(endpoints.accounts for endpoints in (*built, *instances.endpoints)),
-            (*services, *instances.services),
+            tuple(endpoints.accounts for endpoints in built),
+            services,
         ),
         instances=instances.services,
         by_workload=FrozenMap(by_workload),

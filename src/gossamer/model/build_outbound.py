@@ -75,6 +75,7 @@ def build_outbound(
         opened=made.opened,
         opened_tables=made.opened_tables,
         named=services if client.egress is None else memo.keep(client, _named, services, client.egress),
+        node_local=any(outbound.service.node_local for outbound in services),
         settings=settings,
     )
 

@@ -42,7 +42,7 @@ def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyVi
         proxy, _without_endpoints, mesh, endpoints.accounts, endpoints.instances, proxy, sidecar, memo=memo
     )
     seen = memo.keep("", _endpoints_of, outbound.services, endpoints.by_service)
-    if any(one.service.node_local for one in outbound.services):
+    if outbound.node_local:
         seen = memo.keep(("on", proxy.node), _on_node, outbound.services, seen, proxy.node, memo)
     instances = instances_of(proxy, endpoints)
     if proxy.type is ProxyType.ROUTER:

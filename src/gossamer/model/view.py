@@ -189,6 +189,8 @@ class Outbound:
     """The route tables of these."""
     named: tuple[OutboundService, ...] = ()
     """Those of `services` that the workload may call; the others are only what routes lead to."""
+    node_local: bool = False
+    """Whether some service's endpoints depend on the node that its callers run on."""
     settings: MeshSettings = field(default_factory=MeshSettings)
     """The mesh's, with what the Sidecar says of unknown traffic."""
 
