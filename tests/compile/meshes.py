@@ -140,11 +140,32 @@ def gateways(draw: st.DrawFn) -> str:
                 "tls: {mode: SIMPLE, credentialName: c}}",
                 "{port: {number: 443, name: tls, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}",
                 "{port: {number: 82, name: tcp, protocol: TCP}, hosts: ['*']}",
+                "{port: {number: 443, name: auto, protocol: TLS}, hosts: ['*'], tls: {mode: AUTO_PASSTHROUGH}}",
+                "{port: {number: 443, name: mesh, protocol: HTTPS}, hosts: ['*.com'], tls: {mode: ISTIO_MUTUAL}}",
+                "{port: {number: 0, name: path, protocol: HTTP}, hosts: ['*'], bind: unix://@gossamer}",
+                "{port: {number: 80, name: web, protocol: GRPC-WEB}, hosts: ['*'], name: web}",
             )
         )
     )
     spec = f"  selector: {{istio: ingressgateway}}\n  servers: [{server}]"
-    return istio("Gateway", draw(NAMES), spec, namespace=draw(NAMESPACE))
+    noted = draw(st.sampled_from(("", ', annotations: {gossamer.io/http3: "true"}')))
+    return istio("Gateway", draw(NAMES), spec, namespace=draw(NAMESPACE), metadata=noted)
+
+
+@st.composite
+def ingresses(draw: st.DrawFn) -> str:
+    backend = f"{{service: {{name: {draw(st.sampled_from(APPS))}, port: {{number: 80}}}}}}"
+    kind = draw(st.sampled_from(("Exact", "Prefix", "ImplementationSpecific")))
+    path = f"{{path: {draw(st.sampled_from(('/', '/a')))}, pathType: {kind}, backend: {backend}}}"
+    tls = draw(st.sampled_from(("", "  tls: [{hosts: [x.ext.com], secretName: c}]\n")))
+    host = draw(st.sampled_from(("", "host: x.ext.com, ", "host: '*.com', ")))
+    return f"""
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: {draw(NAMES)}, namespace: {draw(NAMESPACE)}, annotations: {{kubernetes.io/ingress.class: istio}}}}
+spec:
+{tls}  rules: [{{{host}http: {{paths: [{path}]}}}}]
+"""
 
 
 @st.composite
@@ -200,7 +221,7 @@ def sidecars(draw: st.DrawFn) -> str:
 def identity(document: str) -> tuple[str, str]:
     """What tells documents apart: kind, and name with namespace."""
     lines = document.strip().splitlines()
-    return lines[1], lines[2]
+    return lines[1], lines[2].partition(", annotations:")[0].rstrip("}")
 
 
 DOCUMENTS = st.one_of(
