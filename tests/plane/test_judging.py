@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from gossamer.api.common import EMPTY
+from gossamer.api.config import Config
 from gossamer.compile.serialise import resource_from_bytes
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.ids import ResourceId
@@ -20,7 +21,7 @@ from gossamer.core.resources import CLUSTER, EXTENSION, LISTENER, Resources, Tab
 from gossamer.model.modules import ModuleKey
 from gossamer.model.proxy import Proxy, ProxyType
 from gossamer.plane.admission import Admission
-from gossamer.plane.envoy_check import EnvoyCheck
+from gossamer.plane.envoy_check import EnvoyCheck, Trial
 from gossamer.plane.gate import Gate
 from gossamer.plane.judging import Judging
 from gossamer.plane.modules import ModuleError, fetch_module
@@ -355,5 +356,23 @@ def test_what_envoy_has_against_the_mesh_itself_is_no_filters_fault(plane: Plane
         judged = await gate.judge(plane.pipeline.loaded.config, plane.pipeline.wanted, Admission())
         assert "connect_timeout" in await check.judge(wrong)
         assert list(judged.taken) == list(plane.pipeline.wanted)
+
+    asyncio.run(test())
+
+
+def test_what_cannot_be_compiled_is_refused_and_not_let_out(plane: Plane) -> None:
+    def trials(config: Config, _: object) -> Iterator[tuple[Trial, Trial]]:
+        if config.envoy_filters:
+            raise ValueError("an error of ours")
+        yield from ()
+
+    gate = Gate(EnvoyCheck(envoy=plane.envoy or Path()), trials)
+
+    async def test() -> None:
+        plane.say(one=envoy_filter(GOOD))
+        assert plane.pipeline.loaded is not None
+        judged = await gate.judge(plane.pipeline.loaded.config, plane.pipeline.wanted, Admission())
+        assert not judged.taken
+        assert [one.code for one in judged.diagnostics] == ["envoy-refuses"]
 
     asyncio.run(test())

@@ -7,6 +7,7 @@ the number of trials is bounded by the number of new versions and of their patch
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
@@ -29,6 +30,8 @@ from gossamer.plane.admission import (
     with_candidates,
 )
 from gossamer.plane.envoy_check import EnvoyCheck, EnvoyUnavailableError, Trial
+
+_LOG = logging.getLogger(__name__)
 
 Trials = Callable[[Config, Modules], Iterator[tuple[Trial, Trial]]]
 """What Envoy is shown of a configuration, each beside the same without what users change."""
@@ -91,11 +94,17 @@ class Gate:
     async def _said(self, config: Config, used: Candidates) -> str:
         """What Envoy has against a configuration with these; empty if it takes it. What it says without them too is
         nobody's fault here."""
-        for trial, plain in self._trials(*with_candidates(config, used)):
-            await asyncio.sleep(0)
-            said = await self._check.judge(trial)
-            if said and said != await self._check.judge(plain):
-                return said
+        try:
+            for trial, plain in self._trials(*with_candidates(config, used)):
+                await asyncio.sleep(0)
+                said = await self._check.judge(trial)
+                if said and said != await self._check.judge(plain):
+                    return said
+        except EnvoyUnavailableError:
+            raise
+        except Exception:
+            _LOG.exception("trial-failed", extra={"resources": sorted(str(id_) for id_ in used)})
+            return "it cannot be compiled; the control plane's log says why"  # an error of ours must not reach proxies
         return ""
 
     async def _guilty_patch(self, config: Config, taken: Candidates, candidate: Candidate) -> int | None:

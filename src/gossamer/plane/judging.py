@@ -71,6 +71,8 @@ class Judging:
                     self.rebuild()
         except TimeoutError:
             _LOG.warning("not-judged-in-time", extra={"seconds": FIRST_S})
+        except Exception:
+            _LOG.exception("judging-failed")
 
     async def follow(self) -> None:
         """Go on with it until cancelled."""
@@ -84,8 +86,11 @@ class Judging:
             self._wake.clear()
             if not self.pipeline.unjudged:
                 await asyncio.sleep(max(self._tried + AGAIN_S - time.monotonic(), 0))
-            if await self._judge():
-                self.changed()
+            try:
+                if await self._judge():
+                    self.changed()
+            except Exception:
+                _LOG.exception("judging-failed")  # pushes go on with what is in force
 
     async def _judge(self) -> bool:
         """Judge once; returns whether something is in force now that was not, or the other way round."""

@@ -8,7 +8,7 @@ import pytest
 
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
-from gossamer.core.resources import CLUSTER, EXTENSION, LISTENER, ROUTE, TYPES
+from gossamer.core.resources import CLUSTER, EXTENSION, LISTENER, ROUTE, TYPES, Table
 from gossamer.model.proxy import Proxy, ProxyType
 from tests.compile.compiled import SIDECAR, Compiled, compiled, istio, service
 from tests.compile.patches.documents import LUA, ROUTER, envoy_filter, http_filter, lua, patch
@@ -292,8 +292,11 @@ def test_who_has_equal_patches_shares_the_patched_tables_and_who_has_none_the_ot
     document = envoy_filter(
         patch("HTTP_FILTER", "INSERT_FIRST", lua(), context="SIDECAR_OUTBOUND"),
         patch("CLUSTER", "MERGE", {"connect_timeout": "7s"}, context="SIDECAR_OUTBOUND"),
+        patch("CLUSTER", "ADD", {"name": "mine"}),
         workloadSelector={"labels": {"app": "reviews"}},
     )
+
+    added: list[Table] = []
 
     def tables(name: str, app: str) -> dict[str, Any]:
         proxy = Proxy(
@@ -304,10 +307,13 @@ def test_who_has_equal_patches_shares_the_patched_tables_and_who_has_none_the_ot
             labels=FrozenMap({"app": app}),
         )
         found = compiled(*SERVICES, document, proxy=proxy, memo=memo).resources
+        added.extend(table for table in found.of_type(CLUSTER) if "mine" in table)
         return {type_url: found.of_type(type_url)[0] for type_url in (LISTENER, CLUSTER, ROUTE)}
 
     one, two = tables("a", "reviews"), tables("b", "reviews")
     plain, other = tables("c", "ratings"), tables("d", "ratings")
+    assert len(added) == 2
+    assert added[0] is added[1]
     for type_url in one:
         assert one[type_url] is two[type_url]
         assert plain[type_url] is other[type_url]

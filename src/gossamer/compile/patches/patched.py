@@ -123,7 +123,7 @@ def added_tables(tables: Iterable[Table], patches: Patches, place: Place, memo: 
         type_url = _ADDED[patch.apply_to]
         if resource is not None and not any(resource.name in t for t in tables if t.type_url == type_url):
             found.setdefault(type_url, {}).setdefault(resource.name, resource)
-    return tuple(Table(type_url, new.values()) for type_url, new in found.items())
+    return tuple(memo(Table, type_url, tuple(new.values())) for type_url, new in found.items())
 
 
 def added_resource(patches: Patches, place: Place) -> Resource | None:
