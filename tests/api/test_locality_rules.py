@@ -41,6 +41,29 @@ def share(to: dict[str, int], from_: str = "a/*") -> dict[str, Any]:
             [("exclusive-fields", f"{LOCALITY}.failover")],
         ),
         (locality(failover=[{"from": "a", "to": "a"}]), [("invalid-value", f"{LOCALITY}.failover[0].to")]),
+        (locality(failover=[{"from": "a/b", "to": "c"}]), [("invalid-value", f"{LOCALITY}.failover[0].from")]),
+        (locality(failover=[{"from": "a", "to": "*"}]), [("invalid-value", f"{LOCALITY}.failover[0].to")]),
+        (share({"a": 0, "b": 100}), [("out-of-range", f"{LOCALITY}.distribute[0].to.a")]),
+        (
+            locality(distribute=[{"from": "a", "to": {"d": 100}}, {"from": "a/b", "to": {"d": 100}}]),
+            [("overlap", f"{LOCALITY}.distribute[1].from")],
+        ),
+        (
+            locality(distribute=[{"from": "a", "to": {"d": 100}}, {"from": "a", "to": {"d": 100}}]),
+            [("overlap", f"{LOCALITY}.distribute[1].from")],
+        ),
+        (
+            policy(outlierDetection={"consecutiveErrors": -1}),
+            [("out-of-range", f"{POLICY}.outlierDetection.consecutiveErrors")],
+        ),
+        (
+            policy(outlierDetection={"consecutiveLocalOriginFailures": 3}),
+            [("invalid-value", f"{POLICY}.outlierDetection.consecutiveLocalOriginFailures")],
+        ),
+        (
+            policy(loadBalancer={"backendUtilization": {"weightUpdatePeriod": "0s"}}),
+            [("invalid-duration", f"{POLICY}.loadBalancer.backendUtilization.weightUpdatePeriod")],
+        ),
         (
             policy(loadBalancer={"localityLbSetting": {}, "zoneAwareLbSetting": {"enabled": True}}),
             [("exclusive-fields", f"{POLICY}.loadBalancer.zoneAwareLbSetting")],
@@ -64,7 +87,6 @@ def test_a_policy(spec: dict[str, Any], expected: list[tuple[str, str]]) -> None
 @pytest.mark.parametrize(
     ("spec", "path"),
     [
-        (locality(failover=[{"from": "a/b", "to": "c"}]), f"{LOCALITY}.failover[0].from"),
         (policy(loadBalancer={"simple": "RANDOM", "warmup": {"duration": "1s"}}), f"{POLICY}.loadBalancer.warmup"),
     ],
 )

@@ -126,6 +126,11 @@ def _check_load_balancer(balancer: LoadBalancerSettings, at: At) -> None:
     check_one_of(at, kinds)
     if balancer.consistent_hash:
         _check_hash(balancer.consistent_hash, at["consistentHash"])
+    if balancer.backend_utilization:
+        here = at["backendUtilization"]
+        check_duration(balancer.backend_utilization.weight_expiration_period, here["weightExpirationPeriod"])
+        check_duration(balancer.backend_utilization.weight_stabilization_period, here["weightStabilizationPeriod"])
+        check_duration(balancer.backend_utilization.weight_update_period, here["weightUpdatePeriod"])
     if balancer.warmup:
         _check_warmup(balancer.warmup, at["warmup"])
     check_duration(balancer.warmup_duration_secs, at["warmupDurationSecs"])
@@ -213,6 +218,10 @@ def _check_http(http: HTTPSettings, at: At) -> None:
 
 
 def check_outlier_detection(outlier: OutlierDetection, at: At) -> None:
+    check_not_negative(outlier.consecutive_errors, at["consecutiveErrors"])
+    if outlier.consecutive_local_origin_failures and not outlier.split_external_local_origin_errors:
+        message = "consecutiveLocalOriginFailures counts nothing unless splitExternalLocalOriginErrors is true"
+        at["consecutiveLocalOriginFailures"].error("invalid-value", message, "set splitExternalLocalOriginErrors: true")
     check_duration(outlier.interval, at["interval"])
     check_duration(outlier.base_ejection_time, at["baseEjectionTime"])
     check_range(outlier.max_ejection_percent, 0, 100, at["maxEjectionPercent"])

@@ -14,7 +14,7 @@ from gossamer.api.destination_rule import (
     ZoneAwareLoadBalancerSetting,
 )
 from gossamer.api.findings import At
-from gossamer.api.rules.common import require
+from gossamer.api.rules.common import check_range, require
 
 _WHOLE = 100
 _LEVELS = 3
@@ -28,6 +28,8 @@ def check_locality(setting: LocalityLoadBalancerSetting, at: At) -> None:
         at[other].error("exclusive-fields", message)
     for index, rule in enumerate(setting.distribute):
         _check_distribute(rule, at["distribute", index])
+    sources = [rule.from_ for rule in setting.distribute]
+    _check_apart(sources, [at["distribute", index, "from"] for index in range(len(sources))])
     _check_failover(setting.failover, at["failover"])
 
 
@@ -45,11 +47,19 @@ def _check_distribute(rule: Distribute, at: At) -> None:
     total = sum(rule.to.values())
     if total != _WHOLE:
         at["to"].error("invalid-weight", f"total locality weight {total} != {_WHOLE}: the weights must sum to 100")
-    for pattern in rule.to:
+    for pattern, weight in rule.to.items():
         _check_pattern(pattern, at["to", pattern])
-        wider = next((other for other in rule.to if other != pattern and _covers(other, pattern)), None)
+        check_range(weight, 1, _WHOLE, at["to", pattern])
+    _check_apart(list(rule.to), [at["to", pattern] for pattern in rule.to])
+
+
+def _check_apart(patterns: Sequence[str], places: Sequence[At]) -> None:
+    """No endpoint is claimed twice."""
+    for index, pattern in enumerate(patterns):
+        others = (*patterns[:index], *(other for other in patterns[index + 1 :] if other != pattern))
+        wider = next((other for other in others if _covers(other, pattern)), None)
         if wider is not None:
-            at["to", pattern].error("overlap", f"locality {pattern} overlaps with {wider}: both claim its endpoints")
+            places[index].error("overlap", f"locality {pattern} overlaps with {wider}: both claim its endpoints")
 
 
 def _check_pattern(pattern: str, at: At) -> None:
@@ -74,5 +84,4 @@ def _check_failover(rules: Sequence[Failover], at: At) -> None:
             here["to"].error("invalid-value", f"failover from {rule.from_} to itself leads nowhere")
         for name, region in (("from", rule.from_), ("to", rule.to)):
             if "/" in region or "*" in region:
-                message = f"{region!r} is no region, and failover goes by regions alone: this never matches"
-                here[name].warning("no-effect", message)
+                here[name].error("invalid-value", f"{region!r} is no region, and failover goes by regions alone")
