@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 
 from tests.e2e.hosts import AgentHost, Plane
-from tests.e2e.meshes import SMALL, free_port, get, place, until
+from tests.e2e.meshes import SMALL, Place, free_port, get, place, until
 
 PAGE = "/productpage"
 RUN = ("default/productpage-v1", "default/details-v1", "istio-system/istio-ingressgateway")
@@ -36,3 +37,21 @@ def test_workloads_outlive_their_agent() -> None:
         assert get(port, PAGE).status == 200
         assert second.stop(signal.SIGINT) == 0
         until(lambda: len(found.processes()) == 1, "all but the control plane has ended", 15)
+        assert _kept(found) == {"productpage-v1", "details-v1", "istio-ingressgateway"}
+        found.write(port, SMALL.partition("  - name: details-v1")[0])
+        third = agent.start()
+        until(found.ready, "ready without one of them")
+        assert _kept(found) == {"productpage-v1", "istio-ingressgateway"}, "its key, ports and last copy are forgotten"
+        third.stop(signal.SIGINT)
+
+
+def _kept(found: Place) -> set[str]:
+    """The workloads of which an agent keeps anything."""
+    state = found.root / "state"
+    names = {path.name.partition(".")[0] for path in (state / "identity" / "workloads").iterdir()}
+    ports = json.loads((state / "ports.json").read_text())
+    for purpose in (*ports["ports"], *ports["addresses"]):
+        names.add(purpose.partition("/")[0].partition(".")[2])
+    for folder, end in (("proxies/manifests", ".json"), ("starts", ".start")):
+        names |= {path.name.removesuffix(end).partition(".")[2] for path in (state / folder).glob(f"*{end}")}
+    return names

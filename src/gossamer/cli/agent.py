@@ -25,11 +25,10 @@ from gossamer.node.capture.choose import Way
 from gossamer.node.host import AgentSettings
 from gossamer.node.local_api import local_routes
 from gossamer.node.workload import Here, WorkloadSpec, load_specs
-from gossamer.rpc.local import serving
+from gossamer.rpc.local import AGENT_SOCKET, serving
 from gossamer.sources.state import lock, private_folder, private_places, runtime_folder, state_folder
 
 _LOG = logging.getLogger(__name__)
-SOCKET = "agent.sock"
 _TOLD_S: Final = 1.0
 
 
@@ -53,7 +52,7 @@ def agent(settings: AgentSettings, specs: Sequence[WorkloadSpec], on_stop: OnSto
 async def _serve(settings: AgentSettings, specs: Sequence[WorkloadSpec], stop: Stop, on_stop: OnStop) -> int:
     async with (
         open_agent(settings, specs, stop) as running,
-        serving(settings.runtime / SOCKET, local_routes(running)),
+        serving(settings.runtime / AGENT_SOCKET, local_routes(running)),
     ):
         _LOG.info("agent-started", extra={"workloads": len(specs), "capture": str(running.host.choice)})
         lost = await _until_stopped(stop, running.host.sandbox.gone)

@@ -17,11 +17,10 @@ from gossamer.core.errors import EnvoyError
 from gossamer.node.binary import find_envoy
 from gossamer.plane.control_plane import ControlPlane, Settings, open_control_plane
 from gossamer.plane.local_api import View, local_routes
-from gossamer.rpc.local import serving
+from gossamer.rpc.local import PLANE_SOCKET, serving
 from gossamer.sources.state import lock, private_folder, runtime_folder, state_folder, write_private
 
 _LOG = logging.getLogger(__name__)
-SOCKET = "control-plane.sock"
 ADDRESSES = "control-plane.json"
 
 
@@ -50,7 +49,7 @@ async def _serve(plane: ControlPlane, stop: asyncio.Event) -> int:
             ledger=plane.ledger,
         )
         write_private(runtime / ADDRESSES, json.dumps(addresses).encode())
-        async with serving(runtime / SOCKET, local_routes(view)):
+        async with serving(runtime / PLANE_SOCKET, local_routes(view)):
             _LOG.info("listening", extra=addresses | {"ready": plane.pipeline.ready})
             await plane.follow(stop)
     _LOG.info("stopped")

@@ -7,10 +7,10 @@ from urllib.parse import urlencode
 
 import typer
 
-from gossamer.cli.proxy import PLANE, OutputOption, StateOption, folders
+from gossamer.cli.proxy import OutputOption, StateOption, folders
 from gossamer.cli.render import Output, print_data, print_table
 from gossamer.core.errors import GossamerError, UnavailableError
-from gossamer.rpc.local import call
+from gossamer.rpc.local import PLANE_SOCKET, call
 
 _COLUMNS = ("ENDPOINT", "PORT", "WORKLOAD", "LOCALITY", "STATE", "WHY", "AGE")
 
@@ -39,7 +39,7 @@ def _ask(service: str, caller: str, state: Any) -> list[dict[str, Any]]:
     refusal: GossamerError | None = None
     for folder in folders(state):
         try:
-            rows: list[dict[str, Any]] = call(folder / PLANE, "GET", f"/v1/endpoints?{query}").json()
+            rows: list[dict[str, Any]] = call(folder / PLANE_SOCKET, "GET", f"/v1/endpoints?{query}").json()
         except UnavailableError:
             continue
         except GossamerError as error:

@@ -25,12 +25,10 @@ from gossamer.cli.child import Child, Spare
 from gossamer.cli.mesh_file import OpenedMesh
 from gossamer.core.errors import GossamerError, UnavailableError
 from gossamer.node.workload import dump_specs
-from gossamer.rpc.local import call
+from gossamer.rpc.local import AGENT_SOCKET, PLANE_SOCKET, call
 from gossamer.sources.state import lock, private_folder, runtime_folder, write_private
 
 _LOG = logging.getLogger(__name__)
-PLANE_SOCKET: Final = "control-plane.sock"
-AGENT_SOCKET: Final = "agent.sock"
 _START_S: Final = 60.0
 _STEADY_S: Final = 5.0
 """A child that ran for so long is started again at once."""

@@ -19,12 +19,10 @@ import typer
 
 from gossamer.cli.render import Output, print_data, print_table
 from gossamer.core.errors import GossamerError, UnavailableError, UsageError
-from gossamer.rpc.local import call
+from gossamer.rpc.local import AGENT_SOCKET, PLANE_SOCKET, call
 from gossamer.sources.state import runtime_folder, runtime_folders
 
 app = typer.Typer(no_args_is_help=True)
-PLANE: Final = "control-plane.sock"
-AGENT: Final = "agent.sock"
 StateOption = Annotated[Path | None, typer.Option(help="The mesh's state folder, where several run on this host.")]
 NameArgument = Annotated[str, typer.Argument(help="NAMESPACE/NAME, or the name alone.")]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="table, json or yaml.")]
@@ -139,8 +137,8 @@ def _answers(folders: Iterable[Path], socket: str, path: str) -> list[tuple[Path
 def _find(name: str, state: Path | None) -> Found:
     """The workload of this name; GossamerError when there is none, or more than one."""
     all_found = [
-        Found(agent=folder / AGENT, namespace=row["namespace"], name=row["name"])
-        for folder, status in _answers(folders(state), AGENT, "/v1/status")
+        Found(agent=folder / AGENT_SOCKET, namespace=row["namespace"], name=row["name"])
+        for folder, status in _answers(folders(state), AGENT_SOCKET, "/v1/status")
         for row in status["workloads"]
     ]
     chosen = [one for one in all_found if name in (one.name, f"{one.namespace}/{one.name}")]
@@ -159,8 +157,8 @@ def _ask(found: Found, what: str) -> Any:
 
 def _proxies(folders: list[Path]) -> list[dict[str, Any]]:
     """One row for each proxy that a control plane or an agent on this host knows."""
-    planes = _answers(folders, PLANE, "/v1/status")
-    agents = _answers(folders, AGENT, "/v1/status")
+    planes = _answers(folders, PLANE_SOCKET, "/v1/status")
+    agents = _answers(folders, AGENT_SOCKET, "/v1/status")
     if not planes and not agents:
         raise UnavailableError("no mesh runs on this host; start one with `gossamer up` or `gossamer demo`")
     rows: dict[tuple[Path | None, str], dict[str, Any]] = {}

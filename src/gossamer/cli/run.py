@@ -32,11 +32,9 @@ from gossamer.node.identity_files import IdentityFiles
 from gossamer.node.local_api import local_routes
 from gossamer.node.sandbox import Lifeline
 from gossamer.node.workload import ServedPort, WorkloadSpec
-from gossamer.rpc.local import call, serving
+from gossamer.rpc.local import AGENT_SOCKET, PLANE_SOCKET, call, serving
 from gossamer.sources.state import lock, private_folder, private_places, runtime_folder, runtime_folders, state_folder
 
-PLANE_SOCKET = "control-plane.sock"
-AGENT_SOCKET = "agent.sock"
 DEFAULT_NAMESPACE = "default"
 
 

@@ -33,6 +33,7 @@ from gossamer.node.identity import HostIdentity
 from gossamer.node.identity_client import open_channel
 from gossamer.node.identity_files import IdentityFiles
 from gossamer.node.identity_renewal import Identities, open_host
+from gossamer.node.leftovers import forget_all_but
 from gossamer.node.registration import Key, Registration
 from gossamer.node.sandbox import Sandbox, SandboxSettings
 from gossamer.node.sidecar import Sidecar
@@ -129,6 +130,7 @@ async def open_agent(
         agent = Agent(_host(settings, identities, sandbox, choice))
         agent.host.registration.rejected = agent.refuse
         await agent.host.capturer.remove_all_but(spec.slug for spec in specs)
+        await asyncio.to_thread(forget_all_but, agent.host, files, specs)
         async with asyncio.TaskGroup() as group:
             serving = [group.create_task(identities.serve())]
             try:

@@ -6,6 +6,7 @@ Key, chain and roots are one file, replaced as one: what is loaded always fits t
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,6 +72,13 @@ class IdentityFiles:
     def remove_workload(self, dns_name: str) -> None:
         """Forget a workload's key."""
         self._workload(dns_name).unlink(missing_ok=True)
+
+    def remove_workloads_but(self, dns_names: Iterable[str]) -> None:
+        """Forget the keys of all other workloads."""
+        kept = {self._workload(name) for name in dns_names}
+        for path in self._workloads.glob("*.json"):
+            if path not in kept:
+                path.unlink(missing_ok=True)
 
     def joining_key(self) -> bytes | None:
         """The key (PEM) of a join that was begun and not finished, or None."""

@@ -13,6 +13,7 @@ from gossamer.core.errors import EnvoyError, UnavailableError
 from gossamer.node.agent import Agent
 from gossamer.node.log_file import read_tail
 from gossamer.node.sidecar import Sidecar
+from gossamer.node.sidecar_status import view_sidecar
 
 
 def local_routes(agent: Agent) -> list[Route]:
@@ -28,7 +29,7 @@ def local_routes(agent: Agent) -> list[Route]:
                 "bypassable": host.choice.mode.value == "explicit",
                 "control_plane": host.settings.control_plane,
                 "ready": all(sidecar.ready.is_set() for sidecar in agent.sidecars.values()),
-                "workloads": [dataclasses.asdict(sidecar.status()) for sidecar in agent.sidecars.values()],
+                "workloads": [dataclasses.asdict(view_sidecar(sidecar)) for sidecar in agent.sidecars.values()],
             }
         )
 

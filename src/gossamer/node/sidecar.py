@@ -8,32 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shutil
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from gossamer.ca.spiffe import WorkloadId, workload_id
-from gossamer.compile.bootstrap import BootstrapSettings, compile_bootstrap
 from gossamer.core.errors import GossamerError, failure_of
-from gossamer.core.frozen import FrozenMap
 from gossamer.core.latest import Latest
-from gossamer.model.proxy import DEFAULT_CLUSTER, Capture, CaptureMode, Proxy, ProxyType
-from gossamer.node.application import Application, ApplicationSettings, ApplicationState
+from gossamer.model.proxy import Capture, CaptureMode, ProxyType
+from gossamer.node.application import Application, ApplicationState
 from gossamer.node.capture.workloads import Captured, CaptureRequest
-from gossamer.node.envoy import Envoy, EnvoySettings, EnvoyState
+from gossamer.node.envoy import Envoy, EnvoyState
 from gossamer.node.host import Host
 from gossamer.node.identity import WorkloadIdentity
 from gossamer.node.proxy_socket import serving_envoy
 from gossamer.node.readiness import Readiness, choose_readiness
 from gossamer.node.relay import Relay
 from gossamer.node.resident import Resident
-from gossamer.node.sandbox import Command
 from gossamer.node.sds import SecretSet
-from gossamer.node.users import login_environment, uids_of
+from gossamer.node.sidecar_settings import application_log, application_settings, envoy_log, envoy_settings
+from gossamer.node.users import uids_of
 from gossamer.node.workload import WorkloadSpec, registration_message
 from gossamer.rpc import gossamer_pb2 as rpc
 
@@ -44,32 +40,6 @@ _TOLD_S: Final = 1.0
 """How long a stop waits for the control plane to have heard of it."""
 _SPREAD_S: Final = 0.5
 """How long callers have to learn that a workload drains, before it refuses them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SidecarStatus:
-    """What `gossamer proxy list` shows of one workload's host side."""
-
-    namespace: str
-    name: str
-    type: str
-    envoy: str
-    envoy_pid: int
-    envoy_restarts: int
-    application: str
-    application_pid: int
-    application_restarts: int
-    problem: str
-    log: str
-    application_log: str
-    certificate_ends: str
-    control_plane: str
-    mesh_address: str
-    mesh_ports: dict[int, int]
-    readiness: str
-    """`HOST:PORT` where readiness is asked for; empty where it is not."""
-    notice: str
-    """What is not as it was asked for although it serves."""
 
 
 class Sidecar:
@@ -91,18 +61,18 @@ class Sidecar:
         self.captured: Captured | None = None
         self.readiness = Readiness()
         self._host = host
-        self._identity: Latest[WorkloadIdentity] | None = None
+        self.identity: Latest[WorkloadIdentity] | None = None
         self._stopping = asyncio.Event()
         self._message: rpc.Workload | None = None
-        self._relay: Relay | None = None
+        self.relay: Relay | None = None
 
     @property
     def log(self) -> Path:
-        return self._host.settings.state / "logs" / f"{self.spec.slug}.envoy.log"
+        return envoy_log(self._host, self.spec)
 
     @property
     def application_log(self) -> Path:
-        return self._host.settings.state / "logs" / f"{self.spec.slug}.log"
+        return application_log(self._host, self.spec)
 
     async def run(self) -> None:
         """Run the workload until `stop`, or until its application has ended for good."""
@@ -158,30 +128,6 @@ class Sidecar:
         """Begin to end: `run` returns when all is drained and stopped."""
         self._stopping.set()
 
-    def status(self) -> SidecarStatus:
-        envoy, application = self.envoy, self.application
-        capture = self.captured.capture if self.captured else None
-        return SidecarStatus(
-            namespace=self.spec.namespace,
-            name=self.spec.name,
-            type=self.spec.type.value,
-            envoy=envoy.state.value.value if envoy else EnvoyState.STARTING.value,
-            envoy_pid=envoy.pid if envoy else 0,
-            envoy_restarts=envoy.restarts if envoy else 0,
-            application=application.state.value.value if application else "",
-            application_pid=application.pid if application else 0,
-            application_restarts=application.restarts if application else 0,
-            problem=self.problem or (application.problem if application else ""),
-            log=str(self.log),
-            application_log=str(self.application_log),
-            certificate_ends=self._identity.value.not_after.isoformat() if self._identity else "",
-            control_plane=self._relay.status.problem or "connected" if self._relay else "",
-            mesh_address=capture.mesh_address if capture else "",
-            mesh_ports=dict(capture.mesh_ports) if capture else {},
-            readiness=str(self.readiness),
-            notice=self.readiness.problem,
-        )
-
     @property
     def _explicit(self) -> bool:
         return self._host.choice.mode is CaptureMode.EXPLICIT and self.spec.type is ProxyType.SIDECAR
@@ -227,16 +173,16 @@ class Sidecar:
         if self._explicit and await self._host.registration.told(_TOLD_S):
             captured = await self._recapture()  # with the services, which the control plane has named by now
             self._register(rpc.WORKLOAD_STATE_STARTING)
-        self._identity = await self._until_stopped(self._host.identities.add(self._workload_id()))
-        if self._identity is None:
+        self.identity = await self._until_stopped(self._host.identities.add(self._workload_id()))
+        if self.identity is None:
             return
         if not self._adopting:
             await self._host.registration.told(_TOLD_S)  # the answer says how Envoy is to be started
         secrets = SecretSet(Path(folder) for folder in self.spec.credentials)
-        secrets.set_identity(self._identity.value)
-        unsubscribe = self._identity.subscribe(secrets.set_identity)
+        secrets.set_identity(self.identity.value)
+        unsubscribe = self.identity.subscribe(secrets.set_identity)
         try:
-            async with serving_envoy(self._host, self.spec, self._identity, secrets) as (socket, self._relay):
+            async with serving_envoy(self._host, self.spec, self.identity, secrets) as (socket, self.relay):
                 await self._run_envoy(captured, socket)
             shutil.rmtree(socket.parent, ignore_errors=True)  # Envoy leaves its admin socket's name behind
         finally:
@@ -255,7 +201,11 @@ class Sidecar:
 
     async def _run_envoy(self, captured: Captured, socket: Path) -> None:
         self.readiness = self._choose_readiness(captured)
-        envoy = self.envoy = Envoy(self._host.sandbox, self._envoy_settings(captured, socket), self._host.chance)
+        envoy = self.envoy = Envoy(
+            self._host.sandbox,
+            envoy_settings(self._host, self.spec, captured, self.readiness, socket),
+            self._host.chance,
+        )
         async with asyncio.TaskGroup() as group:
             running = group.create_task(envoy.run())
             following = group.create_task(self._follow_services()) if self._explicit else None
@@ -319,7 +269,7 @@ class Sidecar:
             unsubscribe()
 
     def _build_application(self, captured: Captured) -> Application | Resident | None:
-        settings = self._application_settings(captured)
+        settings = application_settings(self._host, self.spec, captured)
         if self.spec.command:
             return Application(self._host.sandbox, settings, self._host.chance)
         if settings.health is not None:
@@ -354,9 +304,14 @@ class Sidecar:
         message.CopyFrom(self._message)
         message.state = state
         if state == rpc.WORKLOAD_STATE_UNHEALTHY:
-            message.state_message = (self.application.problem if self.application else "") or "not running"
+            message.state_message = self._trouble()
         self._host.registration.put(message)
         self.announced.set()
+
+    def _trouble(self) -> str:
+        if self.envoy is not None and self.envoy.state.value is EnvoyState.UNRESPONSIVE:
+            return "its Envoy does not answer"
+        return (self.application.problem if self.application else "") or "not running"
 
     def _workload_id(self) -> WorkloadId:
         spec = self.spec
@@ -373,78 +328,3 @@ class Sidecar:
         if readiness.problem:
             _LOG.warning("no-readiness-port", extra={"workload": self.spec.slug, "reason": readiness.problem})
         return readiness
-
-    def _envoy_settings(self, captured: Captured, socket: Path) -> EnvoySettings:
-        spec, settings = self.spec, self._host.settings
-        proxy = Proxy(
-            type=spec.type,
-            namespace=spec.namespace,
-            name=spec.name,
-            service_account=spec.service_account,
-            labels=spec.labels,
-            addresses=captured.addresses,
-            trust_domain=self._host.trust_domain,
-            cluster=spec.place.cluster or DEFAULT_CLUSTER,
-            network=spec.place.network,
-            locality=spec.place.locality,
-            capture=captured.capture,
-        )
-        admin = socket.with_name("admin.sock")
-        start = self._host.starts.of(spec.key)
-        bootstrap = compile_bootstrap(
-            proxy,
-            BootstrapSettings(
-                xds_socket=str(socket),
-                sds_socket=str(socket),
-                admin_socket=str(admin),
-                domain=self._host.domain,
-                ready_address=self.readiness.address,
-                ready_port=self.readiness.port,
-                ready_network=self.readiness.network,
-            ),
-            start.settings,
-            start.patches,
-        )
-        return EnvoySettings(
-            name=f"envoy {spec.slug}",
-            binary=settings.envoy,
-            bootstrap=bootstrap,
-            folder=socket.parent,
-            admin_socket=admin,
-            log=self.log,
-            concurrency=1 if start.settings.concurrency is None else start.settings.concurrency,
-            environment=start.settings.environment,
-            drain_seconds=settings.drain_seconds,
-            stop_seconds=start.settings.termination_drain_s,
-            flush_seconds=1.0 if start.settings.flush_interval_s is None else start.settings.flush_interval_s,
-            flush_kb=start.settings.flush_kb,
-        )
-
-    def _application_settings(self, captured: Captured) -> ApplicationSettings:
-        spec = self.spec
-        # our own settings, a join token among them, are not the application's
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in ("HOST", "PORT", "HOSTNAME") and not name.startswith("GOSSAMER_")
-        }
-        own = {"HOSTNAME": spec.name} | (dict(login_environment(spec.users[0])) if spec.users else {})
-        command = Command(
-            argv=spec.command,
-            env=FrozenMap(inherited | own | dict(spec.env) | dict(captured.environment)),
-            cwd=spec.cwd,
-            log=None if spec.terminal else self.application_log,
-            network=captured.network,
-            user=spec.users[0] if spec.users else "",
-        )
-        health = spec.health
-        if health is not None and health.check is not None and not health.check.address:
-            address = captured.capture.application_address or "127.0.0.1"
-            health = replace(health, check=replace(health.check, address=address))
-        return ApplicationSettings(
-            name=f"app {spec.slug}",
-            command=command,
-            health=health,
-            restart=spec.restart,
-            incidental=frozenset(inherited) - set(spec.env),
-        )

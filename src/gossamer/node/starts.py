@@ -6,6 +6,7 @@ adopts the one that runs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,6 +52,13 @@ class Starts:
             except (OSError, DecodeError):
                 return Started()
         return started(start)
+
+    def keep(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Forget what was said of all other workloads."""
+        kept = {self._path(key) for key in keys}
+        for path in self.folder.glob("*.start"):
+            if path not in kept:
+                path.unlink(missing_ok=True)
 
     def _path(self, key: tuple[str, str]) -> Path:
         return self.folder / f"{key[0]}.{key[1]}.start"

@@ -12,11 +12,15 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import httpcore
 
 from gossamer.core.errors import GossamerError, UnavailableError
+
+PLANE_SOCKET: Final = "control-plane.sock"
+AGENT_SOCKET: Final = "agent.sock"
+"""In the runtime folder of a mesh."""
 
 if TYPE_CHECKING:
     from starlette.routing import Route

@@ -11,9 +11,10 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def state_folder(override: Path | None = None) -> Path:
 
 def runtime_folder(state: Path) -> Path:
     """The folder of this mesh's sockets, made if missing; its name follows from the state folder's."""
+    _forget_removed()
     mesh = hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:8]
     folder = private_folder(private_folder(_runtime_base()) / mesh)
     if not (folder / _STATE).exists():
@@ -48,6 +50,14 @@ def runtime_folders() -> list[Path]:
     """The runtime folders of all meshes that this user has had on this host since it started."""
     base = _runtime_base()
     return sorted(path for path in base.iterdir() if path.is_dir()) if base.is_dir() else []
+
+
+def _forget_removed() -> None:
+    """Remove the runtime folders of meshes whose state somebody has removed: nothing can run there any more."""
+    for folder in runtime_folders():
+        with suppress(OSError):
+            if not Path((folder / _STATE).read_text(encoding="utf-8")).exists():
+                shutil.rmtree(folder)
 
 
 def private_places() -> tuple[Path, ...]:

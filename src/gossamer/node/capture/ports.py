@@ -12,6 +12,7 @@ import ipaddress
 import json
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,6 +91,13 @@ class Ports:
                 del kept[purpose]
         self._confirmed = {purpose for purpose in self._confirmed if purpose in self._ports}
         self._save()
+
+    def keep(self, keys: Iterable[str]) -> None:
+        """Forget every allocation but those of purposes `KEY/...`."""
+        kept = tuple(f"{key}/" for key in keys)
+        gone = {f"{purpose.partition('/')[0]}/" for purpose in (*self._ports, *self._addresses)} - set(kept)
+        for prefix in sorted(gone):
+            self.release(prefix)
 
     def _candidates(self, purpose: str, preferred: int) -> list[int]:
         size = self._last - self._first + 1

@@ -126,7 +126,7 @@ def host_chains(
     for uid in uids:
         who = meta(Meta.NFT_META_SKUID, struct.pack("=I", uid))
         # before loopback is left alone: the host's resolver may be there
-        sent += [who + kind + destination_port(53) + redirect(dns_port) for kind in (udp, tcp)]
+        sent += [who + udp + destination_port(53) + redirect(dns_port)]
         sent += [who + outward, who + tcp + redirect(outbound_port)]
         kept += [who + outward, who + redirected]
         kept += [who + connection(_CT_STATE, _ESTABLISHED_RELATED) + verdict(ACCEPT), who + verdict(DROP)]
