@@ -361,3 +361,19 @@ def test_applications_that_listen_on_the_loopback_alone() -> None:
         found = compiled(inbound, mesh_config=f"inboundTrafficPolicy: {{mode: {mode}}}")
         (endpoint,) = call(found, "", 70, to="1.1.1.1", arrival=Arrival.INBOUND, http=False).endpoints
         assert endpoint.address == Address(ip=address, port=70)
+
+
+def test_the_unix_sockets_of_a_host_are_nobodys_to_name() -> None:
+    spec = """
+  egress:
+  - port: {number: 0, protocol: HTTP, name: web}
+    bind: unix:///run/web.sock
+    hosts: [./*]
+  - hosts: [./*]
+  ingress:
+  - {port: {number: 80, protocol: HTTP, name: a}, defaultEndpoint: 'unix:///run/docker.sock'}"""
+    found = compiled(A, sidecar(spec), proxy=replace(SIDECAR, binds_paths=False))
+    assert "unix" not in str(found.names(LISTENER))
+    assert "docker.sock" not in str(found.json())
+    assert call(found, "x", 80, to="1.1.1.1", arrival=Arrival.INBOUND).verdict is Verdict.UNAVAILABLE
+    assert call(found, "a").cluster == "outbound|80||a.default.svc.cluster.local"
