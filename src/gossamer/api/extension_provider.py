@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gossamer.api.common import EMPTY, Boolean, Duration, Int32, Int64, JsonMap, StrMap, UInt32
-from gossamer.api.proxy_config import TraceContext
+from gossamer.api.proxy_tracing import TraceContext
 
 
 class TraceContextOption(StrEnum):
