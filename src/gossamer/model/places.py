@@ -8,7 +8,7 @@ from __future__ import annotations
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.build_endpoints import Endpoints, Instance
-from gossamer.model.destinations import Subset
+from gossamer.model.destinations import NO_POLICY, Subset
 from gossamer.model.health_checks import check_on
 from gossamer.model.nearness import Nearness, nearness_of, preferred
 from gossamer.model.place import NODE, NOTHING_ASKED, NOWHERE, Asked, Place, joined, locality_of, zone_of
@@ -29,6 +29,8 @@ def _asked_by_all(services: tuple[OutboundService, ...], settings: MeshSettings,
 
 def asked_by(outbound: OutboundService, settings: MeshSettings) -> Asked:
     """What one service asks, on any port and in any subset."""
+    if _silent(outbound, settings):
+        return NOTHING_ASKED
     return joined(
         nearness.asked
         for port in outbound.service.ports
@@ -39,12 +41,25 @@ def asked_by(outbound: OutboundService, settings: MeshSettings) -> Asked:
 
 def nearness_on(outbound: OutboundService, port: int, subset: Subset | None, settings: MeshSettings) -> Nearness | None:
     """How near endpoints matter for calls to a port (of a subset) of a service."""
+    if _silent(outbound, settings):
+        return None
     policy = outbound.destination.on(port, subset)
     balancer = policy.load_balancer
     said = balancer is not None and (balancer.locality_lb_setting or balancer.zone_aware_lb_setting)
     if outbound.service.distribution is not Distribution.ANY and not said:
         return preferred(outbound.service.distribution)
     return nearness_of(policy, settings, checked=check_on(outbound.checks, port) is not None)
+
+
+def _silent(outbound: OutboundService, settings: MeshSettings) -> bool:
+    """Whether nobody says anything by which it could matter who is near: so it is with most services of most meshes."""
+    by_all = (settings.locality, settings.zone_aware, settings.default_outlier_detection)
+    return (
+        outbound.destination is NO_POLICY
+        and not outbound.checks
+        and outbound.service.distribution is Distribution.ANY
+        and all(said is None for said in by_all)
+    )
 
 
 def place_of(proxy: Proxy, asked: Asked, instances: tuple[Instance, ...], endpoints: Endpoints) -> Place:
