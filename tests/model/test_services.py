@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gossamer.core.memo import Memo
 from gossamer.model.protocols import declared_protocol, kubernetes_protocol
 from gossamer.model.service import Protocol, Resolution
-from tests.compile.compiled import build, istio, service
+from tests.compile.compiled import SIDECAR, build, compiled, istio, service
 
 
 @pytest.mark.parametrize(
@@ -116,3 +118,20 @@ def test_endpoints_are_no_part_of_the_mesh() -> None:
     other = build(entry("a", "a.com", "  endpoints: [{address: 10.0.0.2}]"), memo=memo)
     assert one.mesh is other.mesh
     assert one.endpoints is not other.endpoints
+
+
+@pytest.mark.parametrize("registered", [False, True])
+def test_a_proxy_of_a_host_calls_no_unix_socket(registered: bool) -> None:
+    entry = istio(
+        "ServiceEntry",
+        "db",
+        """
+  hosts: [db.example]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: "unix:///run/agent.sock"}, {address: 10.0.0.1}]
+""",
+    )
+    found = compiled(entry, proxy=replace(SIDECAR, binds_paths=not registered))
+    assert ("/run/agent.sock" in str(found.json())) is not registered
+    assert "10.0.0.1" in str(found.json())

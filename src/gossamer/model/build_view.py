@@ -42,6 +42,8 @@ def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyVi
         proxy, _without_endpoints, mesh, endpoints.accounts, endpoints.instances, proxy, sidecar, memo=memo
     )
     seen = memo.keep("", _endpoints_of, outbound.services, endpoints.by_service)
+    if not proxy.binds_paths:
+        seen = memo.keep("no paths", _without_sockets, seen, memo)
     if outbound.node_local:
         seen = memo.keep(("on", proxy.node), _on_node, outbound.services, seen, proxy.node, memo)
     instances = instances_of(proxy, endpoints)
@@ -168,6 +170,21 @@ def _endpoints_of(
     services: tuple[OutboundService, ...], by_service: FrozenMap[tuple[str, str], ServiceEndpoints]
 ) -> tuple[ServiceEndpoints, ...]:
     return tuple(by_service[outbound.service.key] for outbound in services)
+
+
+def _without_sockets(seen: tuple[ServiceEndpoints, ...], memo: Memo) -> tuple[ServiceEndpoints, ...]:
+    return tuple([memo.keep(found.key, without_sockets, found) for found in seen])
+
+
+def without_sockets(found: ServiceEndpoints) -> ServiceEndpoints:
+    """The endpoints that have an address on a network. The Envoys of a host run as one user, so a UNIX socket that one
+    of them could open by its path may be another workload's, or its agent's."""
+    if not any(one.address.startswith("/") for places in found.by_port.values() for one in places):
+        return found
+    kept = {
+        port: tuple(one for one in places if not one.address.startswith("/")) for port, places in found.by_port.items()
+    }
+    return replace(found, by_port=FrozenMap(kept))
 
 
 def metadata_for(mesh: Mesh, proxy: Proxy) -> FrozenMap[str, str]:
