@@ -97,9 +97,10 @@ class Application:
         rotating = asyncio.create_task(self._rotate())
         try:
             while not self._stopping.is_set():
-                self._child = await self._adopt() or await self._start()
+                adopted = await self._adopt()
+                self._child = adopted or await self._start()
                 began = time.monotonic()
-                code = await self._watch(self._child)
+                code = await self._watch(self._child, well=adopted is not None)
                 if self._stopping.is_set() or not self._again(code):
                     break
                 self.restarts += 1
@@ -161,9 +162,10 @@ class Application:
             command.log.parent.mkdir(parents=True, exist_ok=True)
         return await self._sandbox.spawn(self.settings.name, replace(command, note=self.settings.digest))
 
-    async def _watch(self, child: Child) -> int:
-        self.state.publish(ApplicationState.STARTING)
-        checking = asyncio.create_task(self._check(child))
+    async def _watch(self, child: Child, *, well: bool) -> int:
+        """Follow it to its end. One that is adopted is `well` until its check says otherwise: its callers go on."""
+        self.state.publish(ApplicationState.HEALTHY if well else ApplicationState.STARTING)
+        checking = asyncio.create_task(self._check(child, well=well))
         try:
             if self._stopping.is_set():  # asked to stop while it was being started
                 await end_child(child, self.settings.stop_seconds)
@@ -172,7 +174,7 @@ class Application:
             checking.cancel()
         return code if code >= 0 else 128 - code
 
-    async def _check(self, child: Child) -> None:
+    async def _check(self, child: Child, *, well: bool) -> None:
         """Follow its health for as long as it runs."""
         if self.settings.health is None:
             self.state.publish(ApplicationState.HEALTHY)
@@ -183,7 +185,7 @@ class Application:
             if child.returncode is None:
                 self.state.publish(ApplicationState.HEALTHY if well else ApplicationState.UNHEALTHY)
 
-        await self._health.follow(tell)
+        await self._health.follow(tell, well=well)
 
     async def _rotate(self) -> None:
         log = self.settings.command.log

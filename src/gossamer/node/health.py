@@ -51,10 +51,11 @@ class HealthWatch:
         self._name = name
         self._place = place
 
-    async def follow(self, tell: Callable[[bool], None]) -> None:
-        """Ask until cancelled or the warden has gone, and tell whether it is well whenever that is known anew."""
+    async def follow(self, tell: Callable[[bool], None], *, well: bool = False) -> None:
+        """Ask until cancelled or the warden has gone, and tell whether it is well whenever that is known anew; `well`
+        is what is known of it at first."""
         probe = self._probe
-        well, row, interval = False, 0, _EAGER_SECONDS
+        row, interval = 0, _EAGER_SECONDS
         await asyncio.sleep(probe.initial_delay)
         with contextlib.suppress(UnavailableError):
             while True:

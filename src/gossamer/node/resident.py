@@ -20,10 +20,12 @@ class Resident:
     pid = 0
     restarts = 0
 
-    def __init__(self, sandbox: Sandbox, name: str, probe: Probe, place: Command) -> None:
+    def __init__(self, sandbox: Sandbox, name: str, probe: Probe, place: Command, *, well: bool = False) -> None:
+        """`well` where an earlier agent had it in the mesh already: until its probe says otherwise."""
         self.state = Latest(ApplicationState.STOPPED)
         self._health = HealthWatch(sandbox, probe, name, place)
         self._stopping = asyncio.Event()
+        self._well = well
 
     @property
     def problem(self) -> str:
@@ -31,8 +33,8 @@ class Resident:
 
     async def run(self) -> int:
         """Follow its health until `stop`; returns 0."""
-        self.state.publish(ApplicationState.STARTING)
-        following = asyncio.create_task(self._health.follow(self._tell))
+        self.state.publish(ApplicationState.HEALTHY if self._well else ApplicationState.STARTING)
+        following = asyncio.create_task(self._health.follow(self._tell, well=self._well))
         try:
             await self._stopping.wait()
         finally:

@@ -212,7 +212,7 @@ class Sidecar:
             try:
                 if await self._until_ready(envoy, running):
                     async with self._following(envoy):
-                        await self._run_application(captured)
+                        await self._run_application(captured, envoy)
             finally:
                 if following is not None:
                     following.cancel()
@@ -246,8 +246,8 @@ class Sidecar:
         finally:
             unsubscribe()
 
-    async def _run_application(self, captured: Captured) -> None:
-        application = self.application = self._build_application(captured)
+    async def _run_application(self, captured: Captured, envoy: Envoy) -> None:
+        application = self.application = self._build_application(captured, envoy)
         if application is None:
             self._announce()
             self.ready.set()
@@ -268,12 +268,12 @@ class Sidecar:
         finally:
             unsubscribe()
 
-    def _build_application(self, captured: Captured) -> Application | Resident | None:
+    def _build_application(self, captured: Captured, envoy: Envoy) -> Application | Resident | None:
         settings = application_settings(self._host, self.spec, captured)
         if self.spec.command:
             return Application(self._host.sandbox, settings, self._host.chance)
         if settings.health is not None:
-            return Resident(self._host.sandbox, settings.name, settings.health, settings.command)
+            return Resident(self._host.sandbox, settings.name, settings.health, settings.command, well=envoy.adopted)
         return None
 
     async def _leave(self) -> None:
