@@ -16,11 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gossamer.api.authorization_policy import Action, AuthorizationPolicy, Condition, From, Operation, Rule, Source, To
+from gossamer.api.extension_provider import (
+    EnvoyExternalAuthorizationGrpcProvider,
+    EnvoyExternalAuthorizationHttpProvider,
+)
 from gossamer.compile.policies.ports import LocalPorts
-from gossamer.compile.policies.slots import Slot, compile_slots
+from gossamer.compile.policies.slots import HTTP_SLOTS, TCP_SLOTS, Slot, compile_slots
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.ids import Origin, ResourceId
-from gossamer.model.policy import SelectedPolicy, WorkloadPolicies
+from gossamer.model.authorizers import Authorizer
+from gossamer.model.policy import SelectedPolicy, ShadowPolicies, WorkloadPolicies
 from gossamer.model.policy_match import Call, HttpCall, decide, matching_rule
 from gossamer.simulate import rbac
 from gossamer.simulate.headers import Headers
@@ -74,6 +79,9 @@ METADATA: tuple[dict[str, Any], ...] = (
     {MYSQL: {"db.table": ["select", "insert"]}},
     {MYSQL: {"db.table": "text"}},
 )
+GRPC = Authorizer(name="x", spec=EnvoyExternalAuthorizationGrpcProvider(port=1), host="x.test", namespace="foo")
+HTTP = Authorizer(name="x", spec=EnvoyExternalAuthorizationHttpProvider(port=1), host="x.test", namespace="foo")
+BAD = Authorizer(name="x", problem="gone")
 TRUST_DOMAINS = (("cluster.local",), ("td1", "cluster.local"), ("td1", "x"))
 
 
@@ -134,7 +142,12 @@ class Maker:
         )
 
     def policies(self) -> WorkloadPolicies:
+        custom = self.group(Action.CUSTOM)
         return WorkloadPolicies(
+            audit=self.group(Action.AUDIT),
+            custom=custom,
+            authorizer=self.random.choice((GRPC, HTTP, BAD)) if custom else None,
+            shadow=ShadowPolicies(deny=self.group(Action.DENY), allow=self.group(Action.ALLOW)),
             deny=self.group(Action.DENY),
             allow=self.group(Action.ALLOW),
             trust_domains=self.random.choice(TRUST_DOMAINS),
@@ -168,16 +181,30 @@ class Maker:
         return HttpCall(method=one(("GET", "POST", "PUT")), host=one(HOSTS), path=one(PATHS), headers=headers)
 
 
+class Content:
+    """What is in the slots: the rules of each, those that are only recorded, and who is asked."""
+
+    def __init__(self, policies: WorkloadPolicies, ports: LocalPorts) -> None:
+        self.rules: dict[Slot, RBAC] = {}
+        self.shadow: dict[Slot, RBAC] = {}
+        self.asking: set[Slot] = set()
+        for draft in compile_slots(policies, ports):
+            config = TypedExtensionConfig.FromString(draft.message.SerializeToString()).typed_config
+            slot = Slot(draft.name)
+            filters = (http_rbac_pb2.RBAC(), network_rbac_pb2.RBAC())
+            unpacked = [one for one in filters if config.Unpack(one)]
+            if not unpacked:
+                self.asking.add(slot)
+                continue
+            if unpacked[0].HasField("rules"):
+                self.rules[slot] = unpacked[0].rules
+            if unpacked[0].HasField("shadow_rules"):
+                self.shadow[slot] = unpacked[0].shadow_rules
+
+
 @lru_cache(maxsize=8)
-def slots_of(policies: WorkloadPolicies, ports: LocalPorts) -> dict[Slot, RBAC | None]:
-    """The rules in each slot; None where it has none."""
-    found: dict[Slot, RBAC | None] = {}
-    for draft in compile_slots(policies, ports):
-        config = TypedExtensionConfig.FromString(draft.message.SerializeToString()).typed_config
-        filters = (http_rbac_pb2.RBAC(), network_rbac_pb2.RBAC())
-        (unpacked,) = [one for one in filters if config.Unpack(one)]
-        found[Slot(draft.name)] = unpacked.rules if unpacked.HasField("rules") else None
-    return found
+def slots_of(policies: WorkloadPolicies, ports: LocalPorts) -> Content:
+    return Content(policies, ports)
 
 
 def facts_of(call: Call, arrived: Address) -> rbac.Facts:
@@ -206,14 +233,31 @@ def facts_of(call: Call, arrived: Address) -> rbac.Facts:
 
 def assert_same(policies: WorkloadPolicies, call: Call, ports: LocalPorts, arrived: Address) -> None:
     slots = slots_of(policies, ports)
-    deny, allow = (Slot.HTTP_DENY, Slot.HTTP_ALLOW) if call.http else (Slot.TCP_DENY, Slot.TCP_ALLOW)
-    facts = facts_of(call, arrived)
-    chosen = [found for slot in (deny, allow) if (found := slots[slot]) is not None]
-    assert all(rbac.decide(one, facts).allowed for one in chosen) == decide(policies, call).allowed
-    by_name = {name: rule for one in chosen for name, rule in one.policies.items()}
-    for policy in (*policies.deny, *policies.allow):
-        matched = [i for i in range(len(policy.rules)) if _matches(by_name.get(policy.rule_name(i)), facts)]
-        assert (matched[0] if matched else None) == matching_rule(policy, call, policies.trust_domains)
+    facts, verdict = facts_of(call, arrived), decide(policies, call)
+    order = HTTP_SLOTS if call.http else TCP_SLOTS
+    chosen = [slots.rules[slot] for slot in order if slot in slots.rules]
+    assert all(rbac.decide(one, facts).allowed for one in chosen) == verdict.allowed
+    trigger, asking = (
+        (Slot.HTTP_CUSTOM, Slot.HTTP_CUSTOM_AUTHORIZER) if call.http else (Slot.TCP_CUSTOM, Slot.TCP_CUSTOM_AUTHORIZER)
+    )
+    assert trigger not in slots.shadow or asking in slots.asking
+    asked = trigger in slots.shadow and not rbac.decide(slots.shadow[trigger], facts).allowed
+    assert bool(verdict.asks) == (asked and verdict.allowed)
+    by_name = {name: rule for slot in order if slot in slots.rules for name, rule in slots.rules[slot].policies.items()}
+    for policy in (*policies.audit, *policies.deny, *policies.allow):
+        assert_same_rule(policy, by_name, call, facts, policies.trust_domains)
+    shadow = {
+        name: rule for slot in order if slot in slots.shadow for name, rule in slots.shadow[slot].policies.items()
+    }
+    for policy in (*policies.shadow.deny, *policies.shadow.allow):
+        assert_same_rule(policy, shadow, call, facts, policies.trust_domains)
+
+
+def assert_same_rule(
+    policy: SelectedPolicy, by_name: dict[str, Any], call: Call, facts: rbac.Facts, trust_domains: tuple[str, ...]
+) -> None:
+    matched = [i for i in range(len(policy.rules)) if _matches(by_name.get(policy.rule_name(i)), facts)]
+    assert (matched[0] if matched else None) == matching_rule(policy, call, trust_domains)
 
 
 def _matches(rule: Any, facts: rbac.Facts) -> bool:
@@ -252,8 +296,7 @@ def test_a_gateways_port_is_the_one_its_server_names(number: int) -> None:
     origin = Origin(resource=ResourceId(kind="AuthorizationPolicy", namespace="foo", name="p"))
     spec = AuthorizationPolicy(action=Action.DENY, rules=(rule,))
     policies = WorkloadPolicies(deny=(SelectedPolicy(origin=origin, spec=spec),))
-    rules_of = slots_of(policies, ports)[Slot.HTTP_DENY]
-    assert rules_of is not None
+    rules_of = slots_of(policies, ports).rules[Slot.HTTP_DENY]
     for port, real in ((80, 8080), (443, 443), (15021, 15021)):
         facts = facts_of(Call(http=HttpCall(host="x")), Address(ip="10.9.9.9", port=real))
         assert rbac.decide(rules_of, facts).allowed == (number != port), (number, port)

@@ -152,7 +152,11 @@ def test_what_cannot_be_asked_or_understood_denies() -> None:
         (),
     )
     found = index.for_workload("default", APP, Memo())
-    assert names(found.deny) == ["default/broken", "default/custom"]
+    assert names(found.deny) == ["default/broken"]
+    assert names(found.custom) == ["default/custom"]
+    assert found.authorizer is not None
+    assert found.authorizer.problem
+    assert names(found.audit) == ["default/audit"]
     assert not found.allow
     assert all(matches(policy, Call(http=HttpCall())) for policy in found.deny)
 

@@ -166,12 +166,9 @@ def _read_known(raw: dict[str, Any], kind: Kind, draft: _Draft) -> None:
     spec = _read_spec(body, raw, kind, metadata, draft)
     at = draft.at[kind.body] if kind.body else draft.at
     whole = spec is not None and not check_support(kind.identity, body, at)
-    if kind.name == "AuthorizationPolicy" and metadata.annotations.get(DRY_RUN) in BOOLEAN_TRUE:
-        where = draft.at["metadata", "annotations", DRY_RUN]
-        where.warning(
-            "unsupported-field", "a dry run is not evaluated yet; this policy allows, denies and counts nothing"
-        )
-        draft.attribute = ""  # what enforces nothing protects nothing
+    dry_run = kind.name == "AuthorizationPolicy" and metadata.annotations.get(DRY_RUN) in BOOLEAN_TRUE
+    if dry_run and draft.at.has_errors:
+        draft.attribute = ""  # what enforces nothing protects nothing, so nothing has to deny in its stead
     elif kind.security and (draft.at.has_errors or not whole):
         draft.attribute = _DENIALS.get(kind.name, kind.attribute)
         draft.resource = _resource(draft.id, _denial(kind.name, body), metadata, fail_closed=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 from gossamer.api.common import json_name
+from gossamer.api.extension_provider import MeshExtensionProvider
 from gossamer.api.findings import At
 from gossamer.api.mesh_config import MeshConfig
 from gossamer.api.no_effect import NO_EFFECT
@@ -24,7 +25,11 @@ from gossamer.api.structure import describe
 from gossamer.core.diagnostics import Severity
 
 
-def _all_but(supported: frozenset[str], message: type[MeshConfig | ProxyConfig], prefix: str = "") -> tuple[str, ...]:
+def _all_but(
+    supported: frozenset[str],
+    message: type[MeshConfig | ProxyConfig | MeshExtensionProvider],
+    prefix: str = "",
+) -> tuple[str, ...]:
     names = (json_name(item.name) for item in fields(message))
     return tuple(prefix + name for name in names if name not in supported)
 
@@ -39,8 +44,10 @@ _SUPPORTED_MESH: Final = frozenset((
     "pathNormalization", "defaultHttpRetryPolicy", "defaultTrafficPolicy", "defaultConfig",
     "localityLbSetting", "zoneAwareLbSetting",
     "ingressClass", "ingressSelector", "ingressControllerMode",
-    *NO_EFFECT["MeshConfig"],
+    "extensionProviders", *NO_EFFECT["MeshConfig"],
 ))  # fmt: skip
+_AUTHORIZERS: Final = frozenset(("name", "envoyExtAuthzHttp", "envoyExtAuthzGrpc"))
+"""Of the extension providers, those that decide about requests."""
 _SUPPORTED_PROXY: Final = frozenset((
     "concurrency", "proxyMetadata", "runtimeValues", "statsdUdpAddress", "terminationDrainDuration",
     "fileFlushInterval", "fileFlushMinSizeKb", "connectionSettings", "gatewayTopology", "proxyHeaders",
@@ -54,12 +61,6 @@ UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
         "defaultScope",
         "listeners[].tls.frontendValidation",
     ),
-    "AuthorizationPolicy": (
-        "action=AUDIT|CUSTOM",
-        "provider",
-        "targetRef",
-        "targetRefs",
-    ),
     "RequestAuthentication": ("jwtRules",),
     "HTTPRoute": (
         "useDefaultGateways",
@@ -69,6 +70,7 @@ UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "MeshConfig": (
         *_all_but(_SUPPORTED_MESH, MeshConfig),
+        *_all_but(_AUTHORIZERS, MeshExtensionProvider, "extensionProviders[]."),
         "meshMTLS",
         *_all_but(_SUPPORTED_PROXY, ProxyConfig, "defaultConfig."),
         "defaultConfig.connectionSettings.listenerConnectionLimit",

@@ -10,11 +10,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from gossamer.api.common import PolicyTargetReference
-from gossamer.model.build_policies import GATEWAY_NAME
+from gossamer.model.build_policies import GATEWAY_CLASS, GATEWAY_NAME
 from gossamer.model.proxy import Proxy, ProxyType
 
-GATEWAY_CLASS: Final = "gateway.networking.k8s.io/gateway-class-name"
-"""The label by which a gateway's workloads say of which GatewayClass they are."""
 _GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
 
 

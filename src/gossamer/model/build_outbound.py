@@ -56,11 +56,14 @@ def build_outbound(
         visible = shared(memo.keep(client.namespace, _visible, everything, client.namespace), memo)
     else:
         visible = shared(memo.keep(client, _imported, everything, routings, client), memo)
-    services = shared(memo.keep(client, _with_policies, visible, _Rules.of(mesh), accounts, client, memo), memo)
+    asked = mesh.policies.asked_in(client.namespace)
+    known = memo.keep(client, _with_asked, visible, everything, asked) if asked else visible
+    services = shared(memo.keep(client, _with_policies, known, _Rules.of(mesh), accounts, client, memo), memo)
     settings = mesh.settings
     if client.policy is not None:
         settings = memo.keep(client.policy, _settings, mesh.settings, client.policy, services)
-    sights = memo.keep(client, _sights, services, routings, client.egress, memo)
+    callable_ = services if known is visible else memo.keep(client, _only, services, visible)
+    sights = memo.keep(client, _sights, callable_, routings, client.egress, memo)
     made = Egress()
     if MESH in client.gateways:
         made = memo.keep(client, build_egress, sights, client, settings, memo)
@@ -74,7 +77,7 @@ def build_outbound(
         binds=made.binds,
         opened=made.opened,
         opened_tables=made.opened_tables,
-        named=services if client.egress is None else memo.keep(client, _named, services, client.egress),
+        named=callable_ if client.egress is None else memo.keep(client, _named, callable_, client.egress),
         node_local=any(outbound.service.node_local for outbound in services),
         settings=settings,
     )
@@ -100,6 +103,20 @@ def _visible(services: Iterable[Service], namespace: str) -> tuple[Service, ...]
         if known is None or _preference(service, namespace) < _preference(known, namespace):
             chosen[service.hostname] = service
     return tuple(chosen.values())
+
+
+def _with_asked(
+    visible: tuple[Service, ...], everything: Iterable[Service], asked: frozenset[tuple[str, str]]
+) -> tuple[Service, ...]:
+    """The services, and those of authorizers that the client has to ask whether or not it may call them."""
+    known = {service.hostname for service in visible}
+    added = [service for service in everything if service.key in asked and service.hostname not in known]
+    return tuple(sorted((*visible, *added), key=lambda service: service.key)) if added else visible
+
+
+def _only(services: tuple[OutboundService, ...], visible: tuple[Service, ...]) -> tuple[OutboundService, ...]:
+    keys = {service.key for service in visible}
+    return tuple(outbound for outbound in services if outbound.service.key in keys)
 
 
 def _preference(service: Service, namespace: str) -> tuple[bool, bool, str, str]:

@@ -7,22 +7,27 @@ precedence are Istio's (`PeerAuthentication`, `AuthorizationPolicy`, `WorkloadSe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
 from gossamer.api.authorization_policy import Action, AuthorizationPolicy
-from gossamer.api.common import WorkloadSelector
+from gossamer.api.common import EMPTY, WorkloadSelector
 from gossamer.api.peer_authentication import MutualTLS, MutualTLSMode, PeerAuthentication
 from gossamer.api.resource import Resource
+from gossamer.api.rules.common import BOOLEAN_TRUE
+from gossamer.api.rules.security import DRY_RUN
 from gossamer.core.frozen import FrozenMap, Value
 from gossamer.core.ids import Origin
 from gossamer.core.memo import Memo
-from gossamer.model.policy import MutualTls, PeerPolicy, SelectedPolicy, WorkloadPolicies
+from gossamer.model.authorizers import Authorizer, chosen_authorizer
+from gossamer.model.policy import MutualTls, PeerPolicy, SelectedPolicy, ShadowPolicies, WorkloadPolicies
 from gossamer.model.settings import MeshSettings
 
 GATEWAY_NAME: Final = "gateway.networking.k8s.io/gateway-name"
 """The label by which a gateway's workloads say which Gateway (of the Gateway API) they serve."""
+GATEWAY_CLASS: Final = "gateway.networking.k8s.io/gateway-class-name"
+"""The label by which a gateway's workloads say of which GatewayClass they are."""
 _GATEWAY_GROUP: Final = "gateway.networking.k8s.io"
 _MODES: Final = {
     MutualTLSMode.STRICT: MutualTls.STRICT,
@@ -66,12 +71,19 @@ class PolicyIndex(Value):
     trust_domains: tuple[str, ...]
     peers: FrozenMap[str, _Namespace[PeerAuthentication]] = field(default_factory=FrozenMap)
     authorization: FrozenMap[str, _Namespace[AuthorizationPolicy]] = field(default_factory=FrozenMap)
+    authorizers: FrozenMap[str, Authorizer] = field(default_factory=FrozenMap)
+    asking: FrozenMap[str, tuple[tuple[str, str], ...]] = field(default_factory=FrozenMap)
+    """By namespace, the services (hostname, namespace) that its policies have requests decided by."""
 
     def for_workload(self, namespace: str, labels: FrozenMap[str, str], memo: Memo) -> WorkloadPolicies:
         """All policies of a workload; workloads that the same ones select get the same object."""
         peer = memo(merge_peers, *self._peers_of(namespace, labels))
-        deny, allow = self._authorization_of(namespace, labels)
-        return memo(select_policies, peer, tuple(deny), tuple(allow), self.trust_domains)
+        found = tuple(self._authorization_of(namespace, labels))
+        return memo(select_policies, peer, found, self.trust_domains, self.authorizers)
+
+    def asked_in(self, namespace: str) -> frozenset[tuple[str, str]]:
+        """The services (hostname, namespace) that workloads of a namespace may have to ask for decisions."""
+        return frozenset((*self.asking.get(self.root_namespace, ()), *self.asking.get(namespace, ())))
 
     def peer_policy(self, namespace: str, labels: FrozenMap[str, str], memo: Memo) -> PeerPolicy:
         """What a workload's ports accept: what its callers have to know."""
@@ -88,33 +100,29 @@ class PolicyIndex(Value):
         of_namespace = _ruling(own.whole) if own is not None and own is not root else None
         return _ruling(root.whole) if root else None, of_namespace, _ruling(selecting)
 
-    def _authorization_of(
-        self, namespace: str, labels: Mapping[str, str]
-    ) -> tuple[list[Resource[AuthorizationPolicy]], list[Resource[AuthorizationPolicy]]]:
-        deny, allow = [], []
+    def _authorization_of(self, namespace: str, labels: Mapping[str, str]) -> Iterator[Resource[AuthorizationPolicy]]:
         for part in _distinct(self.authorization.get(self.root_namespace), self.authorization.get(namespace)):
             found = [*part.whole, *part.selecting(labels)]
             for resource in sorted(found, key=lambda resource: resource.name):
-                if not _targets(resource, namespace, labels):
-                    continue
-                if resource.fail_closed or resource.spec.action in (Action.DENY, Action.CUSTOM):
-                    deny.append(resource)
-                elif resource.spec.action is Action.ALLOW:
-                    allow.append(resource)
-        return deny, allow
+                if _targets(resource, namespace, labels, self.root_namespace):
+                    yield resource
 
 
 def build_policies(
     settings: MeshSettings,
     authorization_policies: Iterable[Resource[AuthorizationPolicy]],
     peer_authentications: Iterable[Resource[PeerAuthentication]],
+    authorizers: FrozenMap[str, Authorizer] = EMPTY,
 ) -> PolicyIndex:
     """The index of all policies of the mesh. Resources that fail closed are among them and deny what they select."""
+    policies = tuple(authorization_policies)
     return PolicyIndex(
         root_namespace=settings.root_namespace,
         trust_domains=settings.trust_domains,
         peers=_by_namespace(peer_authentications),
-        authorization=_by_namespace(authorization_policies),
+        authorization=_by_namespace(policies),
+        authorizers=authorizers,
+        asking=_asking(policies, authorizers),
     )
 
 
@@ -140,41 +148,71 @@ def merge_peers(
 
 def select_policies(
     peer: PeerPolicy,
-    deny: tuple[Resource[AuthorizationPolicy], ...],
-    allow: tuple[Resource[AuthorizationPolicy], ...],
+    found: tuple[Resource[AuthorizationPolicy], ...],
     trust_domains: tuple[str, ...],
+    authorizers: FrozenMap[str, Authorizer],
 ) -> WorkloadPolicies:
-    """The policies of one workload. CUSTOM denies what its rules match: nobody can be asked yet."""
+    """The policies of one workload by what they do. A dry run asks nobody, so one of CUSTOM does nothing."""
+    real: dict[Action, list[SelectedPolicy]] = {action: [] for action in Action}
+    shadow: dict[Action, list[SelectedPolicy]] = {action: [] for action in Action}
+    for resource in found:
+        action = Action.DENY if resource.fail_closed else resource.spec.action
+        groups = shadow if is_dry_run(resource) else real
+        groups[action].append(
+            SelectedPolicy(origin=Origin(resource=resource.id), spec=resource.spec, fail_closed=resource.fail_closed)
+        )
+    custom = tuple(real[Action.CUSTOM])
     return WorkloadPolicies(
         peer=peer,
-        deny=tuple(_selected(resource) for resource in deny),
-        allow=tuple(_selected(resource) for resource in allow),
+        audit=tuple(real[Action.AUDIT]),
+        custom=custom,
+        authorizer=chosen_authorizer((_provider(policy.spec) for policy in custom), authorizers),
+        deny=tuple(real[Action.DENY]),
+        allow=tuple(real[Action.ALLOW]),
+        shadow=ShadowPolicies(
+            audit=tuple(shadow[Action.AUDIT]), deny=tuple(shadow[Action.DENY]), allow=tuple(shadow[Action.ALLOW])
+        ),
         trust_domains=trust_domains,
     )
 
 
-def _selected(resource: Resource[AuthorizationPolicy]) -> SelectedPolicy:
-    closed = resource.fail_closed or resource.spec.action is Action.CUSTOM
-    return SelectedPolicy(origin=Origin(resource=resource.id), spec=resource.spec, fail_closed=closed)
+def is_dry_run(resource: Resource[AuthorizationPolicy]) -> bool:
+    """Whether a policy is only tried (the annotation `istio.io/dry-run`). What denies in another's stead is not."""
+    return not resource.fail_closed and resource.annotations.get(DRY_RUN) in BOOLEAN_TRUE
+
+
+def _provider(spec: AuthorizationPolicy) -> str:
+    return spec.provider.name if spec.provider is not None else ""
+
+
+def _asking(
+    policies: Iterable[Resource[AuthorizationPolicy]], authorizers: FrozenMap[str, Authorizer]
+) -> FrozenMap[str, tuple[tuple[str, str], ...]]:
+    found: dict[str, set[tuple[str, str]]] = {}
+    for resource in policies:
+        authorizer = authorizers.get(_provider(resource.spec)) if resource.spec.action is Action.CUSTOM else None
+        if authorizer is not None and not authorizer.problem:
+            found.setdefault(resource.namespace, set()).add((authorizer.host, authorizer.namespace))
+    return FrozenMap({namespace: tuple(sorted(asked)) for namespace, asked in sorted(found.items())})
 
 
 def _mode(mtls: MutualTLS | None, inherited: MutualTls) -> MutualTls:
     return _MODES.get(mtls.mode, inherited) if mtls is not None else inherited
 
 
-def _targets(resource: Resource[AuthorizationPolicy], namespace: str, labels: Mapping[str, str]) -> bool:
+def _targets(resource: Resource[AuthorizationPolicy], namespace: str, labels: Mapping[str, str], root: str) -> bool:
     """Whether a policy's targetRefs let it apply to this workload. Without any it does; with them, to a gateway that
-    serves one of the named Gateways of its namespace. Other targets are served by waypoints, never by a sidecar."""
+    serves one of the named Gateways of its namespace, or is of a class that the root namespace names. Other targets
+    are served by waypoints, never by a sidecar."""
     spec = resource.spec
     targets = (*spec.target_refs, *((spec.target_ref,) if spec.target_ref else ()))
     if not targets:
         return True
-    if resource.namespace != namespace:
-        return False
-    name = labels.get(GATEWAY_NAME)
-    return name is not None and any(
-        (target.group, target.kind, target.name) == (_GATEWAY_GROUP, "Gateway", name) for target in targets
-    )
+    serves = {
+        ("Gateway", labels.get(GATEWAY_NAME) if resource.namespace == namespace else None),
+        ("GatewayClass", labels.get(GATEWAY_CLASS) if resource.namespace == root else None),
+    }
+    return any(target.group == _GATEWAY_GROUP and (target.kind, target.name) in serves for target in targets)
 
 
 def _by_namespace(resources: Iterable[Resource[S]]) -> FrozenMap[str, _Namespace[S]]:

@@ -16,6 +16,7 @@ from gossamer.api.resource import Resource
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.attached import build_attached
+from gossamer.model.authorizers import build_authorizers
 from gossamer.model.build_policies import PolicyIndex, build_policies
 from gossamer.model.build_routings import build_routings
 from gossamer.model.build_services import Services, build_services
@@ -97,7 +98,14 @@ def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mes
         gateways=memo.keep("", _joined, memo.keep("", build_gateways, config.gateways, memo), attached.gateways),
         sidecars=memo.keep("", build_sidecars, config.sidecars, settings, memo),
         groups=memo.keep("", build_groups, config.workload_groups),
-        policies=memo.keep("", build_policies, settings, config.authorization_policies, config.peer_authentications),
+        policies=memo.keep(
+            "",
+            build_policies,
+            settings,
+            config.authorization_policies,
+            config.peer_authentications,
+            memo.keep("", build_authorizers, config.mesh.extension_providers, services.all),
+        ),
         patches=memo.keep("", build_patches, config.envoy_filters, root),
         proxies=memo.keep("", build_proxy_settings, config.mesh, config.proxy_configs),
         extensions=memo.keep("", build_extensions, config.wasm_plugins, config.traffic_extensions, root, modules),

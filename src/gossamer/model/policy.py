@@ -11,6 +11,7 @@ from enum import StrEnum
 from gossamer.api.authorization_policy import AuthorizationPolicy, Rule
 from gossamer.core.frozen import FrozenMap, Value
 from gossamer.core.ids import Origin
+from gossamer.model.authorizers import Authorizer
 
 
 class MutualTls(StrEnum):
@@ -64,12 +65,26 @@ class SelectedPolicy(Value):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class WorkloadPolicies(Value):
-    """All that decides who may call one workload, in Istio's order: deny before allow; each group sorted by
-    namespace and name (root namespace's first). Later groups (custom, audit, JWT) join here."""
+class ShadowPolicies(Value):
+    """Policies in a dry run: what they would say is recorded, and decides nothing."""
 
-    peer: PeerPolicy = field(default_factory=PeerPolicy)
+    audit: tuple[SelectedPolicy, ...] = ()
     deny: tuple[SelectedPolicy, ...] = ()
     allow: tuple[SelectedPolicy, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class WorkloadPolicies(Value):
+    """All that decides who may call one workload, in Istio's order: custom, deny, allow, and beside them audit; each
+    group sorted by namespace and name (root namespace's first). Dry runs stand apart."""
+
+    peer: PeerPolicy = field(default_factory=PeerPolicy)
+    audit: tuple[SelectedPolicy, ...] = ()
+    custom: tuple[SelectedPolicy, ...] = ()
+    authorizer: Authorizer | None = None
+    """Who is asked about what `custom` matches; there is one exactly if that is not empty."""
+    deny: tuple[SelectedPolicy, ...] = ()
+    allow: tuple[SelectedPolicy, ...] = ()
+    shadow: ShadowPolicies = field(default_factory=ShadowPolicies)
     trust_domains: tuple[str, ...] = ("cluster.local",)
     """The mesh's own trust domain and its aliases: a principal of one matches as one of each."""

@@ -52,11 +52,15 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyVerdict:
-    """Whether a call may pass and which policy said so: None when it passes, or fails, for want of any."""
+    """Whether a call may pass and which policy said so: None when it passes, or fails, for want of any.
+
+    `asks` names the authorizer that has to agree before the call, allowed by all others, may pass.
+    """
 
     allowed: bool
     policy: SelectedPolicy | None = None
     rule: int = -1
+    asks: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,21 +75,35 @@ class _Asked:
 
 
 def decide(policies: WorkloadPolicies, call: Call) -> PolicyVerdict:
-    """Istio's order: a matching DENY denies; then, where there is any ALLOW, one of them has to match."""
-    for policy in policies.deny:
-        rule = matching_rule(policy, call, policies.trust_domains)
+    """Istio's order: what CUSTOM matches is asked about, or denied where nobody can be; a matching DENY denies; then,
+    where there is any ALLOW, one of them has to match."""
+    asks, authorizer = "", policies.authorizer
+    custom = _first(policies.custom, call, policies.trust_domains)
+    if custom is not None and authorizer is not None:
+        if not authorizer.can_decide(tcp=call.http is None):
+            return PolicyVerdict(allowed=False, policy=custom[0], rule=custom[1])
+        asks = authorizer.name
+    if denied := _first(policies.deny, call, policies.trust_domains):
+        return PolicyVerdict(allowed=False, policy=denied[0], rule=denied[1])
+    if allowed := _first(policies.allow, call, policies.trust_domains):
+        return PolicyVerdict(allowed=True, policy=allowed[0], rule=allowed[1], asks=asks)
+    return PolicyVerdict(allowed=not policies.allow, asks=asks if not policies.allow else "")
+
+
+def _first(
+    policies: tuple[SelectedPolicy, ...], call: Call, trust_domains: tuple[str, ...]
+) -> tuple[SelectedPolicy, int] | None:
+    """The first policy with a rule that matches, and that rule."""
+    for policy in policies:
+        rule = matching_rule(policy, call, trust_domains)
         if rule is not None:
-            return PolicyVerdict(allowed=False, policy=policy, rule=rule)
-    for policy in policies.allow:
-        rule = matching_rule(policy, call, policies.trust_domains)
-        if rule is not None:
-            return PolicyVerdict(allowed=True, policy=policy, rule=rule)
-    return PolicyVerdict(allowed=not policies.allow)
+            return policy, rule
+    return None
 
 
 def matching_rule(policy: SelectedPolicy, call: Call, trust_domains: tuple[str, ...]) -> int | None:
     """Index of the policy's first rule that matches, None when none does."""
-    denies = policy.fail_closed or policy.spec.action is not Action.ALLOW
+    denies = policy.fail_closed or policy.spec.action in (Action.DENY, Action.CUSTOM)
     asked = _Asked(call=call, namespace=policy.namespace, trust_domains=trust_domains, denies=denies)
     return next((index for index, rule in enumerate(policy.rules) if _rule(rule, asked)), None)
 

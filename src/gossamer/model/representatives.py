@@ -13,9 +13,8 @@ from gossamer.api.config import Config
 from gossamer.api.envoy_filter import EnvoyFilter
 from gossamer.api.resource import Resource
 from gossamer.core.frozen import FrozenMap
-from gossamer.model.attachment import GATEWAY_CLASS
 from gossamer.model.build_endpoints import Instance
-from gossamer.model.build_policies import GATEWAY_NAME
+from gossamer.model.build_policies import GATEWAY_CLASS, GATEWAY_NAME
 from gossamer.model.build_view import metadata_for
 from gossamer.model.mesh import Mesh
 from gossamer.model.proxy import Proxy, ProxyType

@@ -38,13 +38,18 @@ class Trace:
     policies: list[PolicyDecision] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     origins: list[tuple[Origin, ...]] = field(default_factory=list)
+    asked: str = ""
+    """The authorizer that has the last word, if one is asked."""
 
     def note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
 
     def end(self, verdict: Verdict, reason: str, *, status: int = 0, flag: str = "") -> Outcome:
-        """The outcome. Who turned the request away is named before whose route it had taken."""
+        """The outcome. Who turned the request away is named before whose route it had taken. Unless it is turned away
+        whatever an authorizer says, nobody here knows how it ends."""
+        if self.asked and verdict is not Verdict.DENIED:
+            verdict, reason = Verdict.UNKNOWN, f"{self.asked} decides; if it lets the request through: {reason}"
         refusal = next((p.origins for p in self.policies if not p.allowed and not p.shadow), ())
         admitted = [p.origins for p in self.policies if p.allowed and p.policy and not p.shadow]
         return replace(

@@ -12,6 +12,7 @@ from envoy.config.route.v3.route_components_pb2 import FilterConfig
 from envoy.extensions.clusters.aggregate.v3.cluster_pb2 import ClusterConfig as AggregateConfig
 from envoy.extensions.clusters.dynamic_forward_proxy.v3.cluster_pb2 import ClusterConfig as ForwardProxyConfig
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors, CorsPolicy
+from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2 as http_ext_authz_pb2
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac_pb2
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
@@ -20,6 +21,7 @@ from envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2 impo
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from envoy.extensions.filters.network.direct_response.v3.config_pb2 import Config as DirectResponse
+from envoy.extensions.filters.network.ext_authz.v3 import ext_authz_pb2 as network_ext_authz_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
@@ -48,6 +50,7 @@ _KNOWN: Final[dict[str, type[Message]]] = {
             HttpConnectionManager,
             TcpProxy,
             network_rbac_pb2.RBAC,
+            network_ext_authz_pb2.ExtAuthz,
             DirectResponse,
             ServerNameLookup,
             OriginalDst,
@@ -57,6 +60,7 @@ _KNOWN: Final[dict[str, type[Message]]] = {
         *(
             http_rbac_pb2.RBAC,
             http_rbac_pb2.RBACPerRoute,
+            http_ext_authz_pb2.ExtAuthz,
             HTTPFault,
             Cors,
             CorsPolicy,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors, CorsPolicy
+from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
@@ -20,7 +21,7 @@ from gossamer.simulate.headers import Headers
 from gossamer.simulate.index import Filter
 from gossamer.simulate.matchers import as_float, happens, matches_headers, matches_string
 from gossamer.simulate.outcome import Fault, Outcome, Verdict
-from gossamer.simulate.policies import judge
+from gossamer.simulate.policies import ask, judge
 from gossamer.simulate.rbac import Facts
 from gossamer.simulate.selection import Selection
 
@@ -68,6 +69,8 @@ def _run(found: Filter, per_route: Message | None, passage: Passage) -> Outcome 
             if isinstance(per_route, rbac_pb2.RBACPerRoute):
                 found = replace(found, config=per_route.rbac)
             return judge(found, passage.facts, passage.trace)
+        case ext_authz_pb2.ExtAuthz():
+            ask(found, passage.facts, passage.trace)
         case HTTPFault():
             return _fault(per_route if isinstance(per_route, HTTPFault) else found.config, passage)
         case Cors():

@@ -39,8 +39,9 @@ def parse_origin(text: str) -> Origin | None:
 
 def origin_of_policy(name: str) -> tuple[Origin, ...]:
     """The AuthorizationPolicy that an RBAC policy's name (`ns[foo]-policy[bar]-rule[0]`) tells, or another kind that
-    fails closed, which is called by its kind (`ns[foo]-RequestAuthentication[bar]-rule[0]`)."""
-    found = _POLICY.match(name)
+    fails closed, which is called by its kind (`ns[foo]-RequestAuthentication[bar]-rule[0]`). Policies of
+    CUSTOM have more around it."""
+    found = _POLICY.search(name)
     if not found:
         return ()
     kind = "AuthorizationPolicy" if found["kind"] == "policy" else found["kind"]

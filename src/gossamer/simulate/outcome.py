@@ -122,6 +122,8 @@ class PolicyDecision:
     policy: str = ""
     shadow: bool = False
     origins: tuple[Origin, ...] = ()
+    asks: str = ""
+    """The cluster of the authorizer that is asked; what it says nobody knows here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

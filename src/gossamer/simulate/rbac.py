@@ -108,7 +108,7 @@ def _asks_for(permission: Permission, kind: str | None, facts: Facts) -> bool:
             span = permission.destination_port_range
             return span.start <= facts.destination.port < span.end
         case "metadata":
-            return _metadata(permission.metadata, facts)
+            return matches_metadata(permission.metadata, facts)
         case "sourced_metadata":
             return _sourced(permission.sourced_metadata, facts)
         case "requested_server_name":
@@ -158,7 +158,7 @@ def _comes_from(principal: Principal, kind: str | None, facts: Facts) -> bool:
         case "url_path":
             return _path(principal.url_path.path, facts)
         case "metadata":
-            return _metadata(principal.metadata, facts)
+            return matches_metadata(principal.metadata, facts)
         case "sourced_metadata":
             return _sourced(principal.sourced_metadata, facts)
     raise NotSimulatedError(f"RBAC principals by {kind or 'nothing'}")
@@ -188,7 +188,8 @@ def _authenticated(wanted: Principal.Authenticated, facts: Facts) -> bool:
     return any(matches_string(wanted.principal_name, name) for name in named)
 
 
-def _metadata(matcher: MetadataMatcher, facts: Facts) -> bool:
+def matches_metadata(matcher: MetadataMatcher, facts: Facts) -> bool:
+    """Whether what filters have left matches."""
     path = [segment.key for segment in matcher.path]
     return matches_value(matcher.value, value_at(facts.metadata, matcher.filter, path)) != matcher.invert
 
@@ -196,4 +197,4 @@ def _metadata(matcher: MetadataMatcher, facts: Facts) -> bool:
 def _sourced(sourced: SourcedMetadata, facts: Facts) -> bool:
     if sourced.metadata_source != MetadataSource.DYNAMIC:
         raise NotSimulatedError("RBAC on the metadata of routes")
-    return _metadata(sourced.metadata_matcher, facts)
+    return matches_metadata(sourced.metadata_matcher, facts)

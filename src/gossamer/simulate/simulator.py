@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from envoy.extensions.filters.network.direct_response.v3.config_pb2 import Config as DirectResponse
+from envoy.extensions.filters.network.ext_authz.v3 import ext_authz_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
@@ -28,7 +29,7 @@ from gossamer.simulate.listeners import find_listener, inspect
 from gossamer.simulate.notes import NotSimulatedError
 from gossamer.simulate.origins import origins_in
 from gossamer.simulate.outcome import ClusterWeight, Outcome, Verdict
-from gossamer.simulate.policies import judge
+from gossamer.simulate.policies import ask, judge
 from gossamer.simulate.rbac import Facts
 from gossamer.simulate.request import Address, Request
 from gossamer.simulate.route_action import connect
@@ -92,14 +93,18 @@ class Simulator:
         return self._filter(chain, connection, trace)
 
     def _filter(self, chain: ChainConfig, connection: Connection, trace: Trace) -> Outcome:
+        facts = _facts(connection)
         for found in chain.filters:
             match found.config:
                 case rbac_pb2.RBAC():
-                    ended = judge(found, _facts(connection), trace)
+                    ended = judge(found, facts, trace)
                     if ended is not None:
                         return replace(ended, protocol="tcp")
+                case ext_authz_pb2.ExtAuthz():
+                    ask(found, facts, trace)
                 case ServerNameLookup():
                     connection.looked_up = Address(ip=connection.server_name, port=found.config.port_value)
+                    facts.looked_up = connection.looked_up.ip
                 case HttpConnectionManager():
                     return simulate_http(found.config, connection, self._decoder, trace)
                 case TcpProxy():

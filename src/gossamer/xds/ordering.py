@@ -91,28 +91,29 @@ class Gates:
             return not self._waits_for_clusters(resource)
         if resource.type_url == ROUTE:
             return not self._waits_for_clusters(resource) and not self._waits_for_listeners(resource, entry)
-        if resource.type_url == EXTENSION and resource.references is not None:
-            # A policy of unknown content waits for nothing: a cluster that is stuck must not delay a DENY.
-            return not self._waits_for_clusters(resource)
+        if resource.type_url == EXTENSION and resource.references:
+            # A policy of unknown content waits for nothing: a cluster that is stuck must not delay a DENY. One that
+            # sends requests to another filter to be decided goes after that filter's configuration.
+            return not self._waits_for_clusters(resource) and not self._waits_for(EXTENSION, resource)
         return True
 
     def _waits_for_clusters(self, resource: Resource) -> bool:
-        clusters = self._channels.get(CLUSTER)
-        if clusters is None or not (clusters.flights or clusters.behind):
+        return self._waits_for(CLUSTER, resource)
+
+    def _waits_for(self, type_url: str, resource: Resource) -> bool:
+        """Whether what the resource names of this type is on its way."""
+        channel = self._channels.get(type_url)
+        if channel is None or not (channel.flights or channel.behind):
             return False
         waits = False
-        for flight in clusters.flights.values():
+        for flight in channel.flights.values():
             if flight.sent_at + self._gate_s > self._now and _touches(resource, flight):
                 self.ends.append(flight.sent_at + self._gate_s)
                 waits = True
-        for name, entry in clusters.behind.items():
-            if (
-                entry.since + self._gate_s <= self._now
-                or clusters.goal_of(name) is None
-                or clusters.is_quarantined(name)
-            ):
+        for name, entry in channel.behind.items():
+            if entry.since + self._gate_s <= self._now or channel.goal_of(name) is None or channel.is_quarantined(name):
                 continue
-            if names(resource, CLUSTER, name):
+            if names(resource, type_url, name):
                 self.ends.append(entry.since + self._gate_s)
                 waits = True
         return waits
@@ -191,4 +192,5 @@ def _touches(resource: Resource, flight: Flight) -> bool:
     if resource.references is None:
         return bool(flight.batch.resources)
     by_name = flight.batch.by_name
-    return any(ref.type_url == CLUSTER and ref.name in by_name for ref in resource.references)
+    type_url = flight.batch.type_url
+    return any(ref.type_url == type_url and ref.name in by_name for ref in resource.references)

@@ -12,6 +12,7 @@ from gossamer.api import names
 from gossamer.api.findings import At
 from gossamer.api.mesh_config import LabelSelector, MeshConfig
 from gossamer.api.rules.common import check, check_duration, check_export_to, require
+from gossamer.api.rules.extension_provider import check_extension_providers
 from gossamer.api.rules.locality import check_locality, check_zones
 
 
@@ -45,6 +46,7 @@ def check_mesh_config(mesh: MeshConfig, at: At) -> None:
         check_locality(mesh.locality_lb_setting, at["localityLbSetting"])
     if mesh.zone_aware_lb_setting is not None:
         check_zones(mesh.zone_aware_lb_setting, at["zoneAwareLbSetting"])
+    check_extension_providers(mesh.extension_providers, at["extensionProviders"])
 
 
 def _check_selector(selector: LabelSelector, at: At) -> None:

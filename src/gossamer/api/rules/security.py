@@ -18,7 +18,7 @@ from gossamer.api.findings import At
 from gossamer.api.peer_authentication import PeerAuthentication
 from gossamer.api.resource import Resource
 from gossamer.api.rules.common import BOOLEAN_TRUE, check, is_written, require, written
-from gossamer.api.rules.targets import check_targets, check_workload_selector
+from gossamer.api.rules.targets import check_targets, check_waypoints, check_workload_selector
 from gossamer.api.structure import closest
 
 DRY_RUN: Final = "istio.io/dry-run"
@@ -54,6 +54,7 @@ def check_authorization_policy(resource: Resource[AuthorizationPolicy], raw: Any
     spec = resource.spec
     check_workload_selector(spec.selector, at["selector"])
     check_targets(spec, raw, at, strict=True)
+    check_waypoints(spec, raw, at)
     dry_run = resource.annotations.get(DRY_RUN)
     if dry_run is not None and dry_run not in BOOLEANS:
         message = f'annotation {DRY_RUN} must be "true" or "false", not "{dry_run}"'
@@ -61,6 +62,9 @@ def check_authorization_policy(resource: Resource[AuthorizationPolicy], raw: Any
     if spec.action is Action.CUSTOM:
         named = spec.provider is not None and spec.provider.name
         require(named, at["provider"], "action CUSTOM needs the name of a provider")
+        if dry_run in BOOLEAN_TRUE:
+            message = "a dry run asks no authorizer: with action CUSTOM this policy has no effect"
+            At(("metadata", "annotations", DRY_RUN), at.findings).warning("no-effect", message)
     elif spec.provider is not None:
         at["provider"].error("invalid-value", f"provider goes with action CUSTOM, not with {spec.action}")
     if spec.action is not Action.ALLOW and not spec.rules:

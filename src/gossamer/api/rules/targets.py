@@ -57,6 +57,17 @@ def check_targets(spec: Targeted, raw: Any, at: At, *, strict: bool = False, sel
         _check_reference(reference, here, strict=strict)
 
 
+def check_waypoints(spec: Targeted, raw: Any, at: At) -> None:
+    """A policy that is attached to a service is enforced by waypoints, which nobody runs here."""
+    path = "targetRef" if is_written(raw, "targetRef") else "targetRefs"
+    single: PolicyTargetReference | None = getattr(spec, "target_ref", None)
+    for reference in (*([single] if single else []), *spec.target_refs):
+        if reference.kind in ("Service", "ServiceEntry"):
+            message = f"policies attached to a {reference.kind} are for waypoints, of which this mesh has none"
+            hint = "nobody enforces it; name the workloads of the service with a selector"
+            at[path].warning("no-effect", message, hint)
+
+
 def _check_reference(reference: PolicyTargetReference, at: At, *, strict: bool) -> None:
     check_length(reference.name, 1, 253, at["name"])
     if reference.namespace:

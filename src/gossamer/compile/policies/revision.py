@@ -7,8 +7,8 @@ differs when what it may have let in might not be let in any more:
 
 - TCP: when any rule that can match on its port changes. A connection may live for days, and an ALLOW that was taken
   back must end it as a DENY does.
-- HTTP: when a DENY that can match on its port changes. Requests are short and the slot reaches the next one at once;
-  an ALLOW edit, far more frequent, is not worth every long stream of the port.
+- HTTP: when a DENY or CUSTOM that can match on its port changes. Requests are short and the slot reaches the next one
+  at once; an ALLOW edit, far more frequent, is not worth every long stream of the port.
 
 Invariant: a revision depends on the rules that count for the port and on nothing else; without any, it is empty.
 """
@@ -50,14 +50,23 @@ class Revisions:
 def compile_revisions(policies: WorkloadPolicies) -> Revisions:
     """The revisions of a workload's chains. Costs one pass over its rules."""
     trust = ",".join(policies.trust_domains)
-    deny = list(_rules(policies.deny, trust, tcp=False, denies=True))
+    denying = (*policies.custom, *policies.deny)
+    deny = list(_rules(denying, trust, tcp=False, denies=True))
+    who = f"{trust} {_asked(policies)}"
     tcp_rules = [
+        *_rules(policies.custom, who, tcp=True, denies=True),
         *_rules(policies.deny, trust, tcp=True, denies=True),
         *_rules(policies.allow, trust, tcp=True, denies=False),
     ]
     if policies.allow:
         tcp_rules.append((frozenset(), "allow"))  # that there is any ALLOW denies by itself
     return Revisions(http=_by_port(deny), tcp=_by_port(tcp_rules))
+
+
+def _asked(policies: WorkloadPolicies) -> str:
+    """Who let in what `custom` matches: for connections that another would not have let in."""
+    authorizer = policies.authorizer
+    return "" if authorizer is None else f"{authorizer.host}:{authorizer.port} {authorizer.can_decide(tcp=True)}"
 
 
 def _rules(

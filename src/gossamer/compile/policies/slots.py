@@ -7,6 +7,7 @@ are already open without touching a listener.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from functools import cache
 from typing import Final
@@ -25,12 +26,16 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb2
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 
-from gossamer.compile.draft import Draft, pack
+from gossamer.compile.draft import Draft, pack, references
+from gossamer.compile.names import cluster_name
+from gossamer.compile.policies.ext_authz import compile_http_authorizer, compile_tcp_authorizer
 from gossamer.compile.policies.ports import LocalPorts
-from gossamer.compile.policies.rbac import compile_allow, compile_deny
+from gossamer.compile.policies.rbac import NO_ACCESS, Access, PolicyCompiler
 from gossamer.core.ids import Origin
-from gossamer.core.resources import EXTENSION, Reference
+from gossamer.core.resources import CLUSTER, EXTENSION, Reference
+from gossamer.model.authorizers import Authorizer
 from gossamer.model.policy import WorkloadPolicies
 
 NOT_RECEIVED: Final = "policy-not-received"
@@ -49,6 +54,9 @@ class Slot(StrEnum):
     HTTP_CUSTOM_AUTHORIZER = "policy.http.custom-authorizer"
     HTTP_DENY = "policy.http.deny"
     HTTP_ALLOW = "policy.http.allow"
+    TCP_AUDIT = "policy.tcp.audit"
+    TCP_CUSTOM = "policy.tcp.custom"
+    TCP_CUSTOM_AUTHORIZER = "policy.tcp.custom-authorizer"
     TCP_DENY = "policy.tcp.deny"
     TCP_ALLOW = "policy.tcp.allow"
 
@@ -62,6 +70,7 @@ _NETWORK_RBAC: Final = _TYPE + "network.rbac.v3.RBAC"
 _MORE_TYPES: Final = {
     Slot.HTTP_JWT: _TYPE + "http.jwt_authn.v3.JwtAuthentication",
     Slot.HTTP_CUSTOM_AUTHORIZER: _TYPE + "http.ext_authz.v3.ExtAuthz",
+    Slot.TCP_CUSTOM_AUTHORIZER: _TYPE + "network.ext_authz.v3.ExtAuthz",
 }
 """What else a slot may come to hold; an empty one is an RBAC filter without rules, whatever it is for."""
 
@@ -82,7 +91,7 @@ def network_filters() -> tuple[Filter, ...]:
     server that speaks first is heard by whoever passed the handshake; the first byte of one who may not ask ends it.
     The same messages each time."""
     return tuple(
-        Filter(name=slot, config_discovery=_discovery((_NETWORK_RBAC,), pack(_network(_nobody()))))
+        Filter(name=slot, config_discovery=_discovery((_NETWORK_RBAC, *_more(slot)), pack(_network(_nobody()))))
         for slot in TCP_SLOTS
     )
 
@@ -94,45 +103,90 @@ def slot_references(*slots: Slot) -> frozenset[Reference]:
 
 def compile_slots(policies: WorkloadPolicies, ports: LocalPorts) -> tuple[Draft, ...]:
     """What is delivered into every slot of one proxy. Equal policies on equal ports give equal drafts: memoise it."""
-    deny, allow = tuple(p.origin for p in policies.deny), tuple(p.origin for p in policies.allow)
-    http = {
-        Slot.HTTP_DENY: (compile_deny(policies, ports, tcp=False), deny),
-        Slot.HTTP_ALLOW: (compile_allow(policies, ports, tcp=False), allow),
-    }
-    tcp = {
-        Slot.TCP_DENY: (compile_deny(policies, ports, tcp=True), deny),
-        Slot.TCP_ALLOW: (compile_allow(policies, ports, tcp=True), allow),
-    }
-    drafts = [
-        _draft(slot, pack(_http(rules)), origins)
-        for slot in HTTP_SLOTS
-        for rules, origins in (http.get(slot, (None, ())),)
-    ]
-    drafts += [_draft(slot, pack(_network(rules)), origins) for slot, (rules, origins) in tcp.items()]
+    origins = _origins(policies)
+    drafts = [_draft(Slot.HTTP_JWT, _http(NO_ACCESS))]
+    for tcp, prefix, rbac in ((False, "policy.http.", _http), (True, "policy.tcp.", _network)):
+        compiler = PolicyCompiler(policies, ports, tcp=tcp)
+        audit, custom = Slot(f"{prefix}audit"), Slot(f"{prefix}custom")
+        drafts.append(_draft(audit, rbac(compiler.audit()), origins[audit]))
+        drafts += _custom(policies.authorizer, rbac(compiler.custom()), custom, origins[custom], rbac)
+        for kind, access in (("deny", compiler.deny()), ("allow", compiler.allow())):
+            slot = Slot(f"{prefix}{kind}")
+            drafts.append(_draft(slot, rbac(access), origins[slot]))
     return tuple(drafts)
 
 
-def _draft(slot: Slot, config: Any, origins: tuple[Origin, ...]) -> Draft:
-    message = TypedExtensionConfig(name=slot, typed_config=config)
-    return Draft(type_url=EXTENSION, name=slot, message=message, references=frozenset(), origins=origins)
+def _origins(policies: WorkloadPolicies) -> dict[Slot, tuple[Origin, ...]]:
+    shadow = policies.shadow
+    groups = {
+        "audit": (*policies.audit, *shadow.audit),
+        "custom": policies.custom,
+        "deny": (*policies.deny, *shadow.deny),
+        "allow": (*policies.allow, *shadow.allow),
+    }
+    return {
+        Slot(f"policy.{layer}.{kind}"): tuple(policy.origin for policy in found)
+        for layer in ("http", "tcp")
+        for kind, found in groups.items()
+    }
+
+
+def _custom(
+    authorizer: Authorizer | None,
+    trigger: Message,
+    slot: Slot,
+    origins: tuple[Origin, ...],
+    rbac: Callable[[Access], Message],
+) -> list[Draft]:
+    """What says that an authorizer has to be asked, and what asks it. The first names the second, so that a new
+    authorizer is in place before anything has to wait for its word."""
+    tcp = slot is Slot.TCP_CUSTOM
+    asking = Slot.TCP_CUSTOM_AUTHORIZER if tcp else Slot.HTTP_CUSTOM_AUTHORIZER
+    if authorizer is None or not authorizer.can_decide(tcp=tcp):
+        return [_draft(slot, trigger, origins), _draft(asking, rbac(NO_ACCESS))]
+    config = compile_tcp_authorizer(authorizer) if tcp else compile_http_authorizer(authorizer)
+    cluster = references(CLUSTER, [cluster_name(authorizer.host, authorizer.port)])
+    return [
+        _draft(slot, trigger, origins, slot_references(asking)),
+        _draft(asking, config, origins, cluster),
+    ]
+
+
+def _draft(
+    slot: Slot,
+    config: Message,
+    origins: tuple[Origin, ...] = (),
+    named: frozenset[Reference] = frozenset(),
+) -> Draft:
+    message = TypedExtensionConfig(name=slot, typed_config=pack(config))
+    return Draft(type_url=EXTENSION, name=slot, message=message, references=named, origins=origins)
 
 
 def _more(slot: Slot) -> tuple[str, ...]:
     return (_MORE_TYPES[slot],) if slot in _MORE_TYPES else ()
 
 
-def _http(rules: rbac_pb2.RBAC | None) -> http_rbac_pb2.RBAC:
-    return http_rbac_pb2.RBAC(rules=rules)
+def _http(access: Access) -> http_rbac_pb2.RBAC:
+    return http_rbac_pb2.RBAC(
+        rules=access.rules,
+        shadow_rules=access.shadow,
+        shadow_rules_stat_prefix=access.prefix if access.shadow else "",
+    )
 
 
-def _network(rules: rbac_pb2.RBAC | None) -> network_rbac_pb2.RBAC:
-    return network_rbac_pb2.RBAC(rules=rules, stat_prefix="tcp.")
+def _network(access: Access) -> network_rbac_pb2.RBAC:
+    return network_rbac_pb2.RBAC(
+        rules=access.rules,
+        shadow_rules=access.shadow,
+        shadow_rules_stat_prefix=access.prefix if access.shadow else "",
+        stat_prefix="tcp.",
+    )
 
 
-def _nobody() -> rbac_pb2.RBAC:
+def _nobody() -> Access:
     """Denies everything, and says why."""
     policy = rbac_pb2.Policy(permissions=[rbac_pb2.Permission(any=True)], principals=[rbac_pb2.Principal(any=True)])
-    return rbac_pb2.RBAC(action=rbac_pb2.RBAC.DENY, policies={NOT_RECEIVED: policy})
+    return Access(rules=rbac_pb2.RBAC(action=rbac_pb2.RBAC.DENY, policies={NOT_RECEIVED: policy}))
 
 
 def _discovery(type_urls: tuple[str, ...], default: Any) -> ExtensionConfigSource:
