@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gossamer.api.extension_provider import EnvoyExternalAuthorizationGrpcProvider, MeshExtensionProvider
 from gossamer.api.positions import path_text
-from gossamer.api.rules.extension_provider import Authorization, authorization_of, provider_problems
+from gossamer.api.rules.extension_provider import Authorization, provider_problems
 from gossamer.core.frozen import FrozenMap, Value
 from gossamer.model.service import Service
 
@@ -42,7 +42,7 @@ def build_authorizers(
     """The authorizing providers by name; of several of one name the first counts."""
     found: dict[str, Authorizer] = {}
     for provider in providers:
-        spec = authorization_of(provider)
+        spec = provider.envoy_ext_authz_grpc or provider.envoy_ext_authz_http
         if provider.name not in found:
             found[provider.name] = (
                 _authorizer(provider, spec, services)
