@@ -130,11 +130,10 @@ def test_a_dry_run_that_is_not_valid_denies_nothing() -> None:
     loaded = load_one(resource("AuthorizationPolicy", spec, annotations={"istio.io/dry-run": "true"}))
     assert loaded.diagnostics == ()
     assert len(loaded.config.authorization_policies) == 1
-    spec["rules"] = 3
-    invalid = load_one(resource("AuthorizationPolicy", spec, annotations={"istio.io/dry-run": "true"}))
+    broken = {**spec, "rules": 3}
+    invalid = load_one(resource("AuthorizationPolicy", broken, annotations={"istio.io/dry-run": "true"}))
     assert errors_of(invalid)
     assert invalid.config.authorization_policies == ()
-    spec["rules"] = RULES
     enforced = load_one(resource("AuthorizationPolicy", spec, annotations={"istio.io/dry-run": "false"}))
     assert not errors_of(enforced)
     assert len(enforced.config.authorization_policies) == 1
