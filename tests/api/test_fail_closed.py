@@ -90,15 +90,6 @@ def test_an_invalid_peer_authentication_is_strict(spec: dict[str, Any], selects:
     assert (found.spec.selector is not None) is selects
 
 
-def test_what_is_valid_but_not_acted_on_denies_with_a_warning() -> None:
-    tokens = {"selector": SELECTOR, "jwtRules": [{"issuer": "a", "jwksUri": "https://a/keys"}]}
-    kind = "RequestAuthentication"
-    found = _policy(tokens, kind)
-    assert found.id.kind == kind
-    assert found.spec.action is Action.DENY
-    assert not errors_of(load_one(resource(kind, tokens)))
-
-
 def test_a_request_authentication_without_rules_asks_nothing() -> None:
     loaded = load_one(resource("RequestAuthentication", {"selector": SELECTOR, "jwtRules": []}))
     assert loaded.config.authorization_policies == ()

@@ -6,6 +6,7 @@ import base64
 from dataclasses import replace
 from typing import Any
 
+from gossamer.compile.policies.slots import TCP_SLOTS
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.core.resources import CLUSTER, EXTENSION, LISTENER, ROUTE, SECRET, Reference
@@ -175,7 +176,7 @@ def test_tls_is_passed_on_by_server_name() -> None:
     assert chain["filter_chain_match"]["server_names"] == ["x.a.com"]
     assert "transport_socket" not in chain
     names = [entry["name"] for entry in chain["filters"]]
-    assert names == ["policy.tcp.deny", "policy.tcp.allow", "envoy.filters.network.tcp_proxy"]
+    assert names == [*TCP_SLOTS, "envoy.filters.network.tcp_proxy"]
     assert chain["filters"][-1]["typed_config"]["cluster"] == PRODUCT
     resource = found.resources.get(LISTENER, "0.0.0.0_443")
     assert resource is not None

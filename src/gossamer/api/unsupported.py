@@ -61,7 +61,6 @@ UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
         "defaultScope",
         "listeners[].tls.frontendValidation",
     ),
-    "RequestAuthentication": ("jwtRules",),
     "HTTPRoute": (
         "useDefaultGateways",
         "rules[].filters[].type=ExternalAuth|ExtensionRef",

@@ -38,6 +38,7 @@ async def _serve(plane: ControlPlane, stop: asyncio.Event) -> int:
     async with plane.serving() as bound:
         addresses = {"xds": bound.xds, "join": bound.join}
         view = View(
+            keys=plane.keys.status,
             bound=lambda: addresses,
             ready=lambda: plane.pipeline.ready,
             diagnostics=lambda: plane.pipeline.diagnostics,
@@ -82,6 +83,13 @@ def command(
         list[str] | None, typer.Option(help="A further name or address by which hosts dial us. May be repeated.")
     ] = None,
     lifetime: Annotated[str, typer.Option(help="How long a workload's certificate is valid.")] = "24h",
+    private_redirects: Annotated[
+        bool,
+        typer.Option(
+            "--allow-private-redirects",
+            help="Follow token issuers' redirects to private addresses when their keys are fetched.",
+        ),
+    ] = False,
 ) -> None:
     """Run the control plane: read configuration, sign identities, tell proxies what to do."""
     settings = Settings(
@@ -94,6 +102,7 @@ def command(
         trust_domain=trust_domain,
         names=tuple(name or ()),
         lifetime=load_duration(lifetime),
+        private_redirects=private_redirects,
         envoy=_envoy(),
     )
     raise typer.Exit(control_plane(settings))

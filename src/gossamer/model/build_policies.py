@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
 from gossamer.api.authorization_policy import Action, AuthorizationPolicy
-from gossamer.api.common import EMPTY, WorkloadSelector
+from gossamer.api.common import EMPTY, PolicyTargetReference, WorkloadSelector
 from gossamer.api.peer_authentication import MutualTLS, MutualTLSMode, PeerAuthentication
+from gossamer.api.request_authentication import RequestAuthentication
 from gossamer.api.resource import Resource
 from gossamer.api.rules.common import BOOLEAN_TRUE
 from gossamer.api.rules.security import DRY_RUN
@@ -23,6 +24,7 @@ from gossamer.core.memo import Memo
 from gossamer.model.authorizers import Authorizer, chosen_authorizer
 from gossamer.model.policy import MutualTls, PeerPolicy, SelectedPolicy, ShadowPolicies, WorkloadPolicies
 from gossamer.model.settings import MeshSettings
+from gossamer.model.tokens import NO_TOKENS, KeySource, TokenRule, Tokens, token_rules
 
 GATEWAY_NAME: Final = "gateway.networking.k8s.io/gateway-name"
 """The label by which a gateway's workloads say which Gateway (of the Gateway API) they serve."""
@@ -41,7 +43,15 @@ class _Selecting(Protocol):
     def selector(self) -> WorkloadSelector | None: ...
 
 
+class _Attached(_Selecting, Protocol):
+    @property
+    def target_ref(self) -> PolicyTargetReference | None: ...
+    @property
+    def target_refs(self) -> tuple[PolicyTargetReference, ...]: ...
+
+
 S = TypeVar("S", bound=_Selecting)
+A = TypeVar("A", bound=_Attached)
 _Bucket = tuple[Resource[S], ...]
 
 
@@ -71,6 +81,9 @@ class PolicyIndex(Value):
     trust_domains: tuple[str, ...]
     peers: FrozenMap[str, _Namespace[PeerAuthentication]] = field(default_factory=FrozenMap)
     authorization: FrozenMap[str, _Namespace[AuthorizationPolicy]] = field(default_factory=FrozenMap)
+    tokens: FrozenMap[str, _Namespace[RequestAuthentication]] = field(default_factory=FrozenMap)
+    keys: FrozenMap[KeySource, str] = field(default_factory=FrozenMap)
+    """JSON Web Key Sets, as far as they were fetched."""
     authorizers: FrozenMap[str, Authorizer] = field(default_factory=FrozenMap)
     asking: FrozenMap[str, tuple[tuple[str, str], ...]] = field(default_factory=FrozenMap)
     """By namespace, the services (hostname, namespace) that its policies have requests decided by."""
@@ -78,8 +91,9 @@ class PolicyIndex(Value):
     def for_workload(self, namespace: str, labels: FrozenMap[str, str], memo: Memo) -> WorkloadPolicies:
         """All policies of a workload; workloads that the same ones select get the same object."""
         peer = memo(merge_peers, *self._peers_of(namespace, labels))
-        found = tuple(self._authorization_of(namespace, labels))
-        return memo(select_policies, peer, found, self.trust_domains, self.authorizers)
+        tokens = memo(token_rules, tuple(self._found_in(self.tokens, namespace, labels)), self.keys)
+        found = tuple(self._found_in(self.authorization, namespace, labels))
+        return memo(select_policies, peer, tokens, found, self.trust_domains, self.authorizers)
 
     def asked_in(self, namespace: str) -> frozenset[tuple[str, str]]:
         """The services (hostname, namespace) that workloads of a namespace may have to ask for decisions."""
@@ -100,8 +114,11 @@ class PolicyIndex(Value):
         of_namespace = _ruling(own.whole) if own is not None and own is not root else None
         return _ruling(root.whole) if root else None, of_namespace, _ruling(selecting)
 
-    def _authorization_of(self, namespace: str, labels: Mapping[str, str]) -> Iterator[Resource[AuthorizationPolicy]]:
-        for part in _distinct(self.authorization.get(self.root_namespace), self.authorization.get(namespace)):
+    def _found_in(
+        self, policies: FrozenMap[str, _Namespace[A]], namespace: str, labels: Mapping[str, str]
+    ) -> Iterator[Resource[A]]:
+        """The policies of a kind that apply to a workload, the root namespace's first."""
+        for part in _distinct(policies.get(self.root_namespace), policies.get(namespace)):
             found = [*part.whole, *part.selecting(labels)]
             for resource in sorted(found, key=lambda resource: resource.name):
                 if _targets(resource, namespace, labels, self.root_namespace):
@@ -113,6 +130,7 @@ def build_policies(
     authorization_policies: Iterable[Resource[AuthorizationPolicy]],
     peer_authentications: Iterable[Resource[PeerAuthentication]],
     authorizers: FrozenMap[str, Authorizer] = EMPTY,
+    tokens: Tokens = NO_TOKENS,
 ) -> PolicyIndex:
     """The index of all policies of the mesh. Resources that fail closed are among them and deny what they select."""
     policies = tuple(authorization_policies)
@@ -121,6 +139,8 @@ def build_policies(
         trust_domains=settings.trust_domains,
         peers=_by_namespace(peer_authentications),
         authorization=_by_namespace(policies),
+        tokens=_by_namespace(tokens.resources),
+        keys=tokens.keys,
         authorizers=authorizers,
         asking=_asking(policies, authorizers),
     )
@@ -148,6 +168,7 @@ def merge_peers(
 
 def select_policies(
     peer: PeerPolicy,
+    tokens: tuple[TokenRule, ...],
     found: tuple[Resource[AuthorizationPolicy], ...],
     trust_domains: tuple[str, ...],
     authorizers: FrozenMap[str, Authorizer],
@@ -164,6 +185,7 @@ def select_policies(
     custom = tuple(real[Action.CUSTOM])
     return WorkloadPolicies(
         peer=peer,
+        tokens=tokens,
         audit=tuple(real[Action.AUDIT]),
         custom=custom,
         authorizer=chosen_authorizer((_provider(policy.spec) for policy in custom), authorizers),
@@ -200,7 +222,7 @@ def _mode(mtls: MutualTLS | None, inherited: MutualTls) -> MutualTls:
     return _MODES.get(mtls.mode, inherited) if mtls is not None else inherited
 
 
-def _targets(resource: Resource[AuthorizationPolicy], namespace: str, labels: Mapping[str, str], root: str) -> bool:
+def _targets(resource: Resource[A], namespace: str, labels: Mapping[str, str], root: str) -> bool:
     """Whether a policy's targetRefs let it apply to this workload. Without any it does; with them, to a gateway that
     serves one of the named Gateways of its namespace, or is of a class that the root namespace names. Other targets
     are served by waypoints, never by a sidecar."""

@@ -35,6 +35,7 @@ from gossamer.model.routing import Routing, asked_labels
 from gossamer.model.service_routes import build_service_routings
 from gossamer.model.settings import MeshSettings, build_settings, looking_up
 from gossamer.model.sidecars import Sidecars, build_sidecars
+from gossamer.model.tokens import KeySource, Tokens
 
 T = TypeVar("T")
 
@@ -64,9 +65,11 @@ class Mesh:
     """Labels by which some resource tells clients apart."""
 
 
-def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mesh:
+def build_mesh(
+    config: Config, memo: Memo, modules: Modules = NO_MODULES, keys: FrozenMap[KeySource, str] = EMPTY
+) -> Mesh:
     """The mesh that a configuration makes: the same object again when nothing of it differs. `modules` are the Wasm
-    modules that it names, as far as they are there."""
+    modules that it names, as far as they are there, `keys` those of its token issuers."""
     config = memo.keep("", discovered, config)
     settings = memo(build_settings, config.mesh)
     root = settings.root_namespace
@@ -105,6 +108,7 @@ def build_mesh(config: Config, memo: Memo, modules: Modules = NO_MODULES) -> Mes
             config.authorization_policies,
             config.peer_authentications,
             memo.keep("", build_authorizers, config.mesh.extension_providers, services.all),
+            memo.keep("", Tokens, resources=config.request_authentications, keys=keys),
         ),
         patches=memo.keep("", build_patches, config.envoy_filters, root),
         proxies=memo.keep("", build_proxy_settings, config.mesh, config.proxy_configs),

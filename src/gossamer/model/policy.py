@@ -12,6 +12,7 @@ from gossamer.api.authorization_policy import AuthorizationPolicy, Rule
 from gossamer.core.frozen import FrozenMap, Value
 from gossamer.core.ids import Origin
 from gossamer.model.authorizers import Authorizer
+from gossamer.model.tokens import TokenRule
 
 
 class MutualTls(StrEnum):
@@ -79,6 +80,8 @@ class WorkloadPolicies(Value):
     group sorted by namespace and name (root namespace's first). Dry runs stand apart."""
 
     peer: PeerPolicy = field(default_factory=PeerPolicy)
+    tokens: tuple[TokenRule, ...] = ()
+    """Which tokens are taken. Without any rule, none is looked at."""
     audit: tuple[SelectedPolicy, ...] = ()
     custom: tuple[SelectedPolicy, ...] = ()
     authorizer: Authorizer | None = None

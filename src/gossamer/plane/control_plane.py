@@ -32,6 +32,7 @@ from gossamer.plane.authority_watch import follow_authority
 from gossamer.plane.endpoint_reports import EndpointReports
 from gossamer.plane.judging import Judging
 from gossamer.plane.kept import keep, keep_admitted, load_admitted, load_last_good, load_registry
+from gossamer.plane.keys import KeyStore
 from gossamer.plane.pipeline import Pipeline
 from gossamer.plane.proxies import Proxies, Refreshed
 from gossamer.plane.registry_service import Authenticate, Granted, RegistryService
@@ -71,6 +72,8 @@ class Settings:
     """Further names and addresses by which hosts dial this control plane; they go into its certificate."""
     lifetime: timedelta = timedelta(hours=24)
     drain_s: float = 5.0
+    private_redirects: bool = False
+    """Whether an issuer of tokens may redirect whoever fetches its keys to a private address."""
     envoy: Path | None = None
     """The Envoy that EnvoyFilters and extensions are tried on; None: nobody is asked."""
 
@@ -97,6 +100,7 @@ class ControlPlane:
     proxies: Proxies = field(init=False)
     xds: Service = field(init=False)
     judging: Judging = field(init=False)
+    keys: KeyStore = field(init=False)
     reports: EndpointReports = field(init=False)
     _told: frozenset[Diagnostic] = frozenset()
 
@@ -104,6 +108,11 @@ class ControlPlane:
         self.proxies = Proxies(self.settings.trust_domain, lambda: self.registry.snapshot, self.pipeline.resources)
         self.xds = Service(self.proxies.authorize, drain_s=self.settings.drain_s, lasts=_lasts)
         self.reports = EndpointReports(pipeline=self.pipeline, registrations=lambda: self.registry.snapshot)
+        self.keys = KeyStore(
+            folder=self.settings.state / "keys",
+            changed=self.changed.set,
+            private_redirects=self.settings.private_redirects,
+        )
         self.judging = Judging(
             pipeline=self.pipeline,
             envoy=self.settings.envoy,
@@ -117,6 +126,8 @@ class ControlPlane:
     async def serving(self) -> AsyncIterator[Bound]:
         """Listen on both ports while the context lasts; configuration is followed by `follow`."""
         self._build()
+        if await self.keys.first() or self.changed.is_set():
+            self._build()
         await self.judging.first()
         identity = IdentityService(
             authority=self.authority,
@@ -160,7 +171,7 @@ class ControlPlane:
             group.create_task(keep_admitted(self.settings.state, lambda: self.pipeline.admitted_texts, stop))
             folder = _ca_folder(self.settings)
             running = (
-                *(self._prepare(), self._push(), self._expire(), self.judging.follow()),
+                *(self._prepare(), self._push(), self._expire(), self.judging.follow(), self.keys.follow()),
                 follow_authority(folder, self.authority, _now),
             )
             tasks = [group.create_task(task) for task in running]
@@ -170,7 +181,10 @@ class ControlPlane:
 
     def _build(self) -> None:
         registrations = tuple(entry.workload for entry in self.registry.snapshot.values())
+        self.pipeline.keys = self.keys.keys
         self.pipeline.build(self.source.latest.value, registrations)
+        if self.pipeline.loaded is not None and self.keys.want(self.pipeline.loaded.config):
+            self.changed.set()
         self.judging.built()
         self.reports.look()
 

@@ -32,6 +32,7 @@ class View:
     proxies: Callable[[], Sequence[ProxyStatus]]
     registrations: Callable[[], Sequence[Registration]]
     generation: Callable[[], int]
+    keys: Callable[[], list[dict[str, Any]]]
     endpoints: Callable[[str, str], list[dict[str, Any]]]
     """Of a service, as one workload sees it or (empty) all do."""
     authority: Latest[Authority]
@@ -52,6 +53,7 @@ def local_routes(view: View) -> list[Route]:
                 "diagnostics": [diagnostic.to_json() for diagnostic in view.diagnostics()],
                 "proxies": [_proxy(row) for row in view.proxies()],
                 "workloads": [_workload(row) for row in view.registrations()],
+                "keys": view.keys(),
             }
         )
 

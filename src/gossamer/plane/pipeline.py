@@ -30,6 +30,7 @@ from gossamer.model.mesh import Mesh, build_mesh
 from gossamer.model.modules import Modules
 from gossamer.model.proxy import Proxy
 from gossamer.model.service import Service, Workload
+from gossamer.model.tokens import KeySource
 from gossamer.plane.admission import Candidate, admission_of, candidates_of, in_force, unjudged
 from gossamer.plane.envoy_check import Trial
 from gossamer.plane.starts import start_message
@@ -59,6 +60,8 @@ class Pipeline:
         self._source_diagnostics: Diagnostics = ()
         self.admission = None if admitted is None else admission_of(admitted)
         self.modules = Modules()
+        self.keys: FrozenMap[KeySource, str] = FrozenMap()
+        """The keys of token issuers that were fetched."""
         self.notices: Diagnostics = ()
         """What is wrong with the modules; without positions."""
         self.wanted: dict[ResourceId, Candidate] = {}
@@ -74,7 +77,7 @@ class Pipeline:
         self.wanted = candidates_of(config, modules, self.loaded.index)
         if self.admission is not None:
             config, modules = in_force(config, self.wanted, self.admission)
-        mesh = build_mesh(config, self._memo, modules)
+        mesh = build_mesh(config, self._memo, modules, self.keys)
         self._built = (mesh, build_endpoints(self.loaded.config, registrations, mesh, self._memo))
         self._source_diagnostics = files.diagnostics
         self.generation += 1

@@ -14,6 +14,7 @@ from envoy.extensions.clusters.dynamic_forward_proxy.v3.cluster_pb2 import Clust
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors, CorsPolicy
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2 as http_ext_authz_pb2
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
+from envoy.extensions.filters.http.jwt_authn.v3.config_pb2 import JwtAuthentication
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac_pb2
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2 import Config as SetFilterState
@@ -61,6 +62,7 @@ _KNOWN: Final[dict[str, type[Message]]] = {
             http_rbac_pb2.RBAC,
             http_rbac_pb2.RBACPerRoute,
             http_ext_authz_pb2.ExtAuthz,
+            JwtAuthentication,
             HTTPFault,
             Cors,
             CorsPolicy,

@@ -11,6 +11,7 @@ from typing import Final
 from envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors, CorsPolicy
 from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
 from envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
+from envoy.extensions.filters.http.jwt_authn.v3.config_pb2 import JwtAuthentication
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2 import Config as SetFilterState
@@ -24,6 +25,7 @@ from gossamer.simulate.outcome import Fault, Outcome, Verdict
 from gossamer.simulate.policies import ask, judge
 from gossamer.simulate.rbac import Facts
 from gossamer.simulate.selection import Selection
+from gossamer.simulate.tokens import verify
 
 _SILENT: Final = frozenset(
     {
@@ -69,6 +71,8 @@ def _run(found: Filter, per_route: Message | None, passage: Passage) -> Outcome 
             if isinstance(per_route, rbac_pb2.RBACPerRoute):
                 found = replace(found, config=per_route.rbac)
             return judge(found, passage.facts, passage.trace)
+        case JwtAuthentication():
+            return verify(found, passage.headers, passage.facts.metadata, passage.trace)
         case ext_authz_pb2.ExtAuthz():
             ask(found, passage.facts, passage.trace)
         case HTTPFault():

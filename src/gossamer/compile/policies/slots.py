@@ -31,6 +31,7 @@ from google.protobuf.message import Message
 from gossamer.compile.draft import Draft, pack, references
 from gossamer.compile.names import cluster_name
 from gossamer.compile.policies.ext_authz import compile_http_authorizer, compile_tcp_authorizer
+from gossamer.compile.policies.jwt import compile_tokens
 from gossamer.compile.policies.ports import LocalPorts
 from gossamer.compile.policies.rbac import NO_ACCESS, Access, PolicyCompiler
 from gossamer.core.ids import Origin
@@ -104,7 +105,14 @@ def slot_references(*slots: Slot) -> frozenset[Reference]:
 def compile_slots(policies: WorkloadPolicies, ports: LocalPorts) -> tuple[Draft, ...]:
     """What is delivered into every slot of one proxy. Equal policies on equal ports give equal drafts: memoise it."""
     origins = _origins(policies)
-    drafts = [_draft(Slot.HTTP_JWT, _http(NO_ACCESS))]
+    tokens = policies.tokens
+    drafts = [
+        _draft(
+            Slot.HTTP_JWT,
+            compile_tokens(tokens) if tokens else _http(NO_ACCESS),
+            tuple(dict.fromkeys(found.origin for found in tokens)),
+        )
+    ]
     for tcp, prefix, rbac in ((False, "policy.http.", _http), (True, "policy.tcp.", _network)):
         compiler = PolicyCompiler(policies, ports, tcp=tcp)
         audit, custom = Slot(f"{prefix}audit"), Slot(f"{prefix}custom")

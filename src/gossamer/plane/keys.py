@@ -1,0 +1,288 @@
+"""Keys of token issuers: fetched by the control plane, for all proxies, and kept on disk.
+
+Invariant: what is no key set is not used, and the last good set stays in use while its issuer is down, through restarts
+too; how old it is can be seen. Proxies fetch nothing, and nobody's answer leads the control plane where its operator
+did not send it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ipaddress
+import json
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from time import monotonic, time
+from typing import Any, Final
+from urllib.parse import urljoin, urlsplit
+
+import httpcore
+
+from gossamer.api.config import Config
+from gossamer.core.frozen import FrozenMap
+from gossamer.model.tokens import KeySource, key_sources
+from gossamer.sources.state import load_document, private_folder, save_document
+
+_LOG = logging.getLogger(__name__)
+
+LARGEST: Final = 1024 * 1024
+"""Bytes of a key set, or of a discovery document, at most."""
+REFRESH_S: Final = 20 * 60.0
+RETRY_S: Final = 15.0
+FIRST_S: Final = 6.0
+"""How long a control plane that starts waits for keys that it never had."""
+_LONGEST: Final = timedelta(seconds=60)
+_REDIRECTS: Final = 3
+_DISCOVERY: Final = "/.well-known/openid-configuration"
+_SCHEMA: Final = 1
+
+
+_HTTP_ERRORS: Final = (
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.TimeoutException,
+    httpcore.UnsupportedProtocol,
+)
+
+
+class KeysError(Exception):
+    """Why keys are not to be had."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A key set and when it was fetched, in seconds since 1970."""
+
+    jwks: str = field(repr=False)
+    fetched: float
+
+
+@dataclass(slots=True, kw_only=True)
+class KeyStore:
+    """The keys that the configuration asks for. `follow` fetches and refreshes; `keys` is what is there now.
+
+    `private_redirects` lets issuers redirect to private addresses; `trust` verifies their certificates.
+    """
+
+    folder: Path
+    changed: Callable[[], None]
+    private_redirects: bool = False
+    trust: ssl.SSLContext = field(default_factory=ssl.create_default_context)
+    refresh_s: float = REFRESH_S
+    retry_s: float = RETRY_S
+    keys: FrozenMap[KeySource, str] = field(default_factory=FrozenMap)
+    _wanted: dict[KeySource, timedelta] = field(default_factory=dict)
+    _held: dict[KeySource, Held] = field(default_factory=dict)
+    _due: dict[KeySource, float] = field(default_factory=dict)
+    _failed: dict[KeySource, str] = field(default_factory=dict)
+    _asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def want(self, config: Config) -> bool:
+        """Take notice of what a configuration asks for; returns whether there are keys now that were not, from disk."""
+        wanted = key_sources(config.request_authentications)
+        if wanted == self._wanted:
+            return False
+        before = self.keys
+        for source in wanted.keys() - self._wanted.keys():
+            held = self._load(source)
+            if held is not None:
+                self._held[source] = held
+            self._due[source] = 0.0
+        for source in self._wanted.keys() - wanted.keys():
+            for table in (self._held, self._due, self._failed):
+                table.pop(source, None)
+        self._wanted = wanted
+        self._publish()
+        self._asked.set()
+        return self.keys != before
+
+    @property
+    def missing(self) -> list[KeySource]:
+        """What is asked for, and was never had."""
+        return sorted(source for source in self._wanted if source not in self._held)
+
+    async def first(self) -> bool:
+        """Fetch what was never had, within a bound; returns whether there is something new."""
+        before = self.keys
+        try:
+            async with asyncio.timeout(FIRST_S):
+                await self._fetch(self.missing)
+        except TimeoutError:
+            _LOG.warning("keys-not-fetched-in-time", extra={"seconds": FIRST_S})
+        return self.keys != before
+
+    async def follow(self) -> None:
+        """Fetch what is asked for, and again when it grows old or failed, until cancelled."""
+        while True:
+            self._asked.clear()
+            now = monotonic()
+            before = self.keys
+            await self._fetch(sorted(source for source, due in self._due.items() if due <= now))
+            if self.keys != before:
+                self.changed()
+            wait = max(min(self._due.values()) - monotonic(), 0.05) if self._due else None
+            try:
+                async with asyncio.timeout(wait):
+                    await self._asked.wait()
+            except TimeoutError:
+                continue
+
+    def status(self) -> list[dict[str, Any]]:
+        """Each source with the age of its keys in seconds (null: there are none) and why they are not newer."""
+        now = time()
+        return [
+            {
+                "url": source.url,
+                "discovered": source.discovered,
+                "age_s": round(now - self._held[source].fetched, 1) if source in self._held else None,
+                "error": self._failed.get(source, ""),
+            }
+            for source in sorted(self._wanted)
+        ]
+
+    async def _fetch(self, sources: Iterable[KeySource]) -> None:
+        """Fetch these side by side: one issuer that is down holds up no other."""
+        async with asyncio.TaskGroup() as group:
+            for source in sources:
+                group.create_task(self._one(source))
+        self._publish()
+
+    async def _one(self, source: KeySource) -> None:
+        timeout = min(self._wanted.get(source, _LONGEST), _LONGEST)
+        try:
+            async with asyncio.timeout(timeout.total_seconds()):
+                jwks = await self._keys_of(source)
+        except TimeoutError:
+            self._failing(source, f"no answer within {timeout.total_seconds():g} s")
+            return
+        except (*_HTTP_ERRORS, KeysError, OSError, ValueError) as error:
+            self._failing(source, str(error) or type(error).__name__)
+            return
+        if source not in self._wanted:
+            return
+        self._failed.pop(source, None)
+        self._due[source] = monotonic() + self.refresh_s
+        held = self._held[source] = Held(jwks=jwks, fetched=time())
+        kept = {"jwks": held.jwks, "fetched": held.fetched}
+        await asyncio.to_thread(save_document, self._path(source), _SCHEMA, kept)
+
+    def _failing(self, source: KeySource, why: str) -> None:
+        if source not in self._wanted:
+            return
+        if source not in self._failed:
+            _LOG.warning("keys-not-fetched", extra={"url": source.url, "reason": why, "kept": source in self._held})
+        self._failed[source] = why
+        self._due[source] = monotonic() + self.retry_s
+
+    def _publish(self) -> None:
+        found = {source: held.jwks for source, held in sorted(self._held.items()) if source in self._wanted}
+        if self.keys != found:
+            self.keys = FrozenMap(found)
+
+    def _path(self, source: KeySource) -> Path:
+        name = hashlib.sha256(f"{source.discovered} {source.url}".encode()).hexdigest()
+        return private_folder(self.folder) / f"{name}.json"
+
+    def _load(self, source: KeySource) -> Held | None:
+        found = load_document(self._path(source), _SCHEMA)
+        content = found[1] if found is not None else None
+        if not isinstance(content, dict) or not isinstance(content.get("fetched"), (int, float)):
+            return None
+        jwks = content.get("jwks")
+        return Held(jwks=jwks, fetched=content["fetched"]) if isinstance(jwks, str) and is_key_set(jwks) else None
+
+    async def _keys_of(self, source: KeySource) -> str:
+        url = source.url
+        if source.discovered:
+            url = _told(await self._get(f"{url.rstrip('/')}{_DISCOVERY}", url), url)
+        text = (await self._get(url, source.url)).decode("utf-8", "replace")
+        if not is_key_set(text):
+            raise KeysError(f"what {url} answers is no JSON Web Key Set")
+        return text
+
+    async def _get(self, url: str, first: str) -> bytes:
+        """The content at a URL. `first` is the one that somebody wrote: where answers lead from there, private
+        addresses are out of bounds."""
+        backend = _Backend()
+        async with httpcore.AsyncConnectionPool(ssl_context=self.trust, network_backend=backend) as pool:
+            for _ in range(_REDIRECTS + 1):
+                parts = urlsplit(url)
+                backend.guarded = not self.private_redirects and parts.netloc != urlsplit(first).netloc
+                if parts.scheme not in ("http", "https") or (first.startswith("https:") and parts.scheme != "https"):
+                    raise KeysError(f"{first} leads to {url}, which is not to be trusted with it")
+                async with pool.stream("GET", url, headers={"accept": "application/json"}) as response:
+                    if response.status not in (301, 302, 303, 307, 308):
+                        return await _content(response, url)
+                    target = dict(response.headers).get(b"location", b"").decode("latin-1")
+                url = urljoin(url, target)
+        raise KeysError(f"{first} redirects more than {_REDIRECTS} times")
+
+
+class _Backend(httpcore.AsyncNetworkBackend):
+    """Connects; when `guarded`, to public addresses alone, and to the very address that was looked at."""
+
+    def __init__(self) -> None:
+        self._inner = httpcore.AnyIOBackend()
+        self.guarded = False
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the interface of httpcore
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        if self.guarded:
+            host = await _public_address(host, port)
+        return await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+async def _public_address(host: str, port: int) -> str:
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for *_, address in found:
+        if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_global:
+            raise KeysError(f"a redirect leads to {host}, a private address ({address[0]}); that is not followed")
+    return str(found[0][4][0])
+
+
+async def _content(response: httpcore.Response, url: str) -> bytes:
+    if response.status != 200:
+        raise KeysError(f"{url} answers {response.status}")
+    content = bytearray()
+    async for part in response.aiter_stream():
+        content += part
+        if len(content) > LARGEST:
+            raise KeysError(f"{url} is larger than {LARGEST // 1024 // 1024} MB")
+    return bytes(content)
+
+
+def _told(document: bytes, issuer: str) -> str:
+    """The URL of the keys in an issuer's discovery document."""
+    try:
+        value = json.loads(document)
+    except ValueError as error:
+        raise KeysError(f"the discovery document of {issuer} is not JSON") from error
+    url = value.get("jwks_uri") if isinstance(value, dict) else None
+    if not isinstance(url, str):
+        raise KeysError(f"the discovery document of {issuer} has no jwks_uri")
+    return url
+
+
+def is_key_set(text: str) -> bool:
+    """Whether a text is a JSON Web Key Set with at least one key."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    keys = value.get("keys") if isinstance(value, dict) else None
+    return isinstance(keys, list) and bool(keys) and all(isinstance(key, dict) and "kty" in key for key in keys)
