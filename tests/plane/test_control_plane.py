@@ -17,7 +17,9 @@ from gossamer.core.resources import CLUSTER, LISTENER
 from gossamer.plane.kept import LAST_GOOD_FILE, REGISTRY_FILE
 from gossamer.xds.codec import METHOD
 from tests.plane.running import Mesh, Proxy, eventually, refused, run, service
+from tests.plane.test_keys import JWKS, Server, server
 
+__all__ = ["server"]
 RATINGS = "outbound|80||ratings.example.com"
 BROKEN = "kind: [\n"
 
@@ -55,6 +57,35 @@ def test_a_rewrite_without_a_difference_sends_nothing(mesh: Mesh) -> None:
                 await web.next(0.3)
 
     run(test)
+
+
+TOKENS = """
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: tokens, namespace: default}
+spec: {jwtRules: [{issuer: a, jwksUri: "%s/keys"}]}
+"""
+
+
+def test_keys_of_issuers_are_fetched_and_shown(mesh: Mesh, server: Server) -> None:
+    server.answers["/keys"] = JWKS
+    mesh.write(tokens=TOKENS % server.url)
+
+    async def test() -> None:
+        async with mesh.run() as running:
+            await eventually(lambda: list(running.plane.pipeline.keys.values()) == [JWKS])
+            (row,) = running.plane.keys.status()
+            assert (row["url"], row["error"]) == (f"{server.url}/keys", "")
+            assert row["age_s"] is not None
+
+    run(test)
+    server.answers.clear()
+
+    async def after() -> None:
+        async with mesh.run() as running:
+            assert list(running.plane.pipeline.keys.values()) == [JWKS], "kept, though the issuer is down"
+
+    run(after)
 
 
 def test_a_mistake_takes_nothing_away_not_even_by_a_restart(mesh: Mesh) -> None:

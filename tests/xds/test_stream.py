@@ -264,6 +264,21 @@ class TestRule3RoutesWaitForTheirClusters:
         bare = Resource(type_url=EXTENSION, name="deny", version="1", body=b"")
         assert talk.offer(resources(*BASE, B, EB, bare)) == ["cds b", "ecds deny"]
 
+    def test_what_has_requests_decided_by_another_filter_goes_after_it(self) -> None:
+        def asking(content: str) -> tuple[Resource, Resource]:
+            named = [(EXTENSION, "authorizer")]
+            return resource(EXTENSION, "ask", content, named), resource(EXTENSION, "authorizer", content, ())
+
+        talk = connected(*BASE, extension("ask"), extension("authorizer"))
+        assert talk.offer(resources(*BASE, *asking("new"))) == ["ecds authorizer"]
+        assert talk.ack(EXTENSION) == ["ecds ask"]
+        talk.settle()
+        nobody = (resource(EXTENSION, "ask", "denies", ()), resource(EXTENSION, "authorizer", "empty", ()))
+        assert talk.offer(resources(*BASE, *nobody)) == ["ecds ask", "ecds authorizer"]
+        talk.settle()
+        assert talk.offer(resources(*BASE, *asking("newer"))) == ["ecds authorizer"]
+        assert talk.later(5.1) == ["ecds ask"], "within a bound"
+
     def test_a_refused_cluster_holds_up_nobody(self) -> None:
         talk = connected(*BASE)
         talk.offer(resources(*BASE[:3], B, EB, route("r", ["a", "b"])))
