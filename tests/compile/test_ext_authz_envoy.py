@@ -108,6 +108,17 @@ def test_an_authorizer_is_asked_over_grpc(sidecar: Sidecar) -> None:
     until(lambda: named in (sidecar.folder / "access.log").read_text(), "its name in the log")
 
 
+def test_the_log_names_the_policy_by_which_an_authorizer_said_no(sidecar: Sidecar) -> None:
+    sidecar.view = replace(sidecar.view, settings=replace(sidecar.view.settings, access_log_json=True))
+    with grpc_authorizer() as server:
+        offer(sidecar, EnvoyExternalAuthorizationGrpcProvider(port=server.port))
+        until(lambda: asking(sidecar)[0] == 401, "the authorizer's no")
+    log = sidecar.folder / "access.log"
+    named = '"asked_policy":"istio-ext-authz-authz-ns[foo]-policy[ask]-rule[0]"'
+    until(lambda: named in log.read_text(), "the policy's name")
+    assert "ext_authz_denied" in log.read_text()
+
+
 def test_an_authorizer_that_is_down_denies_or_is_passed_over(sidecar: Sidecar) -> None:
     spec = EnvoyExternalAuthorizationGrpcProvider(port=free_port(), status_on_error="503", timeout=timedelta(seconds=1))
     offer(sidecar, spec)

@@ -53,8 +53,10 @@ JSON_FIELDS: Final = {
     "downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%",
     "requested_server_name": "%REQUESTED_SERVER_NAME%",
     "route_name": "%ROUTE_NAME%",
+    "asked_policy": "%DYNAMIC_METADATA(envoy.filters.http.rbac:istio_ext_authz_shadow_effective_policy_id)%",
 }
-"""The same as JSON, under the names that Istio documents."""
+"""The same as JSON, under the names that Istio documents; and the policy by which an external authorizer was asked,
+since the details of its denial (`ext_authz_denied`) do not say that."""
 
 
 def access_logs(settings: MeshSettings) -> list[AccessLog]:

@@ -31,6 +31,7 @@ _OTHER_NAMES: Final[dict[str, tuple[str, ...]]] = {
     "envoy.filters.http.jwt_authn": (Slot.HTTP_JWT,),
     "istio_authn": (Slot.HTTP_JWT,),
     "envoy.filters.http.ext_authz": (Slot.HTTP_CUSTOM_AUTHORIZER,),
+    "envoy.filters.network.ext_authz": (Slot.TCP_CUSTOM_AUTHORIZER,),
     "envoy.filters.http.rbac": _RBAC,
     "envoy.filters.network.rbac": TCP_SLOTS,
     "istio.alpn": (ALPN_FILTER,),
