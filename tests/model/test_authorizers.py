@@ -8,6 +8,7 @@ import pytest
 
 from gossamer.api.authorization_policy import Action, AuthorizationPolicy, ExtensionProvider, Rule
 from gossamer.api.common import PolicyTargetReference
+from gossamer.api.config import Config
 from gossamer.api.load import SourceFile, load
 from gossamer.api.mesh_document import build_mesh_config
 from gossamer.api.resource import Resource
@@ -16,6 +17,7 @@ from gossamer.core.ids import ResourceId
 from gossamer.core.memo import Memo
 from gossamer.model.authorizers import Authorizer, build_authorizers
 from gossamer.model.build_policies import GATEWAY_CLASS, GATEWAY_NAME, build_policies
+from gossamer.model.check_policies import check_policies
 from gossamer.model.policy import WorkloadPolicies
 from gossamer.model.policy_match import Call, HttpCall, decide
 from gossamer.model.service import Port, Service
@@ -108,6 +110,17 @@ def test_one_workload_asks_one_authorizer() -> None:
     assert "can ask one provider" in found.authorizer.problem
     assert not decide(found, CALL).allowed
     assert not decide(policies(authorizers(), asking("nobody")), CALL).allowed
+
+
+def test_a_provider_that_nobody_has_is_told() -> None:
+    mesh, _ = build_mesh_config({"extensionProviders": [{"name": "x", "envoyExtAuthzGrpc": {}}, {"name": "z"}]})
+    assert mesh is not None
+    found = tuple(asking(name, name=f"p-{name}") for name in ("x", "y", "z"))
+    told = check_policies(Config(mesh=mesh, authorization_policies=found))
+    assert [(one.name, one.code, one.path) for one in told] == [
+        ("p-y", "bad-provider", "spec.provider.name"),
+        ("p-z", "bad-provider", "spec.provider.name"),
+    ]
 
 
 def test_a_dry_run_stands_apart() -> None:

@@ -23,6 +23,7 @@ from gossamer.core.memo import Memo
 from gossamer.core.resources import Resources
 from gossamer.model.build_endpoints import Endpoints, build_endpoints
 from gossamer.model.build_view import metadata_for, view_for
+from gossamer.model.check_policies import check_policies
 from gossamer.model.check_proxies import check_proxies
 from gossamer.model.check_routes import check_routes
 from gossamer.model.groups import Groups
@@ -112,7 +113,7 @@ class Pipeline:
         """What is wrong with the configuration as it stands now."""
         if self.loaded is None:
             return self._source_diagnostics
-        proxies = check_proxies(self.loaded.config)
+        proxies = (*check_proxies(self.loaded.config), *check_policies(self.loaded.config))
         checked = check_config(self.loaded.config, self._memo)
         routes = check_routes(self.loaded.config, self._memo)
         judged = self.admission.diagnostics if self.admission else ()
