@@ -207,6 +207,16 @@ class TestRule2EveryEndpointNameIsAnswered:
         assert talk.ask(ENDPOINT, "a", "nobody") == ["eds a"]
         assert talk.offer(resources(*BASE, endpoints("nobody"))) == ["eds nobody"]
 
+    def test_who_offers_only_a_part_takes_nothing_back_that_it_does_not_know(self) -> None:
+        slot, other = extension("policy"), extension("other")
+        talk = Talk(resources(*BASE, other), partial=True)
+        held = {"policy": slot.version, "other": other.version}
+        assert talk.ask(EXTENSION, "policy", "other", held=held) == []
+        assert talk.later(60) == []
+        assert talk.offer(resources(*BASE, other, slot)) == ["ecds policy"]
+        talk.settle()
+        assert talk.offer(resources(*BASE, other)) == ["ecds -policy"]
+
     def test_who_offers_only_a_part_stays_silent_about_a_type(self) -> None:
         talk = Talk(Resources(tables=FrozenMap({CLUSTER: (Table(CLUSTER, [A]),)})), partial=True)
         assert talk.ask(CLUSTER) == ["cds a"]

@@ -155,6 +155,11 @@ class Stream:
                 continue
             if channel.type_url == ENDPOINT:
                 self._distrust_endpoints(channel)
+            if self._partial and not channel.wildcard:
+                # What is held and not offered is not gone for that: nobody has been asked for it yet. A policy that
+                # were taken back until then would deny.
+                known = {name: version for name, version in channel.initial.items() if find(channel.goal, name)}
+                channel.initial = known
             stale = channel.adopt(now)
             if stale and channel.type_url in (CLUSTER, ROUTE, EXTENSION):
                 # Its routes and listeners have not been heard of yet: they may name what is to go.
