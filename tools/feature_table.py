@@ -46,6 +46,7 @@ SPOKEN_OF: Final[dict[tuple[str, str], tuple[Status, str]]] = {
     ("Sidecar", "ingress[].port.targetPort"): (Status.NO_EFFECT, "Istio ignores it too; warned of"),
     ("EnvoyFilter", "configPatches[].match.listener.portName"): (Status.NO_EFFECT, "Istio ignores it too; warned of"),
     ("EnvoyFilter", "configPatches[].match.waypoint"): (Status.NO_EFFECT, "there are no waypoint proxies; warned of"),
+    ("WorkloadGroup", "template.address"): (Status.NO_EFFECT, "each workload has its own; warned of"),
     ("HTTPRoute", "rules[].filters[].externalAuth"): (Status.NOT_YET, "refused with its type"),
     ("HTTPRoute", "rules[].filters[].extensionRef"): (Status.NOT_YET, "refused with its type"),
     ("WasmPlugin", "verificationKey"): (Status.NO_EFFECT, "Istio verifies no signatures either; warned of"),

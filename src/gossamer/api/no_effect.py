@@ -11,6 +11,9 @@ from typing import Final
 _STARTS_ENVOY: Final = "it says how Istio's agent starts a proxy; here the agent decides that itself"
 
 NO_EFFECT: Final[Mapping[str, Mapping[str, str]]] = {
+    "WorkloadGroup": {
+        "metadata.annotations": "a registered workload has none",
+    },
     "ProxyConfig": {
         "image": "it chooses a container's image; here proxies are the Envoy that is installed",
     },

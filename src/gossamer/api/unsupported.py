@@ -81,7 +81,7 @@ WARNED: Final = frozenset(("AuthorizationPolicy", "RequestAuthentication", "Mesh
 through, and a setting of the mesh is left out."""
 
 NO_EFFECT_YET: Final = frozenset((
-    "WorkloadGroup", "Telemetry",
+    "Telemetry",
 ))  # fmt: skip
 """Kinds, by `Kind.identity`, that are read and checked while nothing acts on them; delete one when something does."""
 
