@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -19,8 +19,15 @@ from tests.xds.model import cluster, endpoints, extension, listener, resource, r
 class Talk:
     """A stream and a client that answers when the test says so."""
 
-    def __init__(self, goal: Resources | None = None, *, drain_s: float = 10, partial: bool = False) -> None:
-        self.stream = Stream(Batches(), drain_s=drain_s, partial=partial)
+    def __init__(
+        self,
+        goal: Resources | None = None,
+        *,
+        drain_s: float = 10,
+        partial: bool = False,
+        believes: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.stream = Stream(Batches(), drain_s=drain_s, partial=partial, believes=believes)
         self.now = 0.0
         self.sent: list[Response] = []
         if goal is not None:
@@ -216,6 +223,14 @@ class TestRule2EveryEndpointNameIsAnswered:
         assert talk.offer(resources(*BASE, other, slot)) == ["ecds policy"]
         talk.settle()
         assert talk.offer(resources(*BASE, other)) == ["ecds -policy"]
+
+    def test_a_client_that_may_hold_newer_things_keeps_them_until_what_is_offered_changes(self) -> None:
+        talk = Talk(resources(*BASE), partial=True, believes=lambda: True)
+        assert talk.ask(LISTENER, held={"l": "newer", "more": "x"}) == []
+        assert talk.ask(CLUSTER, held={"a": "newer", "b": "x"}) == []
+        assert talk.ask(ENDPOINT, "a", held={"a": "newer"}) == []
+        assert talk.later(60) == []
+        assert talk.offer(resources(*BASE[:1], endpoints("a", "new"), *BASE[2:])) == ["eds a"]
 
     def test_who_offers_only_a_part_stays_silent_about_a_type(self) -> None:
         talk = Talk(Resources(tables=FrozenMap({CLUSTER: (Table(CLUSTER, [A]),)})), partial=True)

@@ -40,6 +40,8 @@ _SPREAD_S: Final = 0.3
 """Sidecars that lose one control plane at the same moment do not come back at the same moment."""
 _PRUNE_S: Final = 60.0
 """How long a new Envoy has to ask for what the one before it asked for."""
+_BETWEEN: Final = 10
+"""Between two storings pass this many times what one took."""
 _SAVE_SOON_S: Final = 0.2
 """How long a change waits for those that come with it before it is stored."""
 
@@ -59,7 +61,7 @@ class RelayStatus:
 class RelaySettings:
     """Who a relay is for. `name` is the sidecar's in the store; `drain_s` is its Envoy's `--drain-time-s`.
 
-    The copy is stored at most once in `save_every_s`.
+    What changes while the copy is stored is stored after ten times as long, `save_every_s` at most.
     """
 
     name: str
@@ -113,7 +115,7 @@ class Relay:
         self._service = Service(
             self._authorize,
             drain_s=settings.drain_s,
-            partial=True,
+            partial=lambda: bool(self._problem),  # a copy may be older than what Envoy has, while who knows is away
             heard=self._heard,
             batches=Batches(kept_bytes=0),  # there is one Envoy: nobody to share with
         )
@@ -242,18 +244,19 @@ class Relay:
         self._problem = problem
 
     async def _keep(self, copy: LastCopy) -> None:
-        """Store what has changed, off the path of a push."""
+        """Store what has changed, off the path of a push: soon, and for a tenth of the time at most."""
+        clock = asyncio.get_running_loop().time
         while True:
             await self._dirty.wait()
             await asyncio.sleep(_SAVE_SOON_S)
             self._dirty.clear()
             copy.changed = False
-            rows = list(copy.rows())
+            rows, began = list(copy.rows()), clock()
             try:
                 await asyncio.to_thread(self._store.save, self._settings.name, rows)
             except StateError as error:
                 _LOG.warning("copy-not-stored", extra={"proxy": self._settings.name, "reason": str(error)})
-            await asyncio.sleep(self._settings.save_every_s)
+            await asyncio.sleep(min(self._settings.save_every_s, _BETWEEN * (clock() - began)))
 
     def _save(self, copy: LastCopy) -> None:
         with contextlib.suppress(StateError):

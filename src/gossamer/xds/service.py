@@ -186,7 +186,8 @@ class Connection:
 class Service:
     """Serves AggregatedDiscoveryService.DeltaAggregatedResources. Add `handler()` to a server of grpc.aio.
 
-    `drain_s` and `partial` are `Stream`'s.
+    `drain_s` is `Stream`'s. `partial` is given where what is offered may be incomplete, and says whether clients may
+    hold newer things (`Stream`'s `believes`).
     """
 
     def __init__(
@@ -194,7 +195,7 @@ class Service:
         authorize: Authorize,
         *,
         drain_s: float,
-        partial: bool = False,
+        partial: Callable[[], bool] | None = None,
         heard: Heard | None = None,
         batches: Batches | None = None,
         lasts: Lasts = lambda _: None,
@@ -254,7 +255,9 @@ class Service:
     async def _run(
         self, subscription: Subscription, request: Request, context: Context, who: tuple[Peer, Node]
     ) -> None:
-        stream = Stream(self._batches, drain_s=self._drain_s, partial=self._partial)
+        partial = self._partial or (lambda: False)
+        whole = self._partial is None
+        stream = Stream(self._batches, drain_s=self._drain_s, partial=not whole, believes=partial)
         connection = Connection(subscription, stream, self._budget, self.unsent, self._heard)
         self._connections[connection] = who
         connection.take(request)

@@ -10,7 +10,7 @@ way round (`ordering` has the rules).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from gossamer.core.resources import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, Reference, Resource, Resources
 from gossamer.xds.batches import Batches
@@ -31,18 +31,28 @@ class Stream:
 
     `drain_s` is how long connections that a listener change has put out of use are still served (Envoy's
     `--drain-time-s`): what they name stays that long. `partial` means that what is offered may be incomplete: a name or
-    a type that is not offered gets no answer yet, instead of the answer that there is none.
+    a type that is not offered gets no answer yet, instead of the answer that there is none. `believes` says whether a
+    client that connects may hold newer things than are offered; then it keeps them until what is offered changes.
     """
 
     __slots__ = (
-        "_batches", "_deadline", "_draining", "_gate_s", "_goal", "_nonces", "_partial", "channels", "drain_s",
-        "rejections",
+        "_batches", "_believes", "_deadline", "_draining", "_gate_s", "_goal", "_nonces", "_partial", "channels",
+        "drain_s", "rejections",
     )  # fmt: skip
 
-    def __init__(self, batches: Batches, *, drain_s: float, gate_s: float = GATE_S, partial: bool = False) -> None:
+    def __init__(
+        self,
+        batches: Batches,
+        *,
+        drain_s: float,
+        gate_s: float = GATE_S,
+        partial: bool = False,
+        believes: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._batches = batches
         self._gate_s = gate_s
         self._partial = partial
+        self._believes = believes
         self._goal: Resources | None = None
         self._draining: list[Draining] = []
         self._deadline: float | None = None
@@ -155,16 +165,29 @@ class Stream:
                 continue
             if channel.type_url == ENDPOINT:
                 self._distrust_endpoints(channel)
-            if self._partial and not channel.wildcard:
-                # What is held and not offered is not gone for that: nobody has been asked for it yet. A policy that
-                # were taken back until then would deny.
-                known = {name: version for name, version in channel.initial.items() if find(channel.goal, name)}
-                channel.initial = known
+            if self._partial:
+                channel.initial = self._believed(channel, newer=self._believes())
             stale = channel.adopt(now)
             if stale and channel.type_url in (CLUSTER, ROUTE, EXTENSION):
                 # Its routes and listeners have not been heard of yet: they may name what is to go.
                 until = now + max(self.drain_s, self._gate_s)
                 self._draining.append(Draining(None, frozenset(), until, until))
+
+    @staticmethod
+    def _believed(channel: Channel, *, newer: bool) -> dict[str, str]:
+        """What a client of a partial offer holds, as far as that is to be compared with the offer.
+
+        What it holds and is not offered by name is not gone for that: nobody has been asked for it yet, and a policy
+        taken back until then would deny. Where what it holds may be `newer` than all that is offered, it stays.
+        """
+        believed = {}
+        for name, version in channel.initial.items():
+            goal = find(channel.goal, name)
+            if goal is not None:
+                believed[name] = goal.version if newer else version
+            elif channel.wildcard and not newer:
+                believed[name] = version
+        return believed
 
     def _distrust_endpoints(self, channel: Channel) -> None:
         """Forget what a reconnecting client says it holds of clusters that are warming: those need it again."""
