@@ -6,7 +6,7 @@ before. A filter's place is its phase's, as Istio documents it: policies and wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
@@ -21,7 +21,7 @@ from gossamer.api.envoy_filter import PatchContext
 from gossamer.compile.draft import pack
 from gossamer.compile.extensions import compile_extension, discovery_of
 from gossamer.compile.hcm import MANAGER
-from gossamer.compile.patches.listeners import context_of
+from gossamer.compile.patches.listeners import chains_of, context_of
 from gossamer.compile.patches.patch import Place
 from gossamer.compile.policies.slots import HTTP_SLOTS, TCP_SLOTS, Slot
 from gossamer.compile.serialise import resource_from_bytes, resource_of, wire
@@ -62,7 +62,7 @@ def extended_listener(resource: Resource, extensions: Extensions, place: Place) 
     listener = Listener.FromString(any_pb2.Any.FromString(resource.body).value)
     client = context_of(listener, place) is PatchContext.SIDECAR_OUTBOUND
     used: dict[Extension, None] = {}
-    for chain in _chains(listener):
+    for chain in chains_of(listener):
         bound = chain.filter_chain_match.destination_port.value or listener.address.socket_address.port_value
         ports = (bound, *place.ports.get(bound, ()))
         for_it = [one for one in extensions if _is_for(one, ports, client=client, gateway=place.gateway)]
@@ -81,12 +81,6 @@ def _is_for(extension: Extension, ports: tuple[int, ...], *, client: bool, gatew
     if gateway:
         return extension.is_for(client=True, ports=ports) or extension.is_for(client=False, ports=ports)
     return extension.is_for(client=client, ports=ports)
-
-
-def _chains(listener: Listener) -> Iterator[FilterChain]:
-    yield from listener.filter_chains
-    if listener.HasField("default_filter_chain"):
-        yield listener.default_filter_chain
 
 
 def _extend(chain: FilterChain, extensions: list[Extension]) -> list[Extension]:

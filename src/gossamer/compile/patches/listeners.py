@@ -104,14 +104,15 @@ def _edit_chains(listener: Listener, patch: Patch, place: Place) -> bool:
     return bool(meant)
 
 
-def _chains(listener: Listener) -> Iterator[FilterChain]:
+def chains_of(listener: Listener) -> Iterator[FilterChain]:
+    """The filter chains of a listener, the default one last."""
     yield from listener.filter_chains
     if listener.HasField("default_filter_chain"):
         yield listener.default_filter_chain
 
 
 def _meant_chains(listener: Listener, patch: Patch, place: Place) -> Iterator[FilterChain]:
-    return (chain for chain in _chains(listener) if _chain_is_meant(listener, chain, patch, place))
+    return (chain for chain in chains_of(listener) if _chain_is_meant(listener, chain, patch, place))
 
 
 def _chain_is_meant(listener: Listener, chain: FilterChain, patch: Patch, place: Place) -> bool:
@@ -154,7 +155,7 @@ def _is_meant(listener: Listener, patch: Patch, place: Place) -> bool:
 def _edit_inline_routes(listener: Listener, patch: Patch, place: Place, context: PatchContext) -> bool:
     """Route tables that a connection manager holds itself, as on the inbound side."""
     changed = False
-    for chain in _chains(listener):
+    for chain in chains_of(listener):
         for item in chain.filters:
             if item.name != MANAGER:
                 continue
