@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from gossamer.api.common import EMPTY
 from gossamer.api.destination_rule import (
     Distribute,
     Failover,
@@ -14,7 +13,7 @@ from gossamer.api.destination_rule import (
     TrafficPolicy,
     ZoneAwareLoadBalancerSetting,
 )
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import EMPTY, FrozenMap
 from gossamer.model.nearness import Nearness, arranged, nearness_of
 from gossamer.model.place import NOWHERE, Place, locality_of
 from gossamer.model.service import Endpoint, Health

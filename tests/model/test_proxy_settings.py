@@ -13,7 +13,7 @@ from gossamer.core.memo import Memo
 from gossamer.model.check_proxies import check_proxies
 from gossamer.model.mesh import build_mesh
 from gossamer.model.proxy import Proxy, ProxyType
-from gossamer.model.proxy_settings import ProxySettings
+from gossamer.model.started import ProxySettings
 
 MESH = """
 defaultConfig:

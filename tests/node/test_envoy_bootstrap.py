@@ -13,7 +13,7 @@ from gossamer.compile.bootstrap import BootstrapSettings, compile_bootstrap, nod
 from gossamer.compile.patches.bootstrap import BootstrapPatch
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.proxy import Capture, CaptureMode, Proxy, ProxyType
-from gossamer.model.proxy_settings import ProxySettings
+from gossamer.model.started import ProxySettings
 
 SIDECAR = Proxy(
     type=ProxyType.SIDECAR,

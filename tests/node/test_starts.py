@@ -10,7 +10,7 @@ import pytest
 from gossamer.compile.patches.bootstrap import BootstrapPatch
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.proxy import Proxy, ProxyType
-from gossamer.model.proxy_settings import ProxySettings
+from gossamer.model.started import ProxySettings
 from gossamer.node.envoy import EnvoySettings
 from gossamer.node.starts import Started, Starts, started
 from gossamer.plane.starts import start_message

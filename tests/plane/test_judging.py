@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from gossamer.api.common import EMPTY
 from gossamer.api.config import Config
 from gossamer.compile.serialise import resource_from_bytes
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import EMPTY, FrozenMap
 from gossamer.core.ids import ResourceId
 from gossamer.core.resources import CLUSTER, EXTENSION, LISTENER, Resources, Table
 from gossamer.model.modules import ModuleKey

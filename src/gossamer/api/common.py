@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, get_args
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, PlainValidator, Strict
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import EMPTY, FrozenMap
 
 
 def json_name(field_name: str) -> str:
@@ -40,7 +40,6 @@ class _Frozen:
 
 
 FROZEN: Final = _Frozen()
-EMPTY: Final[FrozenMap[Any, Any]] = FrozenMap()
 StrMap = Annotated[FrozenMap[str, str], FROZEN]
 
 

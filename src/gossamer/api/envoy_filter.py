@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gossamer.api.common import EMPTY, STRICT, Int32, JsonText, PolicyTargetReference, StrMap, UInt32
+from gossamer.api.common import STRICT, Int32, JsonText, PolicyTargetReference, StrMap, UInt32
 from gossamer.api.service_entry import WorkloadSelector
+from gossamer.core.frozen import EMPTY
 
 
 class ApplyTo(StrEnum):

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gossamer.api.common import EMPTY, Boolean, Duration, Int32, Int64, JsonMap, StrMap, UInt32
+from gossamer.api.common import Boolean, Duration, Int32, Int64, JsonMap, StrMap, UInt32
 from gossamer.api.proxy_tracing import TraceContext
+from gossamer.core.frozen import EMPTY
 
 
 class TraceContextOption(StrEnum):

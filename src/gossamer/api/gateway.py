@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from gossamer.api.common import EMPTY, STRICT, Boolean, StrMap, UInt32
+from gossamer.api.common import STRICT, Boolean, StrMap, UInt32
+from gossamer.core.frozen import EMPTY
 
 HTTP3: Final = "gossamer.io/http3"
 """Annotation of a Gateway, `"true"`: its HTTPS servers are to be reached by HTTP/3 too."""

@@ -11,8 +11,8 @@ from typing import Annotated
 from pydantic import Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
-from gossamer.api.common import EMPTY, FROZEN, LENIENT, Boolean, Int32, StrMap, parse_base64
-from gossamer.core.frozen import FrozenMap
+from gossamer.api.common import FROZEN, LENIENT, Boolean, Int32, StrMap, parse_base64
+from gossamer.core.frozen import EMPTY, FrozenMap
 
 
 def _int_or_string(value: object) -> int | str:

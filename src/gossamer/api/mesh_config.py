@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from gossamer.api.common import EMPTY, STRICT, Boolean, Duration, Int32, StrMap
+from gossamer.api.common import STRICT, Boolean, Duration, Int32, StrMap
 from gossamer.api.destination_rule import (
     ClientTLSSettings,
     ConnectionPoolSettings,
@@ -24,6 +24,7 @@ from gossamer.api.destination_rule import (
 from gossamer.api.extension_provider import MeshExtensionProvider
 from gossamer.api.proxy_config import ProxyConfig
 from gossamer.api.virtual_service import HTTPRetry
+from gossamer.core.frozen import EMPTY
 
 
 class IngressControllerMode(StrEnum):

@@ -12,11 +12,12 @@ from typing import Annotated
 from pydantic import BeforeValidator
 
 from gossamer.api import names
-from gossamer.api.common import EMPTY, StrMap, UInt32
+from gossamer.api.common import StrMap, UInt32
 from gossamer.api.findings import At
 from gossamer.api.rules.common import check, check_labels, check_port, check_unique, require
 from gossamer.api.rules.workload_group import check_periods, check_probe
 from gossamer.api.workload_group import ReadinessProbe
+from gossamer.core.frozen import EMPTY
 
 
 def _port_form(value: object) -> object:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from gossamer.api.common import EMPTY, FROZEN, STRICT, UInt32
-from gossamer.core.frozen import FrozenMap
+from gossamer.api.common import FROZEN, STRICT, UInt32
+from gossamer.core.frozen import EMPTY, FrozenMap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

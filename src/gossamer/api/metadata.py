@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from gossamer.api import names
-from gossamer.api.common import EMPTY
 from gossamer.api.findings import At
 from gossamer.api.rules.common import check
 from gossamer.api.structure import closest, describe
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import EMPTY, FrozenMap
 
 DEFAULT_NAMESPACE: Final = "default"
 _FIELDS: Final = (

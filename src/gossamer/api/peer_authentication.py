@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from gossamer.api.common import EMPTY, FROZEN, STRICT, UInt32Key, WorkloadSelector
-from gossamer.core.frozen import FrozenMap
+from gossamer.api.common import FROZEN, STRICT, UInt32Key, WorkloadSelector
+from gossamer.core.frozen import EMPTY, FrozenMap
 
 
 class MutualTLSMode(StrEnum):

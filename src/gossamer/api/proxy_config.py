@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gossamer.api.common import EMPTY, Boolean, Duration, Int32, StrMap, UInt32
+from gossamer.api.common import Boolean, Duration, Int32, StrMap, UInt32
 from gossamer.api.destination_rule import ClientTLSSettings, TcpKeepalive
 from gossamer.api.proxy_tracing import Tracing
 from gossamer.api.workload_group import ReadinessProbe
+from gossamer.core.frozen import EMPTY
 
 
 class TracingServiceName(StrEnum):

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from gossamer.api.common import EMPTY, FROZEN, Boolean, Double, Int64, UInt32
+from gossamer.api.common import FROZEN, Boolean, Double, Int64, UInt32
 from gossamer.api.destination_rule import ClientTLSSettings
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import EMPTY, FrozenMap
 
 
 class TraceContext(StrEnum):

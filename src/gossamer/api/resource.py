@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from gossamer.api.common import EMPTY
-from gossamer.core.frozen import FrozenMap, Value
+from gossamer.core.frozen import EMPTY, FrozenMap, Value
 from gossamer.core.ids import ResourceId
 
 S_co = TypeVar("S_co", covariant=True)

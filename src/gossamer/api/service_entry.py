@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from gossamer.api.common import EMPTY, FROZEN, STRICT, StrMap, UInt32
-from gossamer.core.frozen import FrozenMap, Value
+from gossamer.api.common import FROZEN, STRICT, StrMap, UInt32
+from gossamer.core.frozen import EMPTY, FrozenMap, Value
 
 
 class Location(StrEnum):

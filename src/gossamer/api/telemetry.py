@@ -9,17 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from gossamer.api.common import (
-    EMPTY,
-    FROZEN,
-    STRICT,
-    Boolean,
-    Double,
-    Duration,
-    PolicyTargetReference,
-    WorkloadSelector,
-)
-from gossamer.core.frozen import FrozenMap
+from gossamer.api.common import FROZEN, STRICT, Boolean, Double, Duration, PolicyTargetReference, WorkloadSelector
+from gossamer.core.frozen import EMPTY, FrozenMap
 
 
 class WorkloadMode(StrEnum):

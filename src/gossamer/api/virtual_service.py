@@ -10,7 +10,6 @@ from enum import StrEnum
 from typing import Annotated
 
 from gossamer.api.common import (
-    EMPTY,
     FROZEN,
     STRICT,
     Base64,
@@ -23,7 +22,7 @@ from gossamer.api.common import (
     StrMap,
     UInt32,
 )
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import EMPTY, FrozenMap
 
 
 class RedirectPortSelection(StrEnum):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gossamer.api.common import EMPTY, STRICT, Int32, StrMap, UInt32
+from gossamer.api.common import STRICT, Int32, StrMap, UInt32
 from gossamer.api.service_entry import WorkloadEntry
+from gossamer.core.frozen import EMPTY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gossamer.api.common import EMPTY, STRICT, Int32, StrMap, WorkloadSelector
+from gossamer.api.common import STRICT, Int32, StrMap, WorkloadSelector
 from gossamer.api.proxy_config import ProxyImage
+from gossamer.core.frozen import EMPTY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

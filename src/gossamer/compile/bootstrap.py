@@ -53,7 +53,7 @@ from gossamer.compile.draft import pack
 from gossamer.compile.patches.bootstrap import BootstrapPatch, patch_bootstrap
 from gossamer.model.node_metadata import node_metadata
 from gossamer.model.proxy import CaptureMode, Proxy, ProxyType
-from gossamer.model.proxy_settings import DEFAULT, ProxySettings
+from gossamer.model.started import DEFAULT, ProxySettings
 
 READY_PATH: Final = "/healthz/ready"
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"

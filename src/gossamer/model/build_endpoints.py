@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from gossamer.api.common import EMPTY
 from gossamer.api.config import Config
 from gossamer.api.kubernetes import EndpointSlice
 from gossamer.api.peer_authentication import MutualTLSMode, PeerAuthentication
 from gossamer.api.resource import Resource
 from gossamer.api.service_entry import ServiceEntry
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import EMPTY, FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.build_policies import PolicyIndex
 from gossamer.model.discovery import discovered

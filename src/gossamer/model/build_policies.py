@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
 from gossamer.api.authorization_policy import Action, AuthorizationPolicy
-from gossamer.api.common import EMPTY, PolicyTargetReference, WorkloadSelector
+from gossamer.api.common import PolicyTargetReference, WorkloadSelector
 from gossamer.api.peer_authentication import MutualTLS, MutualTLSMode, PeerAuthentication
 from gossamer.api.request_authentication import RequestAuthentication
 from gossamer.api.resource import Resource
 from gossamer.api.rules.common import BOOLEAN_TRUE
 from gossamer.api.rules.security import DRY_RUN
-from gossamer.core.frozen import FrozenMap, Value
+from gossamer.core.frozen import EMPTY, FrozenMap, Value
 from gossamer.core.ids import Origin
 from gossamer.core.memo import Memo
 from gossamer.model.authorizers import Authorizer, chosen_authorizer

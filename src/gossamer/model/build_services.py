@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gossamer.api import kubernetes
-from gossamer.api.common import EMPTY
 from gossamer.api.resource import Resource
 from gossamer.api.service_entry import Location, ServiceEntry
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import EMPTY, FrozenMap
 from gossamer.core.ids import Origin
 from gossamer.core.memo import Memo
 from gossamer.model.names import export_targets, qualified

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from gossamer.api.config import Config
 from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
 from gossamer.core.ids import ResourceId
-from gossamer.model.proxy_settings import may_be_set
+from gossamer.model.started import may_be_set
 
 _MESH = ResourceId(kind="MeshConfig")
 

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from gossamer.api.common import EMPTY
 from gossamer.api.resource import Resource
 from gossamer.api.virtual_service import HeaderOperations, Headers, HTTPRoute, VirtualService
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import EMPTY, FrozenMap
 from gossamer.model.match_merge import joined_matches
 from gossamer.model.names import exported
 from gossamer.model.routing import HttpRule, Routing

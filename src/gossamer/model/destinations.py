@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 
-from gossamer.api.common import EMPTY
 from gossamer.api.destination_rule import ClientTLSSettings, DestinationRule, TrafficPolicy
 from gossamer.api.resource import Resource
-from gossamer.core.frozen import FrozenMap, Value
+from gossamer.core.frozen import EMPTY, FrozenMap, Value
 from gossamer.core.ids import Origin
 from gossamer.core.memo import Memo
 from gossamer.model.names import covers, export_targets, exported, qualified, rank

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from gossamer.api.common import EMPTY
 from gossamer.api.kubernetes import EndpointSlice, SliceEndpoint
 from gossamer.api.resource import Resource
 from gossamer.api.service_entry import ServiceEntry, WorkloadEntry
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import EMPTY, FrozenMap
 from gossamer.core.ids import Origin
 from gossamer.model.place import CLUSTER, NETWORK, locality_of
 from gossamer.model.service import Endpoint, Health, Port, Resolution, Service, Workload

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from gossamer.api.common import EMPTY, PolicyTargetReference
+from gossamer.api.common import PolicyTargetReference
 from gossamer.api.resource import Resource
 from gossamer.api.traffic_extension import TrafficExtension, WasmConfig
 from gossamer.api.wasm_plugin import (
@@ -24,7 +24,7 @@ from gossamer.api.wasm_plugin import (
     WasmPlugin,
     WorkloadMode,
 )
-from gossamer.core.frozen import FrozenMap, Value
+from gossamer.core.frozen import EMPTY, FrozenMap, Value
 from gossamer.core.ids import Origin, ResourceId
 from gossamer.model.attachment import is_attached
 from gossamer.model.modules import Module, ModuleKey, Modules

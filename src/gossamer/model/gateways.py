@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from gossamer.api.common import EMPTY
 from gossamer.api.gateway import HTTP3, Gateway, Server, serves_http3
 from gossamer.api.resource import Resource
-from gossamer.core.frozen import FrozenMap, Value
+from gossamer.core.frozen import EMPTY, FrozenMap, Value
 from gossamer.core.ids import Origin, ResourceId
 from gossamer.core.memo import Memo
 

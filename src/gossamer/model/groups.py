@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
-from gossamer.api.common import EMPTY
 from gossamer.api.resource import Resource
 from gossamer.api.workload_group import WorkloadGroup
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import EMPTY, FrozenMap
 from gossamer.model.place import locality_of
 from gossamer.model.proxy import Proxy
 from gossamer.model.service import Workload

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from gossamer.api.common import EMPTY
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import EMPTY, FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.build_services import allocate
 from gossamer.model.service import Endpoint, Service, ServiceEndpoints

@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from gossamer.api.common import EMPTY
 from gossamer.api.config import Config
 from gossamer.api.kubernetes import ConfigMap, Secret
 from gossamer.api.resource import Resource
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import EMPTY, FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.attached import build_attached
 from gossamer.model.authorizers import build_authorizers

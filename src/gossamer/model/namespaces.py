@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from gossamer.api.common import EMPTY
 from gossamer.api.gateway_api.gateway import LabelSelector, LabelSelectorRequirement, SelectorOperator
 from gossamer.api.kubernetes import Namespace
 from gossamer.api.resource import Resource
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import EMPTY, FrozenMap
 
 NAME: Final = "kubernetes.io/metadata.name"
 Labels = FrozenMap[str, FrozenMap[str, str]]

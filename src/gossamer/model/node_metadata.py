@@ -9,8 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from gossamer.api.common import EMPTY
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import EMPTY, FrozenMap
 from gossamer.model.proxy import Proxy
 
 ISTIO_VERSION: Final = "1.30.0"

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from gossamer.api.common import EMPTY
 from gossamer.api.envoy_filter import ApplyTo, EnvoyConfigObjectPatch, EnvoyFilter, PatchContext, ProxyMatch
 from gossamer.api.resource import Resource
-from gossamer.core.frozen import FrozenMap, Value
+from gossamer.core.frozen import EMPTY, FrozenMap, Value
 from gossamer.core.ids import Origin
 from gossamer.model.attachment import is_attached
 from gossamer.model.node_metadata import matches_metadata, matches_version

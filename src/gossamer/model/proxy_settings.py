@@ -10,38 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Final
 
-from gossamer.api.common import EMPTY
 from gossamer.api.mesh_config import MeshConfig
 from gossamer.api.proxy_config import ConnectionSettings, ProxyConfig
 from gossamer.api.resource import Resource
 from gossamer.api.workload_proxy_config import WorkloadProxyConfig
-from gossamer.core.frozen import FrozenMap, Value
+from gossamer.core.frozen import EMPTY, FrozenMap, Value
 from gossamer.model.proxy import Proxy
-
-_NEVER: Final = ("LD_", "GLIBC_", "MALLOC_", "ENVOY_", "GOSSAMER_")
-_NEVER_NAMES: Final = frozenset({"PATH", "TZ", "HOME", "TMPDIR", "GCONV_PATH", "LOCPATH", "NLSPATH"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ProxySettings(Value):
-    """What one Envoy is started with. None, empty and 0 leave it at what the agent does by itself."""
-
-    concurrency: int | None = None
-    """Worker threads; 0: one for each core."""
-    environment: FrozenMap[str, str] = EMPTY
-    runtime: FrozenMap[str, str] = EMPTY
-    """Envoy's runtime keys."""
-    statsd: str = ""
-    """HOST:PORT of a statsd server, over UDP."""
-    termination_drain_s: float | None = None
-    flush_interval_s: float | None = None
-    flush_kb: int = 0
-    max_connections: int | None = None
-
-
-DEFAULT: Final = ProxySettings()
+from gossamer.model.started import DEFAULT, ProxySettings, may_be_set
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,12 +55,6 @@ def build_proxy_settings(mesh: MeshConfig, resources: tuple[Resource[WorkloadPro
         namespaces=FrozenMap(namespaces),
         selecting=FrozenMap({namespace: tuple(group) for namespace, group in selecting.items()}),
     )
-
-
-def may_be_set(name: str) -> bool:
-    """Whether a proxy's configuration may set this environment variable. Envoy runs on the host: what changes which
-    code it loads is not for the mesh's configuration to say."""
-    return name not in _NEVER_NAMES and not name.startswith(_NEVER)
 
 
 def _labels(resource: Resource[WorkloadProxyConfig]) -> FrozenMap[str, str]:

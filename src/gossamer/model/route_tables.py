@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from gossamer.api.common import EMPTY
+from gossamer.core.frozen import EMPTY
 from gossamer.core.memo import Memo
 from gossamer.model.names import covers, instance_names, rank, short_names
 from gossamer.model.routing import HttpRule, Routing

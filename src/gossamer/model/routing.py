@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from gossamer.api.common import EMPTY
 from gossamer.api.decide_at import DecideAt
 from gossamer.api.virtual_service import (
     HTTPMatchRequest,
@@ -20,7 +19,7 @@ from gossamer.api.virtual_service import (
     TLSMatchAttributes,
     TLSRoute,
 )
-from gossamer.core.frozen import FrozenMap, Value
+from gossamer.core.frozen import EMPTY, FrozenMap, Value
 from gossamer.core.ids import Origin, ResourceId
 from gossamer.model.names import exported
 from gossamer.model.service import Protocol

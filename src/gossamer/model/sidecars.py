@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gossamer.api.common import EMPTY
 from gossamer.api.destination_rule import ConnectionPoolSettings
 from gossamer.api.resource import Resource
 from gossamer.api.sidecar import CaptureMode, IstioEgressListener, IstioIngressListener, Sidecar
-from gossamer.core.frozen import FrozenMap, Value
+from gossamer.core.frozen import EMPTY, FrozenMap, Value
 from gossamer.core.ids import Origin
 from gossamer.core.memo import Memo
 from gossamer.model.names import covers, overlaps, qualified

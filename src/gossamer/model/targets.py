@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from gossamer.api.common import EMPTY
 from gossamer.api.destination_rule import ClientTLSMode
 from gossamer.api.virtual_service import Destination
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import EMPTY, FrozenMap
 from gossamer.model.routing import HttpRule, Routing
 from gossamer.model.service import Resolution, Service
 from gossamer.model.view import OutboundService, Target

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from gossamer.api.common import EMPTY
 from gossamer.api.request_authentication import JWTRule, RequestAuthentication
 from gossamer.api.resource import Resource
-from gossamer.core.frozen import FrozenMap, Value
+from gossamer.core.frozen import EMPTY, FrozenMap, Value
 from gossamer.core.ids import Origin
 
 TIMEOUT: Final = timedelta(seconds=5)

@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from gossamer.api.common import EMPTY
 from gossamer.api.destination_rule import ConnectionPoolSettings, ConsistentHashLB, TunnelSettings
 from gossamer.api.gateway import ServerTLSSettings
 from gossamer.api.kubernetes import ConfigMap, Secret
 from gossamer.api.resource import Resource
 from gossamer.api.virtual_service import Destination
-from gossamer.core.frozen import FrozenMap, Value
+from gossamer.core.frozen import EMPTY, FrozenMap, Value
 from gossamer.core.ids import Origin
 from gossamer.model.destinations import NO_POLICY, DestinationPolicy
 from gossamer.model.extensions import Extension

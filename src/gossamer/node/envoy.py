@@ -20,10 +20,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from gossamer.api.common import EMPTY
 from gossamer.ca.files import private_folder, write_private
 from gossamer.core.errors import EnvoyError, UnavailableError
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import EMPTY, FrozenMap
 from gossamer.core.latest import Latest
 from gossamer.node.backoff import Backoff
 from gossamer.node.envoy_admin import Admin

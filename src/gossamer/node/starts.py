@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from gossamer.ca.files import private_folder, write_private
 from gossamer.compile.patches.bootstrap import BootstrapPatch
 from gossamer.core.frozen import FrozenMap
-from gossamer.model.proxy_settings import DEFAULT, ProxySettings, may_be_set
+from gossamer.model.started import DEFAULT, ProxySettings, may_be_set
 from gossamer.rpc import gossamer_pb2 as rpc
 
 

@@ -15,7 +15,7 @@ from gossamer.api.resource import Resource
 from gossamer.api.source_index import placed
 from gossamer.compile.check import check_config
 from gossamer.compile.compile import compile_proxy
-from gossamer.compile.patches.bootstrap import bootstrap_patches
+from gossamer.compile.patches.patch import bootstrap_patches
 from gossamer.core.diagnostics import Diagnostics
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.ids import ResourceId

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from gossamer.compile.patches.bootstrap import BootstrapPatch
 from gossamer.model.proxy import Proxy
-from gossamer.model.proxy_settings import ProxySettings
+from gossamer.model.started import ProxySettings
 from gossamer.rpc import gossamer_pb2 as rpc
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from gossamer.api.config import Config
 from gossamer.compile.bootstrap import BootstrapSettings, compile_bootstrap
 from gossamer.compile.compile import compile_plain, compile_proxy
-from gossamer.compile.patches.bootstrap import bootstrap_patches
+from gossamer.compile.patches.patch import bootstrap_patches
 from gossamer.compile.trial import trial_of, unchanged_of
 from gossamer.core.memo import Memo
 from gossamer.model.build_endpoints import Endpoints

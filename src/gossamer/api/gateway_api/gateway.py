@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gossamer.api.common import EMPTY, STRICT, Int32, StrMap
+from gossamer.api.common import STRICT, Int32, StrMap
 from gossamer.api.gateway_api.common import GATEWAY_API, LocalObjectReference, ObjectReference, SecretObjectReference
+from gossamer.core.frozen import EMPTY
 
 
 class TLSMode(StrEnum):

@@ -12,10 +12,8 @@ from typing import Final
 
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 
-from gossamer.api.envoy_filter import Operation
 from gossamer.compile.patches.merge import merge
 from gossamer.compile.patches.value import build_value
-from gossamer.model.patches import SelectedPatch
 
 _OURS: Final = ("node", "admin", "dynamic_resources")
 
@@ -26,17 +24,6 @@ class BootstrapPatch:
 
     value: str
     replace_lists: bool = False
-
-
-def bootstrap_patches(selected: Iterable[SelectedPatch]) -> tuple[BootstrapPatch, ...]:
-    """The patches of a bootstrap; MERGE is all that it knows."""
-    merges = (Operation.MERGE, Operation.MERGE_AND_REPLACE_LIST)
-    patches = (one.spec.patch for one in selected)
-    return tuple(
-        BootstrapPatch(value=one.value, replace_lists=one.operation is Operation.MERGE_AND_REPLACE_LIST)
-        for one in patches
-        if one is not None and one.value is not None and one.operation in merges
-    )
 
 
 def patch_bootstrap(bootstrap: Bootstrap, patches: Iterable[BootstrapPatch]) -> None:

@@ -5,6 +5,7 @@ Invariant: a field of a match that is not set asks for nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,6 +22,7 @@ from gossamer.api.envoy_filter import (
     PatchContext,
     RouteConfigurationMatch,
 )
+from gossamer.compile.patches.bootstrap import BootstrapPatch
 from gossamer.compile.patches.merge import merge, names_in
 from gossamer.compile.patches.value import MESSAGES, NotThat, build_value
 from gossamer.core.frozen import FrozenMap, Value
@@ -100,3 +102,13 @@ def _references(value: Message) -> frozenset[Reference]:
     """What a value may name. Whatever it names that is not there is waited for by nobody."""
     names = {name for name in names_in(value) if len(name) < _LONGEST_NAME and not any(map(str.isspace, name))}
     return frozenset(Reference(type_url=kind, name=name) for name in names for kind in (CLUSTER, ROUTE, EXTENSION))
+
+
+def bootstrap_patches(selected: Iterable[SelectedPatch]) -> tuple[BootstrapPatch, ...]:
+    """The patches of a bootstrap; MERGE is all that it knows."""
+    patches = (one.spec.patch for one in selected)
+    return tuple(
+        BootstrapPatch(value=one.value, replace_lists=one.operation is Operation.MERGE_AND_REPLACE_LIST)
+        for one in patches
+        if one is not None and one.value is not None and one.operation in MERGES
+    )
