@@ -38,7 +38,7 @@ from gossamer.compile.access_log import access_logs
 from gossamer.compile.draft import pack
 from gossamer.compile.dynamic_dns import http_lookup
 from gossamer.compile.policies.slots import http_filters
-from gossamer.compile.serving import limit_connections, set_headers
+from gossamer.compile.serving import describe_caller, limit_connections, set_headers
 from gossamer.compile.tls import HTTP_ALPN
 from gossamer.model.settings import MeshSettings
 
@@ -98,12 +98,13 @@ def connection_manager(
         early_header_mutation_extensions=[early] if early is not None else (),
     )
     _normalise(manager, settings.path_normalization)
-    gateway = direction is Direction.GATEWAY
     if direction is not Direction.OUTBOUND:
         manager.set_current_client_cert_details.CopyFrom(
             HttpConnectionManager.SetCurrentClientCertDetails(subject=BoolValue(value=True), dns=True, uri=True)
         )
-    set_headers(manager, settings.headers, serves=direction is not Direction.OUTBOUND, gateway=gateway)
+    if direction is Direction.INBOUND:
+        describe_caller(manager, settings.headers.set_current_client_cert_details)
+    set_headers(manager, settings.headers, serves=direction is not Direction.OUTBOUND)
     limit_connections(manager, settings.connections)
     if isinstance(routes, str):
         manager.rds.CopyFrom(Rds(route_config_name=routes, config_source=_ads()))
@@ -113,16 +114,17 @@ def connection_manager(
 
 
 def _client_certificate(direction: Direction, settings: MeshSettings) -> ForwardDetails.ValueType:
-    """What becomes of the header that tells of a client's certificate; at a gateway the mesh's owner may say."""
-    said = settings.topology.forward_client_cert_details
-    if direction is Direction.GATEWAY and said is not ForwardClientCertDetails.UNDEFINED:
-        return ForwardDetails.Value(said.value)
-    return _XFCC[direction]
+    """What becomes of the header that tells of a client's certificate; where calls arrive the mesh's owner may say."""
+    said = {
+        Direction.GATEWAY: settings.topology.forward_client_cert_details,
+        Direction.INBOUND: settings.headers.forwarded_client_cert,
+    }.get(direction, ForwardClientCertDetails.UNDEFINED)
+    return _XFCC[direction] if said is ForwardClientCertDetails.UNDEFINED else ForwardDetails.Value(said.value)
 
 
-def _silent(headers: ProxyHeaders | None) -> bool:
+def _silent(headers: ProxyHeaders) -> bool:
     """Whether Envoy adds no `x-envoy-` headers of its own (`proxyHeaders.envoyDebugHeaders.disabled`)."""
-    told = headers.envoy_debug_headers if headers else None
+    told = headers.envoy_debug_headers
     return bool(told and told.disabled)
 
 

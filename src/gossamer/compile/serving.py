@@ -6,7 +6,6 @@ to by name.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Final
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -22,10 +21,8 @@ from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
 from gossamer.api.proxy_config import (
     ConnectionSettings,
-    ForwardClientCertDetails,
     HeadersWithUnderscoresAction,
     PathWithEscapedSlashesAction,
-    Profile,
     ProxyHeaders,
     SetCurrentClientCertDetails,
 )
@@ -35,20 +32,6 @@ from gossamer.compile.upstream_http import HTTP_OPTIONS
 
 SERVER_NAME: Final = "istio-envoy"
 """What responses call the server (Istio's name), unless `proxyHeaders.server` says otherwise."""
-_EDGE: Final = ConnectionSettings(
-    listener_per_connection_buffer_limit_bytes=32 * 1024,
-    cluster_per_connection_buffer_limit_bytes=32 * 1024,
-    http_idle_timeout=timedelta(hours=1),
-    http_request_timeout=timedelta(minutes=5),
-    http_stream_idle_timeout=timedelta(minutes=5),
-    http_max_concurrent_streams=100,
-    http2_initial_stream_window_size=64 * 1024,
-    http2_initial_connection_window_size=1024 * 1024,
-    http_headers_with_underscores_action=HeadersWithUnderscoresAction.HEADERS_WITH_UNDERSCORES_REJECT_REQUEST,
-    http_merge_slashes=True,
-    http_path_with_escaped_slashes_action=PathWithEscapedSlashesAction.UNESCAPE_AND_REDIRECT,
-)
-"""What Envoy's documentation recommends for proxies at the edge; `profile: EDGE` starts from there."""
 _UNDERSCORES: Final = {
     HeadersWithUnderscoresAction.HEADERS_WITH_UNDERSCORES_ALLOW: HttpProtocolOptions.ALLOW,
     HeadersWithUnderscoresAction.HEADERS_WITH_UNDERSCORES_REJECT_REQUEST: HttpProtocolOptions.REJECT_REQUEST,
@@ -62,23 +45,8 @@ _SLASHES: Final = {
 }
 
 
-def connection_settings(given: ConnectionSettings | None) -> ConnectionSettings | None:
-    """The settings with what their profile recommends in place of what they leave open."""
-    if given is None or given.profile is not Profile.EDGE:
-        return given
-    unset = ConnectionSettings(profile=Profile.EDGE)
-    changed = {
-        name: getattr(given, name)
-        for name in ConnectionSettings.__slots__
-        if getattr(given, name) != getattr(unset, name)
-    }
-    kept = {name: getattr(_EDGE, name) for name in ConnectionSettings.__slots__ if name not in changed}
-    return ConnectionSettings(**{**kept, **changed, "profile": Profile.EDGE})
-
-
-def limit_connections(manager: HttpConnectionManager, given: ConnectionSettings | None) -> None:
+def limit_connections(manager: HttpConnectionManager, found: ConnectionSettings | None) -> None:
     """Set the timeouts and limits of `defaultConfig.connectionSettings` that are of HTTP."""
-    found = connection_settings(given)
     if found is None:
         return
     common, two = manager.common_http_protocol_options, manager.http2_protocol_options
@@ -108,26 +76,23 @@ def limit_connections(manager: HttpConnectionManager, given: ConnectionSettings 
         manager.path_with_escaped_slashes_action = _SLASHES[found.http_path_with_escaped_slashes_action]
 
 
-def buffer_listener(listener: Listener, given: ConnectionSettings | None) -> None:
+def buffer_listener(listener: Listener, found: ConnectionSettings | None) -> None:
     """Bound what a listener holds of each connection."""
-    found = connection_settings(given)
     if found is not None and found.listener_per_connection_buffer_limit_bytes is not None:
         limit = UInt32Value(value=found.listener_per_connection_buffer_limit_bytes)
         listener.per_connection_buffer_limit_bytes.CopyFrom(limit)
 
 
-def buffer_cluster(cluster: Cluster, given: ConnectionSettings | None) -> None:
+def buffer_cluster(cluster: Cluster, found: ConnectionSettings | None) -> None:
     """Bound what a cluster holds of each connection."""
-    found = connection_settings(given)
     if found is not None and found.cluster_per_connection_buffer_limit_bytes is not None:
         limit = UInt32Value(value=found.cluster_per_connection_buffer_limit_bytes)
         cluster.per_connection_buffer_limit_bytes.CopyFrom(limit)
 
 
-def set_headers(manager: HttpConnectionManager, headers: ProxyHeaders | None, *, serves: bool, gateway: bool) -> None:
+def set_headers(manager: HttpConnectionManager, given: ProxyHeaders, *, serves: bool) -> None:
     """Set what `defaultConfig.proxyHeaders` says of the headers that a proxy adds. `serves`: it answers for its own
-    workload or as a gateway, and so says who serves; a client certificate's header is an inbound sidecar's."""
-    given = headers or ProxyHeaders()
+    workload or as a gateway, and so says who serves."""
     server = given.server
     if serves and not (server and server.disabled):
         manager.server_name = (server and server.value) or SERVER_NAME
@@ -138,15 +103,25 @@ def set_headers(manager: HttpConnectionManager, headers: ProxyHeaders | None, *,
         manager.append_x_forwarded_port = True
     if given.preserve_http1_header_case:
         manager.http_protocol_options.header_key_format.CopyFrom(preserved_case())
-    if serves and not gateway:
-        _forward(manager, given.forwarded_client_cert)
-        _describe(manager, given.set_current_client_cert_details)
 
 
-def keep_case(cluster: Cluster, headers: ProxyHeaders | None) -> None:
+def describe_caller(manager: HttpConnectionManager, details: SetCurrentClientCertDetails | None) -> None:
+    """Set what an inbound sidecar tells of the caller's certificate; by default its subject, DNS and URI names."""
+    if details is None:
+        return
+    told = manager.set_current_client_cert_details
+    parts = {"cert": details.cert, "chain": details.chain, "dns": details.dns, "uri": details.uri}
+    for name, value in parts.items():
+        if value is not None:
+            setattr(told, name, value)
+    if details.subject is not None:
+        told.subject.CopyFrom(BoolValue(value=details.subject))
+
+
+def keep_case(cluster: Cluster, headers: ProxyHeaders) -> None:
     """Have a cluster send names of headers in the case in which they came (`proxyHeaders.preserveHttp1HeaderCase`)."""
     packed = cluster.typed_extension_protocol_options.get(HTTP_OPTIONS)
-    if packed is None or headers is None or not headers.preserve_http1_header_case:
+    if packed is None or not headers.preserve_http1_header_case:
         return
     options = UpstreamOptions.FromString(packed.value)
     used = options.WhichOneof("upstream_protocol_options")
@@ -166,21 +141,3 @@ def preserved_case() -> Http1ProtocolOptions.HeaderKeyFormat:
     return Http1ProtocolOptions.HeaderKeyFormat(
         stateful_formatter=TypedExtensionConfig(name="preserve_case", typed_config=config)
     )
-
-
-def _forward(manager: HttpConnectionManager, details: ForwardClientCertDetails) -> None:
-    if details is not ForwardClientCertDetails.UNDEFINED:
-        manager.forward_client_cert_details = HttpConnectionManager.ForwardClientCertDetails.Value(details.value)
-
-
-def _describe(manager: HttpConnectionManager, details: SetCurrentClientCertDetails | None) -> None:
-    """Of the caller's certificate, by default, its subject, DNS and URI names are told."""
-    if details is None:
-        return
-    told = manager.set_current_client_cert_details
-    parts = {"cert": details.cert, "chain": details.chain, "dns": details.dns, "uri": details.uri}
-    for name, value in parts.items():
-        if value is not None:
-            setattr(told, name, value)
-    if details.subject is not None:
-        told.subject.CopyFrom(BoolValue(value=details.subject))

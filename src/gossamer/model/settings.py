@@ -23,6 +23,7 @@ from gossamer.api.mesh_config import (
 from gossamer.api.proxy_config import ConnectionSettings, ProxyConfig, ProxyHeaders, Topology
 from gossamer.api.virtual_service import Destination, HTTPRetry
 from gossamer.core.frozen import Value
+from gossamer.model.connections import connection_settings
 
 
 class Unknown(StrEnum):
@@ -74,8 +75,9 @@ class MeshSettings(Value):
     topology: Topology = field(default_factory=Topology)
     """What stands before gateways: proxies that are trusted, and what is believed of clients' certificates."""
     upgrade_to_http2: bool = False
-    headers: ProxyHeaders | None = None
+    headers: ProxyHeaders = field(default_factory=ProxyHeaders)
     connections: ConnectionSettings | None = None
+    """Of all connections that proxies serve; None leaves them at what Envoy does."""
     default_retries: HTTPRetry | None = None
     default_pool: ConnectionPoolSettings | None = None
     default_outlier_detection: OutlierDetection | None = None
@@ -93,13 +95,13 @@ class MeshSettings(Value):
     @property
     def counts_attempts(self) -> bool:
         """Whether a request says how often it was tried."""
-        count = self.headers.attempt_count if self.headers else None
+        count = self.headers.attempt_count
         return not (count and count.disabled)
 
     @property
     def keeps_rewritten_host(self) -> bool:
         """Whether X-Forwarded-Host tells the host that a rewrite replaced."""
-        told = self.headers.x_forwarded_host if self.headers else None
+        told = self.headers.x_forwarded_host
         return bool(told and told.enabled)
 
     @property
@@ -136,8 +138,8 @@ def build_settings(mesh: MeshConfig) -> MeshSettings:
         else NormalizationType.DEFAULT,
         upgrade_to_http2=mesh.h2_upgrade_policy is MeshH2UpgradePolicy.UPGRADE,
         topology=proxies.gateway_topology or Topology(),
-        headers=proxies.proxy_headers,
-        connections=proxies.connection_settings,
+        headers=proxies.proxy_headers or ProxyHeaders(),
+        connections=connection_settings(proxies.connection_settings),
         default_retries=mesh.default_http_retry_policy,
         default_pool=traffic.connection_pool if traffic else None,
         default_outlier_detection=traffic.outlier_detection if traffic else None,
