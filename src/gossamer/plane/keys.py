@@ -27,6 +27,7 @@ import httpcore
 from gossamer.api.config import Config
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.tokens import KeySource, key_sources
+from gossamer.plane.download import HTTP_ERRORS, DownloadError, content_of, redirect_of
 from gossamer.sources.state import load_document, private_folder, save_document
 
 _LOG = logging.getLogger(__name__)
@@ -41,18 +42,6 @@ _LONGEST: Final = timedelta(seconds=60)
 _REDIRECTS: Final = 3
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 _SCHEMA: Final = 1
-
-
-_HTTP_ERRORS: Final = (
-    httpcore.NetworkError,
-    httpcore.ProtocolError,
-    httpcore.TimeoutException,
-    httpcore.UnsupportedProtocol,
-)
-
-
-class KeysError(Exception):
-    """Why keys are not to be had."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +150,7 @@ class KeyStore:
         except TimeoutError:
             self._failing(source, f"no answer within {timeout.total_seconds():g} s")
             return
-        except (*_HTTP_ERRORS, KeysError, OSError, ValueError) as error:
+        except (*HTTP_ERRORS, DownloadError, OSError, ValueError) as error:
             self._failing(source, str(error) or type(error).__name__)
             return
         if source not in self._wanted:
@@ -203,7 +192,7 @@ class KeyStore:
             url = _told(await self._get(f"{url.rstrip('/')}{_DISCOVERY}", url), url)
         text = (await self._get(url, source.url)).decode("utf-8", "replace")
         if not is_key_set(text):
-            raise KeysError(f"what {url} answers is no JSON Web Key Set")
+            raise DownloadError(f"what {url} answers is no JSON Web Key Set")
         return text
 
     async def _get(self, url: str, first: str) -> bytes:
@@ -215,13 +204,13 @@ class KeyStore:
                 parts = urlsplit(url)
                 backend.guarded = not self.private_redirects and parts.netloc != urlsplit(first).netloc
                 if parts.scheme not in ("http", "https") or (first.startswith("https:") and parts.scheme != "https"):
-                    raise KeysError(f"{first} leads to {url}, which is not to be trusted with it")
+                    raise DownloadError(f"{first} leads to {url}, which is not to be trusted with it")
                 async with pool.stream("GET", url, headers={"accept": "application/json"}) as response:
-                    if response.status not in (301, 302, 303, 307, 308):
-                        return await _content(response, url)
-                    target = dict(response.headers).get(b"location", b"").decode("latin-1")
+                    target = redirect_of(response)
+                    if target is None:
+                        return await content_of(response, url, LARGEST)
                 url = urljoin(url, target)
-        raise KeysError(f"{first} redirects more than {_REDIRECTS} times")
+        raise DownloadError(f"{first} redirects more than {_REDIRECTS} times")
 
 
 class _Backend(httpcore.AsyncNetworkBackend):
@@ -251,19 +240,8 @@ async def _public_address(host: str, port: int) -> str:
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     for *_, address in found:
         if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_global:
-            raise KeysError(f"a redirect leads to {host}, a private address ({address[0]}); that is not followed")
+            raise DownloadError(f"a redirect leads to {host}, a private address ({address[0]}); that is not followed")
     return str(found[0][4][0])
-
-
-async def _content(response: httpcore.Response, url: str) -> bytes:
-    if response.status != 200:
-        raise KeysError(f"{url} answers {response.status}")
-    content = bytearray()
-    async for part in response.aiter_stream():
-        content += part
-        if len(content) > LARGEST:
-            raise KeysError(f"{url} is larger than {LARGEST // 1024 // 1024} MB")
-    return bytes(content)
 
 
 def _told(document: bytes, issuer: str) -> str:
@@ -271,10 +249,10 @@ def _told(document: bytes, issuer: str) -> str:
     try:
         value = json.loads(document)
     except ValueError as error:
-        raise KeysError(f"the discovery document of {issuer} is not JSON") from error
+        raise DownloadError(f"the discovery document of {issuer} is not JSON") from error
     url = value.get("jwks_uri") if isinstance(value, dict) else None
     if not isinstance(url, str):
-        raise KeysError(f"the discovery document of {issuer} has no jwks_uri")
+        raise DownloadError(f"the discovery document of {issuer} has no jwks_uri")
     return url
 
 

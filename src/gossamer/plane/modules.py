@@ -23,6 +23,7 @@ from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.extensions import module_key, wasm_of
 from gossamer.model.modules import FETCHED, Module, ModuleKey, Modules, module_of, scheme_of
+from gossamer.plane.download import HTTP_ERRORS, DownloadError, content_of, redirect_of
 from gossamer.sources.state import private_folder, write_private
 
 _LOG = logging.getLogger(__name__)
@@ -139,7 +140,9 @@ async def fetch_module(key: ModuleKey) -> bytes:
             content = await _get(pool, key.url, _REDIRECTS)
     except TimeoutError as error:
         raise ModuleError(f"{key.url} did not answer within {TIMEOUT_S:g} s") from error
-    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as error:
+    except DownloadError as error:
+        raise ModuleError(str(error)) from error
+    except (*HTTP_ERRORS, OSError) as error:
         raise ModuleError(f"{key.url}: {error}") from error
     why = _fits(content, key)
     if why is not None:
@@ -149,21 +152,14 @@ async def fetch_module(key: ModuleKey) -> bytes:
 
 async def _get(pool: httpcore.AsyncConnectionPool, url: str, redirects: int) -> bytes:
     if urlsplit(url).scheme not in FETCHED:
-        raise ModuleError(f"{url} is neither http:// nor https://")
+        raise DownloadError(f"{url} is neither http:// nor https://")
     async with pool.stream("GET", url, headers={"accept": "application/wasm, */*"}) as response:
-        if response.status in (301, 302, 303, 307, 308):
-            target = dict(response.headers).get(b"location", b"").decode("latin-1")
-            if not target or not redirects:
-                raise ModuleError(f"{url} redirects, and not to a module")
-            return await _get(pool, urljoin(url, target), redirects - 1)
-        if response.status != 200:
-            raise ModuleError(f"{url} answers {response.status}")
-        content = bytearray()
-        async for part in response.aiter_stream():
-            content += part
-            if len(content) > LARGEST:
-                raise ModuleError(f"{url} is larger than {LARGEST // 1024 // 1024} MB")
-    return bytes(content)
+        target = redirect_of(response)
+        if target is None:
+            return await content_of(response, url, LARGEST)
+    if not target or not redirects:
+        raise DownloadError(f"{url} redirects, and not to a module")
+    return await _get(pool, urljoin(url, target), redirects - 1)
 
 
 def _fits(content: bytes, key: ModuleKey) -> str | None:
