@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from gossamer.ca.stub import create_stub
+from gossamer.compile.static import Stub
 from gossamer.core.errors import EnvoyError
 from gossamer.node.binary import find_envoy
 
@@ -36,6 +39,13 @@ def envoy() -> Path:
     except EnvoyError as error:
         need(False, str(error))
         raise
+
+
+@pytest.fixture(scope="session")
+def stub() -> Stub:
+    """A certificate that stands for all that Envoy is shown while it only validates."""
+    certificate, key, authority = create_stub(datetime.now(UTC))
+    return Stub(certificate=certificate, key=key, authority=authority)
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,7 @@ from gossamer.plane.pipeline import Pipeline
 from gossamer.rpc import gossamer_pb2 as rpc
 from gossamer.sources.files import FileSource
 from gossamer.sources.registry import Registry
-from tests.compile.test_goldens import stub, validated
-
-__all__ = ["stub"]  # the fixture of the certificates that stand in for those of a running mesh
+from tests.compile.validated import validated
 
 CAPTURES = {
     "transparent": Capture(mesh_address="127.0.0.1", application_address="127.0.0.1", dns=True),

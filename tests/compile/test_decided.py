@@ -19,8 +19,8 @@ from gossamer.model.policy import MutualTls
 from gossamer.model.service import Workload
 from tests.compile.compiled import SIDECAR, Compiled, build, compiled, istio, service, workload
 from tests.compile.sidecar import Client, get, new_authority, until
-from tests.compile.test_goldens import stub, validated  # noqa: F401 - the fixture is used by its name
 from tests.compile.test_inbound_envoy import Sidecar, running, status
+from tests.compile.validated import validated
 
 ME = replace(SIDECAR, name="app-1", namespace="foo")
 MEMBERS: tuple[Workload, ...] = (workload("app-1", app="app", namespace="foo"),)
@@ -120,7 +120,7 @@ def test_a_port_of_unknown_protocol_is_served_as_http_alone() -> None:
 
 
 @pytest.mark.envoy
-def test_envoy_takes_it(envoy: Path, stub: Stub, tmp_path: Path) -> None:  # noqa: F811
+def test_envoy_takes_it(envoy: Path, stub: Stub, tmp_path: Path) -> None:
     rules = RULES + (
         '  - match: [{headers: {"@source.namespace": {prefix: a}}}, {headers: {"@source.namespace": {regex: "b.*"}}}]\n'
         "    timeout: 1s\n    rewrite: {uri: /x, authority: a.com}\n    route: [{destination: {host: app}}]\n"

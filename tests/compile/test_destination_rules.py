@@ -15,7 +15,7 @@ from gossamer.core.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET
 from gossamer.model.proxy import Proxy
 from gossamer.model.service import Workload
 from tests.compile.compiled import GATEWAY, SIDECAR, Compiled, compiled, istio, service, workload
-from tests.compile.test_goldens import stub, validated  # noqa: F401 - the fixture is used by its name
+from tests.compile.validated import validated
 
 HOST = "reviews.default.svc.cluster.local"
 NAME = f"outbound|80||{HOST}"
@@ -337,7 +337,7 @@ FAMILIES = {
 
 
 @pytest.mark.envoy
-def test_envoy_takes_every_family(envoy: Path, stub: Stub, tmp_path: Path) -> None:  # noqa: F811
+def test_envoy_takes_every_family(envoy: Path, stub: Stub, tmp_path: Path) -> None:
     documents: list[str] = []
     registrations: list[Workload] = []
     for place, (name, policy) in enumerate(FAMILIES.items()):

@@ -14,8 +14,8 @@ from gossamer.model.proxy import Capture, CaptureMode
 from gossamer.simulate.outcome import Verdict
 from gossamer.simulate.request import Address, Arrival, Tls
 from tests.compile.compiled import GATEWAY, SIDECAR, Compiled, compiled, istio, service
-from tests.compile.test_goldens import stub, validated  # noqa: F401 - the fixture is used by its name
 from tests.compile.test_sidecars import call
+from tests.compile.validated import validated
 
 HTTP = "{number: 80, name: http, protocol: HTTP}"
 TLS = "{number: 443, name: tls, protocol: TLS}"
@@ -128,7 +128,7 @@ def test_a_sidecar_serves_as_an_http_proxy_too() -> None:
 
 @pytest.mark.envoy
 @pytest.mark.parametrize("case", SUBJECTS)
-def test_envoy_takes_it(case: str, envoy: Path, stub: Stub, tmp_path: Path) -> None:  # noqa: F811
+def test_envoy_takes_it(case: str, envoy: Path, stub: Stub, tmp_path: Path) -> None:
     assert validated(envoy, SUBJECTS[case].resources, stub, tmp_path) == ""
 
 

@@ -9,7 +9,7 @@ import pytest
 from gossamer.api.rules.gateway import CIPHER_SUITES
 from gossamer.compile.static import Stub
 from tests.compile.compiled import GATEWAY, compiled, istio, service, workload
-from tests.compile.test_goldens import stub, validated  # noqa: F401 - the fixture is used by its name
+from tests.compile.validated import validated
 
 pytestmark = pytest.mark.envoy
 
@@ -49,7 +49,7 @@ SERVERS = {
 
 
 @pytest.mark.parametrize("case", SERVERS)
-def test_envoy_takes_it(case: str, envoy: Path, stub: Stub, tmp_path: Path) -> None:  # noqa: F811
+def test_envoy_takes_it(case: str, envoy: Path, stub: Stub, tmp_path: Path) -> None:
     server = SERVERS[case][:-1] + ", hosts: ['*']}"
     gateway = istio("Gateway", "gw", f"  selector: {{istio: ingressgateway}}\n  servers: [{server}]")
     found = compiled(
@@ -63,14 +63,14 @@ def test_envoy_takes_it(case: str, envoy: Path, stub: Stub, tmp_path: Path) -> N
     assert validated(envoy, found.resources, stub, tmp_path) == ""
 
 
-def test_every_cipher_suite_that_is_let_pass(envoy: Path, stub: Stub, tmp_path: Path) -> None:  # noqa: F811
+def test_every_cipher_suite_that_is_let_pass(envoy: Path, stub: Stub, tmp_path: Path) -> None:
     listed = ", ".join(sorted(CIPHER_SUITES))
     server = f"{{port: {HTTPS}, tls: {{mode: SIMPLE, credentialName: c, cipherSuites: [{listed}]}}, hosts: ['*']}}"
     gateway = istio("Gateway", "gw", f"  selector: {{istio: ingressgateway}}\n  servers: [{server}]")
     assert validated(envoy, compiled(gateway, proxy=GATEWAY).resources, stub, tmp_path) == ""
 
 
-def test_what_stands_before_gateways(envoy: Path, stub: Stub, tmp_path: Path) -> None:  # noqa: F811
+def test_what_stands_before_gateways(envoy: Path, stub: Stub, tmp_path: Path) -> None:
     server = f"{{port: {HTTPS}, tls: {{mode: SIMPLE, credentialName: c}}, hosts: ['*']}}"
     gateway = istio("Gateway", "gw", f"  selector: {{istio: ingressgateway}}\n  servers: [{server}]")
     for details in ("SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY"):

@@ -7,24 +7,19 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, given, settings
 
-from gossamer.compile.static import Stub, compile_static
+from gossamer.compile.static import Stub
 from gossamer.core.frozen import FrozenMap
-from gossamer.core.resources import CLUSTER, LISTENER, Resources
+from gossamer.core.resources import CLUSTER, LISTENER
 from gossamer.model.proxy import Capture, CaptureMode, Proxy
 from tests.compile.compiled import GATEWAY, SIDECAR, compiled, workload
 from tests.compile.meshes import PROXIES, Mesh, meshes
+from tests.compile.validated import validated
 
 FOLDER = Path(__file__).parent / "goldens"
 MEMBERS = (
@@ -53,44 +48,6 @@ CASES: dict[str, tuple[str, Proxy]] = {
     "external": ("external", SIDECAR),
     "gateway": ("gateway", GATEWAY),
 }
-
-
-@pytest.fixture(scope="module")
-def stub() -> Stub:
-    """A certificate that is its own authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "stub")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
-        .decode()
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return Stub(certificate=certificate, key=private.decode(), authority=certificate)
-
-
-def validated(envoy: Path, resources: Resources, stub: Stub, folder: Path) -> str:
-    """What Envoy has against it: nothing, if it takes all of it."""
-    path = folder / "bootstrap.json"
-    path.write_text(compile_static(resources, stub))
-    done = subprocess.run(
-        [str(envoy), "--mode", "validate", "-c", str(path), "-l", "error"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("case", CASES)

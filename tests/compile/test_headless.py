@@ -15,8 +15,8 @@ from gossamer.model.proxy import Capture
 from gossamer.model.service import Health, Workload
 from gossamer.simulate.request import Address
 from tests.compile.compiled import SIDECAR, Compiled, build, compiled, istio, service, workload
-from tests.compile.test_goldens import stub, validated  # noqa: F401 - the fixture is used by its name
 from tests.compile.test_sidecars import call
+from tests.compile.validated import validated
 
 HOST = "db.default.svc.cluster.local"
 DB = service("db", "{name: tcp, port: 5432}, {name: http, port: 80}", extra="clusterIP: None")
@@ -119,5 +119,5 @@ def test_other_services_are_no_instances_of_anything() -> None:
 
 
 @pytest.mark.envoy
-def test_envoy_takes_it(envoy: Path, stub: Stub, tmp_path: Path) -> None:  # noqa: F811
+def test_envoy_takes_it(envoy: Path, stub: Stub, tmp_path: Path) -> None:
     assert validated(envoy, compiled(DB, proxy=KNOWING, registrations=MEMBERS).resources, stub, tmp_path) == ""

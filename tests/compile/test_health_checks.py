@@ -11,7 +11,7 @@ import pytest
 from gossamer.compile.static import Stub
 from gossamer.core.resources import ENDPOINT
 from tests.compile.compiled import GATEWAY, SIDECAR, compiled, service, workload
-from tests.compile.test_goldens import stub, validated  # noqa: F401 - the fixture is used by its name
+from tests.compile.validated import validated
 
 HOST = "reviews.default.svc.cluster.local"
 
@@ -98,7 +98,7 @@ spec: {hosts: [a.com], resolution: NONE, ports: [{number: 80, name: tcp, protoco
 
 
 @pytest.mark.envoy
-def test_envoy_takes_them(envoy: Path, stub: Stub, tmp_path: Path) -> None:  # noqa: F811
+def test_envoy_takes_them(envoy: Path, stub: Stub, tmp_path: Path) -> None:
     documents: list[str] = []
     for number, (port, way) in enumerate(
         (port, way)

@@ -10,7 +10,7 @@ import pytest
 
 from gossamer.compile.static import Stub
 from tests.compile.compiled import SIDECAR, Compiled, compiled, istio, service
-from tests.compile.test_goldens import stub, validated  # noqa: F401 - the fixture is used by its name
+from tests.compile.validated import validated
 
 HOST = "a.default.svc.cluster.local"
 TO_A = "backendRefs: [{name: a, port: 80}]"
@@ -233,7 +233,7 @@ def test_a_route_of_no_service_serves_no_host() -> None:
 
 
 @pytest.mark.envoy
-def test_envoy_takes_it(envoy: Path, stub: Stub, tmp_path: Path) -> None:  # noqa: F811
+def test_envoy_takes_it(envoy: Path, stub: Stub, tmp_path: Path) -> None:
     filters = "filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}]"
     cors = "filters: [{type: CORS, cors: {allowOrigins: ['*', 'http://*.a'], allowHeaders: ['*']}}]"
     redirect = "type: RequestRedirect, requestRedirect: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}"

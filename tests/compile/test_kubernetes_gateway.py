@@ -18,7 +18,7 @@ from gossamer.simulate.request import Address, Arrival, HttpRequest, Request, Tl
 from gossamer.simulate.simulator import Simulator
 from tests.compile.compiled import GATEWAY, Compiled, compiled, service, workload
 from tests.compile.test_gateway import secret
-from tests.compile.test_goldens import stub, validated  # noqa: F401 - the fixture is used by its name
+from tests.compile.validated import validated
 
 API = "gateway.networking.k8s.io"
 RUNS_IT = replace(GATEWAY, namespace="default", labels=FrozenMap({f"{API}/gateway-name": "gw"}))
@@ -268,7 +268,7 @@ def test_upstream_bookinfo_behind_a_gateway(cases: Path) -> None:
 
 
 @pytest.mark.envoy
-def test_envoy_takes_it(envoy: Path, stub: Stub, tmp_path: Path) -> None:  # noqa: F811
+def test_envoy_takes_it(envoy: Path, stub: Stub, tmp_path: Path) -> None:
     for options in ("", "MUTUAL", "OPTIONAL_MUTUAL", "ISTIO_MUTUAL"):
         noted = ', annotations: {gossamer.io/http3: "true"}'
         documents = (gateway(listener(name="plain"), https("{name: cert}", options), metadata=noted), route("r", "web"))

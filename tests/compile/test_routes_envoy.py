@@ -9,7 +9,7 @@ import pytest
 from gossamer.compile.static import Stub
 from gossamer.model.proxy import Proxy
 from tests.compile.compiled import GATEWAY, SIDECAR, compiled, istio, service
-from tests.compile.test_goldens import stub, validated  # noqa: F401 - the fixture is used by its name
+from tests.compile.validated import validated
 
 pytestmark = pytest.mark.envoy
 
@@ -96,6 +96,6 @@ DOCUMENTS = (
 
 
 @pytest.mark.parametrize("proxy", [SIDECAR, GATEWAY], ids=["sidecar", "gateway"])
-def test_every_field_of_a_virtual_service(proxy: Proxy, envoy: Path, stub: Stub, tmp_path: Path) -> None:  # noqa: F811
+def test_every_field_of_a_virtual_service(proxy: Proxy, envoy: Path, stub: Stub, tmp_path: Path) -> None:
     found = compiled(*DOCUMENTS, proxy=proxy)
     assert validated(envoy, found.resources, stub, tmp_path) == ""

@@ -11,9 +11,8 @@ from gossamer.compile.static import Stub
 from gossamer.core.resources import LISTENER
 from gossamer.model.proxy import Proxy
 from tests.compile.compiled import GATEWAY, SIDECAR, Compiled, compiled, istio, service, workload
-from tests.compile.test_goldens import stub, validated
+from tests.compile.validated import validated
 
-__all__ = ["stub"]
 SERVICES = (
     service("web"),
     service("app"),

@@ -16,7 +16,7 @@ from gossamer.simulate.outcome import Outcome, Verdict
 from gossamer.simulate.request import Address, Arrival, Certificate, HttpRequest, Request, Tls
 from gossamer.simulate.simulator import simulate
 from tests.compile.compiled import SIDECAR, Compiled, compiled, istio, service
-from tests.compile.test_goldens import stub, validated  # noqa: F401 - the fixture is used by its name
+from tests.compile.validated import validated
 
 HTTP = "{name: http, port: 80}"
 A = service("a", f"{HTTP}, {{name: tcp, port: 82}}", extra="clusterIP: 10.0.0.1")
@@ -344,7 +344,7 @@ CASES = {
 @pytest.mark.envoy
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("mode", ["DISABLE", "PERMISSIVE", "STRICT"])
-def test_envoy_takes_it(case: str, mode: str, envoy: Path, stub: Stub, tmp_path: Path) -> None:  # noqa: F811
+def test_envoy_takes_it(case: str, mode: str, envoy: Path, stub: Stub, tmp_path: Path) -> None:
     peer = istio("PeerAuthentication", "p", f"  mtls: {{mode: {mode}}}")
     found = compiled(A, B, sidecar(CASES[case]), peer)
     assert validated(envoy, found.resources, stub, tmp_path) == ""

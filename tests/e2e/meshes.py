@@ -57,6 +57,24 @@ workloads:
     health: {path: /health, port: 9080}
 """
 """Bookinfo without its reviews and ratings: two sidecars and a gateway, which start in half the time."""
+GATEWAY = """\
+version: 1
+config: [config]
+gateways:
+  - name: ingress
+    namespace: default
+    labels: {istio: ingressgateway}
+    address: 127.0.0.1
+    ports: [{name: http, port: 80, targetPort: PORT}]
+"""
+"""A gateway and nothing behind it."""
+DOOR = """\
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: door}
+spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]}
+"""
+"""What lets every host in by such a gateway."""
 PRODUCTPAGE = "ns/<wbr>default/<wbr>sa/<wbr>bookinfo-productpage"
 """On the page, that details saw productpage's certificate."""
 INGRESS = "spiffe://cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account"

@@ -19,7 +19,7 @@ from pyroute2 import IPRoute
 
 from tests.conftest import need
 from tests.e2e.hosts import AgentHost, Plane
-from tests.e2e.meshes import STOP_S, Part, Place, get, place, until
+from tests.e2e.meshes import DOOR, STOP_S, Part, Place, get, place, until
 from tests.e2e.networks import LINK, Machine, two_machines
 
 PYTHON = "/usr/bin/python3"
@@ -58,11 +58,6 @@ apiVersion: security.istio.io/v1
 kind: PeerAuthentication
 metadata: {name: default, namespace: istio-system}
 spec: {mtls: {mode: STRICT}}
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: door}
-spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -117,7 +112,7 @@ def hosts() -> Iterator[Hosts]:
             found.before = machine.before
             (found.folder("mesh") / "config").mkdir()
             (found.mesh / "gossamer.yaml").write_text(text)
-        (one.mesh / "config" / "all.yaml").write_text(CONFIG)
+        (one.mesh / "config" / "all.yaml").write_text(f"{DOOR}---\n{CONFIG}")
         machines[1].inside(_route_everywhere)
         server = stack.enter_context(_server(machines[1]))
         plane = Plane(place=one, host=machines[0].address, xds=15012, join=15013)

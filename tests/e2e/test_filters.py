@@ -10,24 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests import wasm
-from tests.e2e.meshes import Place, free_port, get, place, until
+from tests.e2e.meshes import DOOR, GATEWAY, Place, free_port, get, place, until
 
-MESH = """\
-version: 1
-config: [config]
-gateways:
-  - name: ingress
-    namespace: default
-    labels: {istio: ingressgateway}
-    address: 127.0.0.1
-    ports: [{name: http, port: 80, targetPort: PORT}]
-"""
 CONFIG = """\
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: door}
-spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]}
----
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: door}
@@ -96,9 +81,9 @@ def mesh() -> Iterator[Mesh]:
     with place() as found:
         port = free_port()
         (found.folder("mesh") / "config").mkdir()
-        (found.mesh / "gossamer.yaml").write_text(MESH.replace("PORT", str(port)))
+        (found.mesh / "gossamer.yaml").write_text(GATEWAY.replace("PORT", str(port)))
         made = Mesh(place=found, port=port)
-        made.write("all", CONFIG)
+        made.write("all", f"{DOOR}---\n{CONFIG}")
         found.up()
         until(found.ready, "ready")
         until(lambda: get(port, "/").body == "hello", "an answer")

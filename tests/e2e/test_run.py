@@ -8,18 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.e2e.meshes import Part, Place, free_port, get, place, until
+from tests.e2e.meshes import DOOR, GATEWAY, Part, Place, free_port, get, place, until
 
-MESH = """\
-version: 1
-config: [config]
-gateways:
-  - name: ingress
-    namespace: default
-    labels: {istio: ingressgateway}
-    address: 127.0.0.1
-    ports: [{name: http, port: 80, targetPort: PORT}]
-"""
 CONFIG = """\
 apiVersion: v1
 kind: Service
@@ -30,11 +20,6 @@ apiVersion: security.istio.io/v1
 kind: PeerAuthentication
 metadata: {name: default, namespace: istio-system}
 spec: {mtls: {mode: STRICT}}
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: door}
-spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]}
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadGroup
@@ -116,8 +101,8 @@ def mesh() -> Iterator[Mesh]:
         port = free_port()
         found.folder("mesh")
         (found.mesh / "config").mkdir()
-        (found.mesh / "config" / "all.yaml").write_text(CONFIG)
-        (found.mesh / "gossamer.yaml").write_text(MESH.replace("PORT", str(port)))
+        (found.mesh / "config" / "all.yaml").write_text(f"{DOOR}---\n{CONFIG}")
+        (found.mesh / "gossamer.yaml").write_text(GATEWAY.replace("PORT", str(port)))
         found.up()
         until(found.ready, "ready")
         yield Mesh(place=found, port=port, own=frozenset(found.processes()))

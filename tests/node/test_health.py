@@ -9,16 +9,12 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from gossamer.api.workload_group import ReadinessProbe
 from gossamer.core.frozen import FrozenMap
@@ -28,6 +24,7 @@ from gossamer.node.probes import probe_of
 from gossamer.node.resident import Resident
 from gossamer.node.sandbox import Check, Command, Isolation, Sandbox
 from tests.api.documents import load_one, resource
+from tests.compile.certificates import Issuer
 from tests.node.capture_parts import ENVIRONMENT, add_network, free_port, sandboxed
 
 EITHER = (Isolation.NONE, Isolation.USER)
@@ -120,29 +117,12 @@ _http = _Http
 
 
 def test_http_and_https(tmp_path: Path) -> None:
-    with _http() as port, _http(_certificate(tmp_path)) as secure:
+    with _http() as port, _http(Issuer().server(tmp_path, "nobody")) as secure:
         assert _ask(tmp_path, Check(port=port, path="/ok", headers=(("x-who", "probe"),))) == ""
         assert _ask(tmp_path, Check(port=port, path="/ok", headers=(("x-who", "other"),))) == "GET /ok answered 500"
         assert _ask(tmp_path, Check(port=secure, path="/ok", tls=True)) == ""
         assert _ask(tmp_path, Check(port=secure, path="/", tls=True)) == "GET / answered 500"
         assert _ask(tmp_path, Check(port=secure, path="/ok")) != ""
-
-
-def _certificate(folder: Path) -> ssl.SSLContext:
-    """A server's certificate that nobody trusts."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "nobody")])
-    now = datetime.now(UTC)
-    built = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
-    file = folder / "pem"
-    pem = serialization.Encoding.PEM
-    file.write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + built.sign(key, hashes.SHA256()).public_bytes(pem)
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
-    return context
 
 
 # ---- how often, and what follows

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -20,15 +19,12 @@ from typing import Any
 
 import httpx
 import uvicorn
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.compile.certificates import Issuer
 from tests.e2e.agreement.asking import ask
 
 HTTP, TCP, TLS = 8080, 9090, 9443
@@ -82,45 +78,15 @@ async def _tcp(name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWr
     writer.close()
 
 
-def own_certificate(name: str) -> tuple[bytes, bytes]:
-    """A certificate for a name, signed by itself, and its key; both PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    form, unlocked = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    return (
-        certificate.public_bytes(serialization.Encoding.PEM),
-        key.private_bytes(serialization.Encoding.PEM, form, unlocked),
-    )
-
-
-def _write(folder: Path, chain: bytes, key: bytes) -> tuple[str, str]:
-    certificate, secret = folder / "cert.pem", folder / "key.pem"
-    certificate.write_bytes(chain)
-    secret.write_bytes(key)
-    return str(certificate), str(secret)
-
-
 async def serve(name: str, ports: tuple[int, int, int] = (HTTP, TCP, TLS)) -> None:
     """Serve until cancelled or told to end by a signal."""
     web = application(name)
     with tempfile.TemporaryDirectory() as folder:
-        chain, secret = _write(Path(folder), *own_certificate("secure.example"))
+        own = Issuer().issue("secure.example").write(Path(folder), "own")
         quiet: dict[str, Any] = {"log_level": "warning", "host": "0.0.0.0", "lifespan": "off"}
         servers = [
             uvicorn.Server(uvicorn.Config(web, port=ports[0], **quiet)),
-            uvicorn.Server(uvicorn.Config(web, port=ports[2], ssl_certfile=chain, ssl_keyfile=secret, **quiet)),
+            uvicorn.Server(uvicorn.Config(web, port=ports[2], ssl_certfile=own, **quiet)),
         ]
         lines = await asyncio.start_server(lambda reader, writer: _tcp(name, reader, writer), "0.0.0.0", ports[1])
         async with lines:

@@ -20,7 +20,7 @@ from gossamer.cli.cast import Cast, build_cast
 from gossamer.cli.inputs import load_inputs
 from gossamer.cli.mesh_file import open_mesh
 from gossamer.core.memo import Memo
-from tests.e2e.agreement.app import own_certificate
+from tests.compile.certificates import Issuer
 from tests.e2e.agreement.asking import ask
 from tests.e2e.meshes import Place, free_port, place, until
 
@@ -162,8 +162,8 @@ def running() -> Iterator[World]:
         stranger = subprocess.Popen(argv, env=found.env | {"PYTHONPATH": os.pathsep.join(sys.path)}, cwd=ROOT)
         try:
             found.up()
-            chain, key = own_certificate("shop.example")
-            secret = {"tls.crt": chain.decode(), "tls.key": key.decode()}
+            own = Issuer().issue("shop.example")
+            secret = {"tls.crt": own.certificate, "tls.key": own.key}
             world = World(place=found, ports=ports, outside=outside, certificate=secret)
             until(found.ready, "the mesh is ready", 60)
             until(lambda: found.synced(PROXIES), "every proxy has its configuration", 20)
