@@ -56,7 +56,7 @@ class Chain:
         self.lose_envoy()
         if restarted:
             self.envoy = ModelEnvoy(refuses=self.envoy.refuses)
-        self.relay = Stream(Batches(), drain_s=2, partial=True)
+        self.relay = Stream(Batches(), drain_s=2, partial=lambda: False)
         self.to_relay = deque(self.envoy.connect())
         self._offer()
 

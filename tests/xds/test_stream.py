@@ -24,10 +24,9 @@ class Talk:
         goal: Resources | None = None,
         *,
         drain_s: float = 10,
-        partial: bool = False,
-        believes: Callable[[], bool] = lambda: False,
+        partial: Callable[[], bool] | None = None,
     ) -> None:
-        self.stream = Stream(Batches(), drain_s=drain_s, partial=partial, believes=believes)
+        self.stream = Stream(Batches(), drain_s=drain_s, partial=partial)
         self.now = 0.0
         self.sent: list[Response] = []
         if goal is not None:
@@ -209,14 +208,14 @@ class TestRule2EveryEndpointNameIsAnswered:
         assert talk.ask(ROUTE, "nobody") == ["rds -nobody"]
 
     def test_who_offers_only_a_part_stays_silent_about_the_rest(self) -> None:
-        talk = Talk(resources(*BASE), partial=True)
+        talk = Talk(resources(*BASE), partial=lambda: False)
         talk.ask(CLUSTER)
         assert talk.ask(ENDPOINT, "a", "nobody") == ["eds a"]
         assert talk.offer(resources(*BASE, endpoints("nobody"))) == ["eds nobody"]
 
     def test_who_offers_only_a_part_takes_nothing_back_that_it_does_not_know(self) -> None:
         slot, other = extension("policy"), extension("other")
-        talk = Talk(resources(*BASE, other), partial=True)
+        talk = Talk(resources(*BASE, other), partial=lambda: False)
         held = {"policy": slot.version, "other": other.version}
         assert talk.ask(EXTENSION, "policy", "other", held=held) == []
         assert talk.later(60) == []
@@ -225,7 +224,7 @@ class TestRule2EveryEndpointNameIsAnswered:
         assert talk.offer(resources(*BASE, other)) == ["ecds -policy"]
 
     def test_a_client_that_may_hold_newer_things_keeps_them_until_what_is_offered_changes(self) -> None:
-        talk = Talk(resources(*BASE), partial=True, believes=lambda: True)
+        talk = Talk(resources(*BASE), partial=lambda: True)
         assert talk.ask(LISTENER, held={"l": "newer", "more": "x"}) == []
         assert talk.ask(CLUSTER, held={"a": "newer", "b": "x"}) == []
         assert talk.ask(ENDPOINT, "a", held={"a": "newer"}) == []
@@ -233,7 +232,7 @@ class TestRule2EveryEndpointNameIsAnswered:
         assert talk.offer(resources(*BASE[:1], endpoints("a", "new"), *BASE[2:])) == ["eds a"]
 
     def test_who_offers_only_a_part_stays_silent_about_a_type(self) -> None:
-        talk = Talk(Resources(tables=FrozenMap({CLUSTER: (Table(CLUSTER, [A]),)})), partial=True)
+        talk = Talk(Resources(tables=FrozenMap({CLUSTER: (Table(CLUSTER, [A]),)})), partial=lambda: False)
         assert talk.ask(CLUSTER) == ["cds a"]
         assert talk.ask(LISTENER) == []
 

@@ -186,8 +186,7 @@ class Connection:
 class Service:
     """Serves AggregatedDiscoveryService.DeltaAggregatedResources. Add `handler()` to a server of grpc.aio.
 
-    `drain_s` is `Stream`'s. `partial` is given where what is offered may be incomplete, and says whether clients may
-    hold newer things (`Stream`'s `believes`).
+    `drain_s` and `partial` are `Stream`'s.
     """
 
     def __init__(
@@ -255,9 +254,7 @@ class Service:
     async def _run(
         self, subscription: Subscription, request: Request, context: Context, who: tuple[Peer, Node]
     ) -> None:
-        partial = self._partial or (lambda: False)
-        whole = self._partial is None
-        stream = Stream(self._batches, drain_s=self._drain_s, partial=not whole, believes=partial)
+        stream = Stream(self._batches, drain_s=self._drain_s, partial=self._partial)
         connection = Connection(subscription, stream, self._budget, self.unsent, self._heard)
         self._connections[connection] = who
         connection.take(request)

@@ -30,14 +30,14 @@ class Stream:
     """One connected client.
 
     `drain_s` is how long connections that a listener change has put out of use are still served (Envoy's
-    `--drain-time-s`): what they name stays that long. `partial` means that what is offered may be incomplete: a name or
-    a type that is not offered gets no answer yet, instead of the answer that there is none. `believes` says whether a
+    `--drain-time-s`): what they name stays that long. `partial` is given where what is offered may be incomplete: a
+    name or a type that is not offered gets no answer yet, instead of the answer that there is none. It says whether a
     client that connects may hold newer things than are offered; then it keeps them until what is offered changes.
     """
 
     __slots__ = (
-        "_batches", "_believes", "_deadline", "_draining", "_gate_s", "_goal", "_nonces", "_partial", "channels",
-        "drain_s", "rejections",
+        "_batches", "_deadline", "_draining", "_gate_s", "_goal", "_nonces", "_partial", "channels", "drain_s",
+        "rejections",
     )  # fmt: skip
 
     def __init__(
@@ -46,13 +46,11 @@ class Stream:
         *,
         drain_s: float,
         gate_s: float = GATE_S,
-        partial: bool = False,
-        believes: Callable[[], bool] = lambda: False,
+        partial: Callable[[], bool] | None = None,
     ) -> None:
         self._batches = batches
         self._gate_s = gate_s
         self._partial = partial
-        self._believes = believes
         self._goal: Resources | None = None
         self._draining: list[Draining] = []
         self._deadline: float | None = None
@@ -112,7 +110,7 @@ class Stream:
     def _tables(self, type_url: str) -> Tables | None:
         if self._goal is None:
             return None
-        if self._partial and type_url not in self._goal.tables:
+        if self._partial is not None and type_url not in self._goal.tables:
             return None
         return self._goal.of_type(type_url)
 
@@ -165,8 +163,8 @@ class Stream:
                 continue
             if channel.type_url == ENDPOINT:
                 self._distrust_endpoints(channel)
-            if self._partial:
-                channel.initial = self._believed(channel, newer=self._believes())
+            if self._partial is not None:
+                channel.initial = self._believed(channel, newer=self._partial())
             stale = channel.adopt(now)
             if stale and channel.type_url in (CLUSTER, ROUTE, EXTENSION):
                 # Its routes and listeners have not been heard of yet: they may name what is to go.
@@ -221,7 +219,7 @@ class Stream:
 
     def _everything(self, channel: Channel) -> list[Batch]:
         channel.fresh = False
-        pick = find if self._partial or channel.type_url != ENDPOINT else _find_endpoints
+        pick = find if self._partial is not None or channel.type_url != ENDPOINT else _find_endpoints
         names = None if channel.wildcard else channel.names
         return self._batches.whole(channel.type_url, channel.goal or (), names, pick)
 
@@ -234,7 +232,7 @@ class Stream:
             if goal is not None:
                 if not channel.is_quarantined(name) and gates.may_send(goal, entry):
                     (alone if entry.alone else together).append(goal)
-            elif entry.told is None and self._partial:
+            elif entry.told is None and self._partial is not None:
                 continue  # nobody knows yet whether there is one
             elif entry.told is None or gates.may_remove(channel.type_url, name):
                 if channel.type_url == ENDPOINT:
@@ -259,7 +257,7 @@ class Stream:
             goal = channel.goal_of(name)
             if goal is not None and not channel.is_quarantined(name):
                 found.append(goal)
-            elif goal is None and not self._partial:
+            elif goal is None and self._partial is None:
                 found.append(empty_assignment(name))
         return found
 
