@@ -19,9 +19,7 @@ from gossamer.api.source_index import placed
 from gossamer.core.diagnostics import Diagnostics
 from gossamer.core.errors import UsageError
 from gossamer.core.memo import Memo
-from gossamer.model.check_policies import check_policies
-from gossamer.model.check_proxies import check_proxies
-from gossamer.model.check_routes import check_routes
+from gossamer.model.checks import check_resources
 from gossamer.sources.files import SUFFIXES, FileSource
 
 STDIN: Final = "<stdin>"
@@ -92,7 +90,7 @@ def patches_envoy(config: Config) -> bool:
 
 
 def _checked(loaded: Loaded, memo: Memo) -> Diagnostics:
-    found = (*check_policies(loaded.config), *check_proxies(loaded.config), *check_routes(loaded.config, memo))
+    found = check_resources(loaded.config, memo)
     if patches_envoy(loaded.config):
         # few need them, and Envoy's types take long to import
         from gossamer.compile.check import check_config  # noqa: PLC0415

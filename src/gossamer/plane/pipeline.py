@@ -23,9 +23,7 @@ from gossamer.core.memo import Memo
 from gossamer.core.resources import Resources
 from gossamer.model.build_endpoints import Endpoints, build_endpoints
 from gossamer.model.build_view import metadata_for, view_for
-from gossamer.model.check_policies import check_policies
-from gossamer.model.check_proxies import check_proxies
-from gossamer.model.check_routes import check_routes
+from gossamer.model.checks import check_resources
 from gossamer.model.groups import Groups
 from gossamer.model.mesh import Mesh, build_mesh
 from gossamer.model.modules import Modules
@@ -56,6 +54,7 @@ class Pipeline:
         self.last_good = last_good or LastGood()
         self.loaded: Loaded | None = None
         self._built: tuple[Mesh, Endpoints] | None = None
+        self._running: tuple[Workload, ...] = ()
         self._mesh_config = mesh_config
         self._memo = Memo()
         self._source_diagnostics: Diagnostics = ()
@@ -80,6 +79,7 @@ class Pipeline:
             config, modules = in_force(config, self.wanted, self.admission)
         mesh = build_mesh(config, self._memo, modules, self.keys)
         self._built = (mesh, build_endpoints(self.loaded.config, registrations, mesh, self._memo))
+        self._running = registrations
         self._source_diagnostics = files.diagnostics
         self.generation += 1
 
@@ -113,14 +113,13 @@ class Pipeline:
         """What is wrong with the configuration as it stands now."""
         if self.loaded is None:
             return self._source_diagnostics
-        proxies = (*check_proxies(self.loaded.config), *check_policies(self.loaded.config))
         checked = check_config(self.loaded.config, self._memo)
-        routes = check_routes(self.loaded.config, self._memo)
+        resources = check_resources(self.loaded.config, self._memo, self._running)
         judged = self.admission.diagnostics if self.admission else ()
         return (
             *self._source_diagnostics,
             *self.loaded.diagnostics,
-            *placed((*proxies, *routes, *checked, *judged, *self.notices), self.loaded.index),
+            *placed((*resources, *checked, *judged, *self.notices), self.loaded.index),
         )
 
     @property

@@ -1,0 +1,96 @@
+"""Selectors that select no workload, as far as workloads are known.
+
+Invariant: where no workload is known that could have been meant, nothing is said. No diagnostic has a position yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from gossamer.api.config import Config
+from gossamer.api.gateway import Gateway
+from gossamer.api.resource import Resource
+from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
+from gossamer.core.frozen import EMPTY, FrozenMap
+from gossamer.core.memo import Memo
+from gossamer.model.known import Known
+from gossamer.model.settings import build_settings
+
+
+def check_selectors(config: Config, memo: Memo, known: tuple[Known, ...]) -> Diagnostics:
+    """Gateways that no known proxy serves; Sidecars and security policies for workloads that nobody knows."""
+    root = memo(build_settings, config.mesh).root_namespace
+    others: tuple[Resource[Any], ...] = (
+        *config.sidecars,
+        *config.authorization_policies,
+        *config.request_authentications,
+        *config.peer_authentications,
+    )
+    return (
+        *memo.keep("", _unserved, config.gateways, known),
+        *memo.keep("", _unselected, others, config.gateways, known, root),
+    )
+
+
+def _unserved(resources: tuple[Resource[Gateway], ...], known: tuple[Known, ...]) -> Diagnostics:
+    proxies = [one for one in known if one.gateway]
+    return tuple(
+        _nothing(resource, "spec.selector", "no gateway that runs has these labels: nobody serves this Gateway")
+        for resource in resources
+        if proxies and resource.spec.selector and not _selects(resource.spec.selector, proxies)
+    )
+
+
+def _unselected(
+    resources: tuple[Resource[Any], ...], gateways: tuple[Resource[Gateway], ...], known: tuple[Known, ...], root: str
+) -> Diagnostics:
+    by_namespace: dict[str, list[Known]] = {}
+    for one in known:
+        by_namespace.setdefault(one.namespace, []).append(one)
+    of_gateways = frozenset(item for gateway in gateways for item in gateway.spec.selector.items())
+    return tuple(_idle(resources, by_namespace, root, of_gateways))
+
+
+def _idle(
+    resources: tuple[Resource[Any], ...],
+    by_namespace: dict[str, list[Known]],
+    root: str,
+    of_gateways: frozenset[tuple[str, str]],
+) -> Iterator[Diagnostic]:
+    """What has a label by which Gateways select is for proxies that no document declares."""
+    everyone = [one for found in by_namespace.values() for one in found]
+    for resource in resources:
+        path, labels = _selector(resource)
+        everywhere = resource.namespace == root and resource.id.kind != "Sidecar"
+        meant = everyone if everywhere else by_namespace.get(resource.namespace, [])
+        if resource.fail_closed or not labels or not meant or labels.items() & of_gateways:
+            continue
+        if not _selects(labels, meant):
+            where = "" if everywhere else f" of namespace {resource.namespace}"
+            yield _nothing(resource, path, f"no workload{where} that is known has these labels: it selects none")
+
+
+def _selector(resource: Resource[Any]) -> tuple[str, FrozenMap[str, str]]:
+    if resource.id.kind == "Sidecar":
+        selector = resource.spec.workload_selector
+        return "spec.workloadSelector", selector.labels if selector else EMPTY
+    selector = resource.spec.selector
+    return "spec.selector", selector.match_labels if selector else EMPTY
+
+
+def _selects(labels: FrozenMap[str, str], workloads: list[Known]) -> bool:
+    return any(labels.items() <= one.labels.items() for one in workloads)
+
+
+def _nothing(resource: Resource[Any], path: str, message: str) -> Diagnostic:
+    return Diagnostic(
+        severity=Severity.WARNING,
+        code="selects-nothing",
+        message=message,
+        kind=resource.id.kind,
+        namespace=resource.namespace,
+        name=resource.name,
+        path=path,
+        hint="labels are compared whole: every one of the selector, with its value",
+    )
