@@ -21,6 +21,7 @@ from gossamer.api.kinds import ISTIO_GROUPS, KINDS, UNSUPPORTED_KINDS
 from gossamer.api.mesh_config import MeshConfig
 from gossamer.api.mesh_networks import MeshNetworks
 from gossamer.api.no_effect import NO_EFFECT
+from gossamer.api.refused import REFUSED
 from gossamer.api.structure import hints_of, message_in, name_of
 from gossamer.api.unsupported import NO_EFFECT_YET, UNSUPPORTED, WARNED
 from gossamer.core.frozen import FrozenMap
@@ -47,11 +48,20 @@ SPOKEN_OF: Final[dict[tuple[str, str], tuple[Status, str]]] = {
     ("EnvoyFilter", "configPatches[].match.listener.portName"): (Status.NO_EFFECT, "Istio ignores it too; warned of"),
     ("EnvoyFilter", "configPatches[].match.waypoint"): (Status.NO_EFFECT, "there are no waypoint proxies; warned of"),
     ("WorkloadGroup", "template.address"): (Status.NO_EFFECT, "each workload has its own; warned of"),
-    ("HTTPRoute", "rules[].filters[].externalAuth"): (Status.NOT_YET, "refused with its type"),
-    ("HTTPRoute", "rules[].filters[].extensionRef"): (Status.NOT_YET, "refused with its type"),
+    ("HTTPRoute", "rules[].filters[].externalAuth"): (
+        Status.NOT_YET,
+        "an AuthorizationPolicy with action CUSTOM asks an authorizer; an error says so of its type",
+    ),
+    ("HTTPRoute", "rules[].filters[].extensionRef"): (
+        Status.NOT_YET,
+        "an EnvoyFilter, a WasmPlugin or a TrafficExtension adds a filter; an error says so of its type",
+    ),
     ("WasmPlugin", "verificationKey"): (Status.NO_EFFECT, "Istio verifies no signatures either; warned of"),
     ("TrafficExtension", "wasm.verificationKey"): (Status.NO_EFFECT, "Istio verifies no signatures either; warned of"),
-    ("MeshNetworks", "networks"): (Status.NOT_YET, "a mesh has one network so far"),
+    ("MeshNetworks", "networks"): (
+        Status.NOT_YET,
+        "read by nothing: agents of a mesh reach one another directly, whatever network their workloads name",
+    ),
 }
 """Where a rule of its own says what becomes of a field: by kind and path, with all that is below it."""
 
@@ -129,21 +139,26 @@ def verdict(kind: str, path: str) -> tuple[Status, str]:
     for beginning, why in NO_EFFECT.get(kind, {}).items():
         if _is_within(path, beginning):
             return Status.NO_EFFECT, why
+    for beginning, refusal in REFUSED.get(kind, {}).items():
+        if _is_within(path, beginning):
+            return Status.REFUSED, _sentence(refusal.why, refusal.instead)
     if kind in NO_EFFECT_YET:
         return Status.NOT_YET, "read and checked; a warning says that nothing acts on it yet"
-    for pattern in UNSUPPORTED.get(kind, ()):
-        beginning, _, values = pattern.removeprefix("!").partition("=")
+    for pattern, said in UNSUPPORTED.get(kind, {}).items():
+        beginning, _, values = pattern.partition("=")
         if values and beginning == path:
-            return Status.PARTLY, f"not {', '.join(f'`{value}`' for value in values.split('|'))}"
+            return Status.PARTLY, f"not {', '.join(f'`{value}`' for value in values.split('|'))}: {said}"
         if not values and _is_within(path, beginning):
-            return Status.NOT_YET, _consequence(kind)
+            return Status.NOT_YET, _sentence(said, _consequence(kind))
     return Status.SUPPORTED, ""
 
 
+def _sentence(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
+
+
 def _consequence(kind: str) -> str:
-    if kind == "MeshConfig":
-        return "a warning says so, and it is left out"
-    return "a warning says so, and what is selected is denied" if kind in WARNED else "refused"
+    return "a warning says so, and it is left out" if kind in WARNED else "an error says so"
 
 
 def _is_within(path: str, beginning: str) -> bool:
@@ -179,7 +194,7 @@ passed over in silence: what is not acted on is said by `gossamer validate`, wit
 | partly | {partly} | does so but for the values that are named |
 | not yet | {not_yet} | nothing acts on it yet; the last column says what happens instead |
 | no effect | {no_effect} | has no meaning here, for the reason given |
-| refused | {refused} | an error wherever it is written |
+| refused | {refused} | turned down for the reason given: an error, or in MeshConfig a warning, and it is left out |
 """
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from gossamer.api.findings import At
+from gossamer.api.mesh_document import build_mesh_config
 from gossamer.api.no_effect import NO_EFFECT
 from gossamer.api.positions import path_text
+from gossamer.api.refused import REFUSED
 from gossamer.api.unsupported import UNSUPPORTED, check_support
 from gossamer.core.diagnostics import Severity
 from tests.api.documents import errors
@@ -23,7 +25,7 @@ def _written_as(pattern: str) -> Any:
     return value
 
 
-PATTERNS = [(kind, pattern) for kind, patterns in UNSUPPORTED.items() for pattern in patterns]
+PATTERNS = [(kind, pattern) for table in (UNSUPPORTED, REFUSED) for kind in table for pattern in table[kind]]
 
 
 @pytest.mark.parametrize(("kind", "pattern"), PATTERNS)
@@ -70,5 +72,31 @@ def test_what_cannot_have_an_effect_is_said_with_its_reason(path: tuple[str, str
     at = At()
     assert not check_support(kind, _written_as(field), at)
     ((found,)) = [one for one in at.findings if one.severity is Severity.INFO]
-    assert (path_text(found.path), found.code) == (field, "no-effect")
+    assert (path_text(found.path), found.code) == (field.replace("[]", "[0]"), "no-effect")
     assert found.message.endswith(NO_EFFECT[kind][field])
+
+
+@pytest.mark.parametrize(("kind", "field"), [(kind, path) for kind, paths in REFUSED.items() for path in paths])
+def test_what_is_refused_is_said_with_its_reason_and_what_to_do(kind: str, field: str) -> None:
+    at = At()
+    assert check_support(kind, _written_as(field), at)
+    ((found,)) = [one for one in at.findings if one.severity is not Severity.INFO]
+    refusal = REFUSED[kind][field]
+    assert (refusal.why in found.message, found.hint) == (True, refusal.instead)
+
+
+@pytest.mark.parametrize(("field", "value"), [("proxyListenPort", 15001), ("proxyInboundListenPort", 15006)])
+def test_a_refused_field_that_says_what_is_so_anyway_is_let_pass(field: str, value: int) -> None:
+    at = At()
+    assert not check_support("MeshConfig", {field: value}, at)
+    assert at.findings == []
+    assert check_support("MeshConfig", {field: value + 1}, at)
+
+
+def test_an_item_of_a_list_is_left_out_of_the_mesh_config_alone() -> None:
+    authority = {"pem": "", "spiffeBundleUrl": "https://spire.example/bundle"}
+    mesh, at = build_mesh_config({"trustDomain": "td", "caCertificates": [authority]})
+    assert mesh is not None
+    assert mesh.trust_domain == "td"
+    assert all(one.spiffe_bundle_url is None for one in mesh.ca_certificates)
+    assert "unsupported-field" in [found.code for found in at.findings]

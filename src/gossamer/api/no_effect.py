@@ -29,6 +29,11 @@ NO_EFFECT: Final[Mapping[str, Mapping[str, str]]] = {
         "enableTracing": "Istio deprecates it; tracing is a matter of Telemetry",
         "enablePrometheusMerge": "the application's own metrics are scraped from the application",
         "disableEnvoyListenerLog": "listeners write no log of connections that no filter chain takes",
+        "hboneIdleTimeout": "HBONE is ambient's, and there are no ambient proxies",
+        "serviceScopeConfigs": "it is about ambient meshes of several clusters, and there are no ambient proxies",
+        "caCertificates[].certSigners": "it names Kubernetes' signers, and none of them signs for the mesh",
+        "defaultConfig.sds": "Istio deprecates it: keys and certificates always come over SDS, from the agent",
+        "defaultConfig.statsCompression": "a proxy tells its statistics to its own agent alone, over a UNIX socket",
         "defaultConfig.proxyStatsMatcher": "no statistic is left out here",
         "defaultConfig.proxyHeaders.metadataExchangeHeaders": "peers know one another by certificates alone",
         **{

@@ -1,80 +1,77 @@
-"""What Istio's API offers and this version does not act on: one table, to be made shorter.
+"""What Istio's API offers and this version does not act on yet: one table, to be made shorter. What is turned down for
+good is in `refused`, what cannot mean anything here in `no_effect`.
 
 Whoever writes such a field is told so; it is never passed over in silence. A pattern is a path from the spec:
 `[]` is any item of a list and `{}` any entry of a map; `=A|B` limits it to values (`*` at the end of one is a
 wildcard). A field set to what it would be anyway (false, 0, an empty string or list) says nothing and is let pass.
 
-Invariant: a field without a pattern here is acted on.
+Invariant: a field with no pattern here and no entry in either of these is acted on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gossamer.api.common import json_name
-from gossamer.api.extension_provider import MeshExtensionProvider
 from gossamer.api.findings import At
-from gossamer.api.mesh_config import MeshConfig
 from gossamer.api.no_effect import NO_EFFECT
 from gossamer.api.positions import Path
-from gossamer.api.proxy_config import ProxyConfig
+from gossamer.api.refused import REFUSED, Refusal
 from gossamer.api.rules.common import written
 from gossamer.api.structure import describe
 from gossamer.core.diagnostics import Severity
 
+_TELEMETRY: Final = "it is about tracing, metrics or logs by provider; traffic flows as without it"
+_CLIENTS: Final = "clients' certificates are asked for by an Istio Gateway with mode MUTUAL"
+_OF_BACKENDS: Final = "RequestMirror|RequestRedirect|URLRewrite|CORS|ExternalAuth|ExtensionRef"
+_LEFT_OUT: Final = "the MeshConfig counts without it"
 
-def _all_but(
-    supported: frozenset[str],
-    message: type[MeshConfig | ProxyConfig | MeshExtensionProvider],
-    prefix: str = "",
-) -> tuple[str, ...]:
-    names = (json_name(item.name) for item in fields(message))
-    return tuple(prefix + name for name in names if name not in supported)
-
-
-_SUPPORTED_MESH: Final = frozenset((
-    "connectTimeout", "protocolDetectionTimeout", "tcpKeepalive", "h2UpgradePolicy",
-    "accessLogFile", "accessLogFormat", "accessLogEncoding",
-    "outboundTrafficPolicy", "inboundTrafficPolicy", "discoverySelectors", "serviceEntryVisibility", "dnsRefreshRate",
-    "proxyHttpPort",
-    "enableAutoMtls", "trustDomain", "trustDomainAliases", "rootNamespace",
-    "defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo",
-    "pathNormalization", "defaultHttpRetryPolicy", "defaultTrafficPolicy", "defaultConfig",
-    "localityLbSetting", "zoneAwareLbSetting",
-    "ingressClass", "ingressSelector", "ingressControllerMode",
-    "extensionProviders", *NO_EFFECT["MeshConfig"],
-))  # fmt: skip
-_AUTHORIZERS: Final = frozenset(("name", "envoyExtAuthzHttp", "envoyExtAuthzGrpc"))
-"""Of the extension providers, those that decide about requests."""
-_SUPPORTED_PROXY: Final = frozenset((
-    "concurrency", "proxyMetadata", "runtimeValues", "statsdUdpAddress", "terminationDrainDuration",
-    "fileFlushInterval", "fileFlushMinSizeKb", "connectionSettings", "gatewayTopology", "proxyHeaders",
-    *(path.removeprefix("defaultConfig.") for path in NO_EFFECT["MeshConfig"] if path.startswith("defaultConfig.")),
-))  # fmt: skip
-
-UNSUPPORTED: Final[Mapping[str, tuple[str, ...]]] = {
-    "Gateway.gateway.networking.k8s.io": (
-        "tls",
-        "allowedListeners",
-        "defaultScope",
-        "listeners[].tls.frontendValidation",
-    ),
-    "HTTPRoute": (
-        "useDefaultGateways",
-        "rules[].filters[].type=ExternalAuth|ExtensionRef",
-        "rules[].backendRefs[].filters[].type=RequestMirror|RequestRedirect|URLRewrite|CORS|ExternalAuth|ExtensionRef",
-        "rules[].sessionPersistence",
-    ),
-    "MeshConfig": (
-        *_all_but(_SUPPORTED_MESH, MeshConfig),
-        *_all_but(_AUTHORIZERS, MeshExtensionProvider, "extensionProviders[]."),
-        "meshMTLS",
-        *_all_but(_SUPPORTED_PROXY, ProxyConfig, "defaultConfig."),
-        "defaultConfig.connectionSettings.listenerConnectionLimit",
-    ),
-}
+UNSUPPORTED: Final[Mapping[str, Mapping[str, str]]] = {
+    "Gateway.gateway.networking.k8s.io": {
+        "tls": f"a listener's own tls says which certificates it has; {_CLIENTS}",
+        "allowedListeners": "there is no ListenerSet to allow: write the listeners into the Gateway",
+        "defaultScope": "no route attaches to a Gateway without naming it: write parentRefs",
+        "listeners[].tls.frontendValidation": _CLIENTS,
+    },
+    "HTTPRoute": {
+        "useDefaultGateways": "no Gateway is a default one: write parentRefs",
+        "rules[].filters[].type=ExternalAuth|ExtensionRef": "an AuthorizationPolicy with action CUSTOM asks an "
+        "authorizer; an EnvoyFilter, a WasmPlugin or a TrafficExtension adds a filter",
+        f"rules[].backendRefs[].filters[].type={_OF_BACKENDS}": "of a backend's own filters those that change headers "
+        "are applied: write the others on the rule",
+        "rules[].sessionPersistence": "a DestinationRule's consistentHash by cookie keeps a client with one endpoint",
+    },
+    "MeshConfig": {
+        **dict.fromkeys(("enableEnvoyAccessLogService", "defaultProviders"), _TELEMETRY),
+        **{
+            f"extensionProviders[].{name}": _TELEMETRY
+            for name in (
+                "zipkin", "lightstep", "datadog", "stackdriver", "opencensus", "skywalking", "opentelemetry",
+                "prometheus", "envoyFileAccessLog", "envoyHttpAls", "envoyTcpAls", "envoyOtelAls",
+            )
+        },
+        **{
+            f"defaultConfig.{name}": _TELEMETRY
+            for name in (
+                "zipkinAddress", "envoyMetricsServiceAddress", "tracing", "envoyAccessLogService",
+                "envoyMetricsService", "extraStatTags",
+            )
+        },
+        # built next
+        **dict.fromkeys(
+            (
+                "caCertificates[].pem", "inboundClusterStatName", "outboundClusterStatName", "serviceSettings",
+                "verifyCertificateAtClient", "meshMTLS", "tlsDefaults", "defaultConfig.drainDuration",
+                "defaultConfig.interceptionMode", "defaultConfig.readinessProbe", "defaultConfig.caCertificatesPem",
+                "defaultConfig.connectionSettings.listenerConnectionLimit",
+            ),
+            _LEFT_OUT,
+        ),
+    },
+}  # fmt: skip
+"""By kind (`Kind.identity`) and pattern: what happens without it, or does the job instead."""
 
 WARNED: Final = frozenset(("AuthorizationPolicy", "RequestAuthentication", "MeshConfig"))
 """Of these kinds what is not acted on is a warning, not an error: policies deny what they select, so nothing gets
@@ -93,26 +90,30 @@ class _Node:
     children: dict[str, _Node] = field(default_factory=dict)
     values: tuple[str, ...] | None = None
     """Of the patterns that end here, the values that are meant; an empty tuple means all."""
+    said: str | Refusal = ""
 
 
-def _plant(patterns: Iterable[str]) -> _Node:
+def _plant(patterns: Iterable[tuple[str, str | Refusal]]) -> _Node:
     root = _Node()
-    for pattern in patterns:
+    for pattern, said in patterns:
         path, _, values = pattern.partition("=")
         node = root
         for step in path.replace("[]", ".[]").replace("{}", ".{}").split("."):
             node = node.children.setdefault(step, _Node())
-        node.values = tuple(values.split("|")) if values else ()
+        node.values, node.said = tuple(values.split("|")) if values else (), said
     return root
 
 
-_TREES: Final = {kind: _plant(patterns) for kind, patterns in UNSUPPORTED.items()}
-_IDLE: Final = {kind: _plant(reasons) for kind, reasons in NO_EFFECT.items()}
+_TREES: Final = {
+    kind: _plant([*UNSUPPORTED.get(kind, {}).items(), *REFUSED.get(kind, {}).items()])
+    for kind in (*UNSUPPORTED, *REFUSED)
+}
+_IDLE: Final = {kind: _plant(reasons.items()) for kind, reasons in NO_EFFECT.items()}
 
 
 def check_support(kind: str, raw_spec: Any, at: At) -> bool:
-    """Say of each field in a spec, as it was written, that this version does not act on it, or that it cannot have an
-    effect; returns whether there is one of the former."""
+    """Say of each field in a spec, as it was written, that nothing acts on it, or that it cannot have an effect;
+    returns whether there is one of the former."""
     found = At(at.path)
     if kind in _TREES:
         _walk(_TREES[kind], raw_spec, found)
@@ -152,10 +153,13 @@ def _visit(node: _Node, value: Any, at: At) -> None:
 
 def _judge(node: _Node, value: Any, at: At) -> None:
     name = at.path[-1]
-    if not node.values:
+    if isinstance(node.said, Refusal):
+        if value is not None and value not in (False, 0, "", [], *node.said.same):
+            at.error("unsupported-field", f'"{name}" is refused: {node.said.why}', node.said.instead, on_key=True)
+    elif not node.values:
         if value is not None and value not in (False, 0, "", []):
-            at.error("unsupported-field", f'"{name}" is not supported yet', on_key=True)
+            at.error("unsupported-field", f'"{name}" is not supported yet', node.said, on_key=True)
     elif isinstance(value, str) and any(
         value.startswith(wanted[:-1]) if wanted.endswith("*") else value == wanted for wanted in node.values
     ):
-        at.error("unsupported-field", f"{name}: {describe(value)} is not supported yet")
+        at.error("unsupported-field", f"{name}: {describe(value)} is not supported yet", node.said)
