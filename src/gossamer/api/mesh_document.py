@@ -94,10 +94,7 @@ def build_mesh_config(value: Any, path: Path = ()) -> tuple[MeshConfig | None, A
 
 def _leave_out(value: Any, path: Path) -> None:
     for step in path[:-1]:
-        if isinstance(step, int):
-            value = value[step] if isinstance(value, list) else None
-        else:
-            value = written(value, step)
+        value = written(value, step) if isinstance(step, str) else value[step] if isinstance(value, list) else None
     if isinstance(value, dict):  # else what holds it is left out already
         for key in [key for key in value if written({key: 0}, str(path[-1])) is not None]:
             del value[key]
