@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gossamer.api.config import Config
 from gossamer.cli.inputs import load_labels
 from gossamer.cli.offline import Fleet, build_fleet
 from gossamer.core.errors import UsageError
-from gossamer.core.frozen import FrozenMap
+from gossamer.core.frozen import EMPTY, FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.endpoint_sources import TLS_MODE
 from gossamer.model.inbound import instances_of
 from gossamer.model.names import most_specific
-from gossamer.model.proxy import DEFAULT_CLUSTER, Capture, Proxy, ProxyType
+from gossamer.model.proxy import DEFAULT_CLUSTER, Capture, CaptureMode, Proxy, ProxyType
 from gossamer.model.service import Service, Workload
+from gossamer.model.tokens import KeySource
 from gossamer.node.workload import WorkloadSpec
 from gossamer.simulate.call import Peer
 from gossamer.simulate.outcome import EndpointChoice
@@ -44,7 +45,9 @@ class Cast:
 
     fleet: Fleet
     workloads: tuple[Workload, ...]
-    _peers: dict[tuple[Proxy, ProxyType], Peer]
+    proxies: Mapping[tuple[str, str], Proxy] = EMPTY
+    """Those that run, by namespace and name; others are made up."""
+    _peers: dict[tuple[Proxy, ProxyType], Peer] = field(default_factory=dict)
 
     @property
     def trust_domain(self) -> str:
@@ -52,7 +55,24 @@ class Cast:
 
     def peer(self, workload: Workload, kind: ProxyType = ProxyType.SIDECAR) -> Peer:
         """A workload with its proxy."""
-        proxy = proxy_of(workload, kind, self.trust_domain)
+        return self._peer(workload, kind, self.proxy_for(workload, kind))
+
+    def caller(self, workload: Workload) -> Peer:
+        """A workload whose calls its proxy captures. One that its host cannot keep from going round its proxy is taken
+        to use it."""
+        proxy = self.proxy_for(workload, ProxyType.SIDECAR)
+        if proxy.capture.mode is CaptureMode.EXPLICIT:
+            proxy = replace(proxy, capture=Capture(dns=True, mesh_address=proxy.capture.mesh_address))
+        return self._peer(workload, ProxyType.SIDECAR, proxy)
+
+    def proxy_for(self, workload: Workload, kind: ProxyType) -> Proxy:
+        """The proxy of a workload: the one that runs, or the one that it would have."""
+        running = self.proxies.get((workload.namespace, workload.name))
+        if running is None:
+            return proxy_of(workload, kind, self.trust_domain)
+        return replace(running, service_account=workload.service_account)
+
+    def _peer(self, workload: Workload, kind: ProxyType, proxy: Proxy) -> Peer:
         key = (proxy, kind)
         if key not in self._peers:
             self._peers[key] = Peer(
@@ -66,7 +86,9 @@ class Cast:
 
     def at(self, endpoint: EndpointChoice) -> Peer | None:
         """Who answers at an endpoint."""
-        found = next((w for w in self.workloads if w.address == endpoint.address.ip), None)
+        there = [w for w in self.workloads if w.address == endpoint.address.ip]
+        dialled = (w for w in there if endpoint.address.port in (*w.ports.values(), *w.service_numbers.values()))
+        found = next(dialled, there[0] if there else None)
         if found is not None and found.router:
             return self.peer(found, ProxyType.ROUTER)
         return self.peer(found) if found is not None and found.tls else None
@@ -100,7 +122,9 @@ class Cast:
 
     def gateway_port(self, workload: Workload, port: int) -> int:
         """The port on which a gateway listens for a port of the services before it."""
-        proxy = proxy_of(workload, ProxyType.ROUTER, self.trust_domain)
+        proxy = self.proxy_for(workload, ProxyType.ROUTER)
+        if port in proxy.gateway_ports:
+            return proxy.gateway_ports[port]
         instances = instances_of(proxy, self.fleet.endpoints)
         return next((instance.workload_port for instance in instances if instance.port.number == port), port)
 
@@ -111,8 +135,20 @@ def build_cast(config: Config, memo: Memo, specs: Sequence[WorkloadSpec] = ()) -
     started = tuple(w for w in _started(config) if (w.namespace, w.name) not in listed)
     started += tuple(_listed(spec, str(_POOL[-3 - number]), config) for number, spec in enumerate(specs))
     fleet = build_fleet(config, memo, started)
-    workloads = (*started, *_declared(config), *_inline(fleet))
-    return Cast(fleet=fleet, workloads=workloads, _peers={})
+    return Cast(fleet=fleet, workloads=(*started, *_declared(config), *_inline(fleet)))
+
+
+def build_running_cast(
+    config: Config, memo: Memo, registrations: Sequence[tuple[Proxy, Workload]], keys: FrozenMap[KeySource, str]
+) -> Cast:
+    """Those who run in a mesh, and beside them those that only its documents tell of."""
+    workloads = tuple(workload for _, workload in registrations)
+    fleet = build_fleet(config, memo, workloads, keys)
+    return Cast(
+        fleet=fleet,
+        workloads=(*workloads, *_declared(config), *_inline(fleet)),
+        proxies={(proxy.namespace, proxy.name): proxy for proxy, _ in registrations},
+    )
 
 
 def name_of(workload: Workload) -> str:

@@ -17,6 +17,7 @@ from gossamer.core.errors import EnvoyError
 from gossamer.node.binary import find_envoy
 from gossamer.plane.control_plane import ControlPlane, Settings, open_control_plane
 from gossamer.plane.local_api import View, local_routes
+from gossamer.plane.snapshot import view_snapshot
 from gossamer.rpc.local import PLANE_SOCKET, serving
 from gossamer.sources.state import lock, private_folder, runtime_folder, state_folder, write_private
 
@@ -46,6 +47,7 @@ async def _serve(plane: ControlPlane, stop: asyncio.Event) -> int:
             registrations=lambda: tuple(plane.registry.snapshot.values()),
             generation=lambda: plane.pipeline.generation,
             endpoints=plane.reports.answer,
+            snapshot=lambda: view_snapshot(plane),
             authority=plane.authority,
             ledger=plane.ledger,
         )

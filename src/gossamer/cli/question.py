@@ -16,7 +16,7 @@ from gossamer.compile.tls import mesh_alpn
 from gossamer.core.errors import UsageError
 from gossamer.model.service import Protocol, Service
 from gossamer.simulate.call import Peer
-from gossamer.simulate.request import Address, Arrival, HttpRequest, Request, Tls
+from gossamer.simulate.request import Address, Arrival, CheckToken, HttpRequest, Request, Tls
 
 _PORTS: Final = {"http": 80, "https": 443, "tcp": 0, "tls": 443}
 _PORT: Final = 43210
@@ -33,6 +33,7 @@ class Question:
     http3: bool = False
     address: str = ""
     chance: float = 0.5
+    check: CheckToken | None = None
 
     @property
     def host(self) -> str:
@@ -107,6 +108,7 @@ def outbound_request(cast: Cast, question: Question, namespace: str) -> tuple[Re
         tls=question.tls(),
         http=question.http(),
         chance=question.chance,
+        check=question.check,
     )
     return request, assumptions
 
@@ -138,6 +140,7 @@ def gateway_request(cast: Cast, question: Question, gateway: Peer, port: int, cl
         tls=question.tls(),
         http=question.http(),
         chance=question.chance,
+        check=question.check,
     )
 
 
@@ -155,4 +158,5 @@ def inbound_request(question: Question, target: Peer, caller: Peer | None, clien
         tls=tls,
         http=http,
         chance=question.chance,
+        check=question.check,
     )

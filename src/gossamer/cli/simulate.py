@@ -7,25 +7,22 @@ route, nowhere to go), 2 for wrong usage.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gossamer.cli.cast import Cast, build_cast, find_workload
+from gossamer.cli.asking import GOOD, People, ask
+from gossamer.cli.cast import build_cast
 from gossamer.cli.inputs import FileOption, Inputs, MeshConfigOption, given_files, load_inputs
 from gossamer.cli.mesh_file import OpenedMesh, open_mesh
-from gossamer.cli.question import Question, gateway_request, inbound_request, outbound_request, parse_headers, parse_url
+from gossamer.cli.question import Question, parse_headers, parse_url
 from gossamer.cli.render import Output, print_data, print_diagnostics, texts_of
-from gossamer.cli.simulate_view import Answer, print_answer
+from gossamer.cli.simulate_view import print_answer
+from gossamer.cli.token_check import check_token
 from gossamer.core.errors import UsageError
 from gossamer.core.memo import Memo
-from gossamer.model.proxy import ProxyType
-from gossamer.simulate.call import Call, Peer, simulate_call
-from gossamer.simulate.outcome import Verdict
 
-GOOD = frozenset({Verdict.SERVED, Verdict.REDIRECTED, Verdict.ANSWERED})
 _URL_HELP = "http://, https://, tls:// or tcp:// HOST:PORT/PATH. What exists as a file is taken as one (-f *.yaml)."
 _FROM_HELP = (
     "The caller: namespace/name, or namespace/label=value,... of a workload in the files or of one that might be."
@@ -34,24 +31,6 @@ _TO_HELP = "Ask only this workload's own sidecar, as if the request were already
 _GATEWAY_HELP = "The request comes from outside, to this gateway: namespace/label=value,... or namespace/name."
 _MESH_HELP = "A gossamer.yaml: its configuration is read, and its workloads are asked about."
 _CHANCE_HELP = "Where chance decides (weights, faults): 0 up to 1; 0.3 is what 30 % and less fall on."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class People:
-    """Who is asked about, as the command line names them; empty for nobody."""
-
-    caller: str = ""
-    target: str = ""
-    gateway: str = ""
-    service_account: str = ""
-    client: str = ""
-
-    def check(self) -> None:
-        """UsageError if it makes no sense together."""
-        if self.gateway and (self.caller or self.target):
-            raise UsageError("--gateway is a way of its own into the mesh: leave out --from and --to")
-        if not (self.gateway or self.caller or self.target):
-            raise UsageError("who is calling? give --from namespace/workload, or --gateway for a request from outside")
 
 
 def command(
@@ -91,6 +70,7 @@ def command(
         http3=http3,
         address=address,
         chance=chance,
+        check=check_token,
     )
     people = People(caller=caller, target=target, gateway=gateway, service_account=service_account, client=client_ip)
     people.check()
@@ -135,45 +115,3 @@ def _url_among(words: list[str]) -> tuple[str, list[Path]]:
         told = f"{len(urls)} were given: {', '.join(urls)}" if urls else "none was given"
         raise UsageError(f"one URL is simulated at a time; {told}")
     return urls[0], files
-
-
-def ask(cast: Cast, question: Question, people: People) -> Answer:
-    """Simulate what was asked."""
-    if people.gateway:
-        return _through_gateway(cast, question, people)
-    if people.target:
-        return _inbound(cast, question, people)
-    caller = _caller(cast, people)
-    namespace = caller.name.partition("/")[0]
-    request, assumptions = outbound_request(cast, question, namespace)
-    call = simulate_call(caller, request, cast.at)
-    return Answer(question=question.text, proxy=f"sidecar of {caller.name}", call=call, assumptions=assumptions)
-
-
-def _caller(cast: Cast, people: People) -> Peer:
-    workload = find_workload(cast, people.caller, "--from")
-    if people.service_account:
-        workload = replace(workload, service_account=people.service_account)
-    return cast.peer(workload)
-
-
-def _inbound(cast: Cast, question: Question, people: People) -> Answer:
-    target = cast.peer(find_workload(cast, people.target, "--to"))
-    caller = _caller(cast, people) if people.caller else None
-    request = inbound_request(question, target, caller, people.client)
-    first = target.simulator.simulate(request)
-    who = f", called by {caller.name}" if caller is not None else ", called from outside the mesh"
-    return Answer(
-        question=f"{question.text}{who}",
-        proxy=f"sidecar of {target.name}",
-        call=Call(request=request, first=first),
-    )
-
-
-def _through_gateway(cast: Cast, question: Question, people: People) -> Answer:
-    workload = find_workload(cast, people.gateway, "--gateway")
-    gateway = cast.peer(workload, ProxyType.ROUTER)
-    port = cast.gateway_port(workload, question.port)
-    request = gateway_request(cast, question, gateway, port, people.client)
-    call = simulate_call(gateway, request, cast.at)
-    return Answer(question=f"{question.text} from outside", proxy=f"gateway {gateway.name}", call=call)

@@ -35,6 +35,8 @@ class View:
     keys: Callable[[], list[dict[str, Any]]]
     endpoints: Callable[[str, str], list[dict[str, Any]]]
     """Of a service, as one workload sees it or (empty) all do."""
+    snapshot: Callable[[], dict[str, Any]]
+    """All that the mesh is made of, as `plane.snapshot` has it."""
     authority: Latest[Authority]
     ledger: Ledger
 
@@ -67,6 +69,9 @@ def local_routes(view: View) -> list[Route]:
         except GossamerError as error:
             return PlainTextResponse(str(error), status_code=404)
 
+    async def snapshot(_: Request) -> Response:
+        return JSONResponse(view.snapshot())
+
     async def roots(_: Request) -> Response:
         return PlainTextResponse(view.authority.value.roots_pem)
 
@@ -89,6 +94,7 @@ def local_routes(view: View) -> list[Route]:
         Route("/v1/status", status),
         Route("/v1/proxies", proxies),
         Route("/v1/endpoints", endpoints),
+        Route("/v1/snapshot", snapshot),
         Route("/v1/roots", roots),
         Route("/v1/tokens", token, methods=["POST"]),
     ]

@@ -128,6 +128,7 @@ def _hop(caller: Peer, request: Request, first: Outcome, endpoint: EndpointChoic
         tls=_tls(caller, request, first, endpoint),
         http=_http(request, first, endpoint),
         chance=request.chance,
+        check=request.check,
     )
     if problem:
         return Hop(endpoint=endpoint, name=peer.name, request=arriving, problem=problem, gateway=peer.gateway)

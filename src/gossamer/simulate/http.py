@@ -48,21 +48,31 @@ def simulate_http(message: HttpConnectionManager, connection: Connection, decode
     problem = _settle(headers, message, connection)
     if problem:
         return trace.end(Verdict.BAD_REQUEST, problem, status=400)
+    known = len(trace.origins)
     selection, missing = _select(manager, headers, connection, trace)
     passage = Passage(
         selection=selection,
+        missing=missing,
         headers=headers,
         facts=replace(_facts(headers, message, connection), looked_up=_looked_up(selection, headers, decoder)),
         chance=connection.request.chance,
         trace=trace,
+        check=connection.request.check,
     )
+
+    def reselect() -> None:
+        del trace.origins[known:]
+        connection.request = replace(connection.request, metadata=passage.facts.metadata)
+        passage.selection, passage.missing = _select(manager, headers, connection, trace)
+
+    passage.reselect = reselect
     ended = run_filters(manager.filters, passage)
     _note_faults(passage, trace)
     if ended is not None:
         return replace(ended, route=trace.outcome.route)
-    if selection is None or missing:
-        return trace.end(Verdict.NOT_FOUND, missing, status=404, flag="NR")
-    return _route(selection, passage, connection, decoder)
+    if passage.selection is None or passage.missing:
+        return trace.end(Verdict.NOT_FOUND, passage.missing, status=404, flag="NR")
+    return _route(passage.selection, passage, connection, decoder)
 
 
 def _undecodable(message: HttpConnectionManager, connection: Connection) -> str:

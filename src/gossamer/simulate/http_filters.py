@@ -5,6 +5,7 @@ Invariant: a filter that is not simulated is either known to change nothing here
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -17,6 +18,7 @@ from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2 import Config as SetFilterState
 from google.protobuf.message import Message
 
+from gossamer.compile.claims import JWT_METADATA
 from gossamer.simulate.connection import Trace
 from gossamer.simulate.headers import Headers
 from gossamer.simulate.index import Filter
@@ -24,6 +26,7 @@ from gossamer.simulate.matchers import as_float, happens, matches_headers, match
 from gossamer.simulate.outcome import Fault, Outcome, Verdict
 from gossamer.simulate.policies import ask, judge
 from gossamer.simulate.rbac import Facts
+from gossamer.simulate.request import CheckToken
 from gossamer.simulate.selection import Selection
 from gossamer.simulate.tokens import verify
 
@@ -49,6 +52,11 @@ class Passage:
     alpn: tuple[str, ...] = ()
     delay: float = 0.0
     faults: list[Fault] = field(default_factory=list)
+    missing: str = ""
+    """Why there is no route, if there is none."""
+    check: CheckToken | None = None
+    reselect: Callable[[], None] = lambda: None
+    """Chooses the route anew, by what filters have left since."""
 
 
 def run_filters(filters: tuple[Filter, ...], passage: Passage) -> Outcome | None:
@@ -72,7 +80,7 @@ def _run(found: Filter, per_route: Message | None, passage: Passage) -> Outcome 
                 found = replace(found, config=per_route.rbac)
             return judge(found, passage.facts, passage.trace)
         case JwtAuthentication():
-            return verify(found, passage.headers, passage.facts.metadata, passage.trace)
+            return _tokens(found, passage)
         case ext_authz_pb2.ExtAuthz():
             ask(found, passage.facts, passage.trace)
         case HTTPFault():
@@ -84,6 +92,14 @@ def _run(found: Filter, per_route: Message | None, passage: Passage) -> Outcome 
         case None if found.type not in _SILENT:
             passage.trace.note(f"the filter {found.name} ({found.type}) was passed over")
     return None
+
+
+def _tokens(found: Filter, passage: Passage) -> Outcome | None:
+    """What the JWT filter makes of the request's tokens; a good one may lead to another route."""
+    ended = verify(found, passage.headers, passage.facts, passage.check, passage.trace)
+    if ended is None and passage.check is not None and passage.facts.metadata.get(JWT_METADATA):
+        passage.reselect()
+    return ended
 
 
 def _fault(config: Message, passage: Passage) -> Outcome | None:

@@ -108,6 +108,28 @@ class RouteChoice:
     origins: tuple[Origin, ...] = ()
 
 
+class Missed(StrEnum):
+    """Which half of a rule did not match."""
+
+    NOTHING = ""
+    """It matched."""
+    CALLER = "caller"
+    """What it asks of who calls: sources, and conditions on them."""
+    REQUEST = "request"
+    """What it asks of what is asked for: operations, and conditions on them."""
+    UNKNOWN = "unknown"
+    """It uses something that the simulator does not know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Considered:
+    """A rule that an access filter looked at, in Envoy's order. `policy` is its name in Envoy."""
+
+    policy: str
+    missed: Missed
+    origins: tuple[Origin, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyDecision:
     """What one access filter said. `policy` is the policy's name in Envoy, empty when none matched.
@@ -124,6 +146,8 @@ class PolicyDecision:
     origins: tuple[Origin, ...] = ()
     asks: str = ""
     """The cluster of the authorizer that is asked; what it says nobody knows here."""
+    considered: tuple[Considered, ...] = ()
+    """Every rule of the filter, and whether it matched; the first that did decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

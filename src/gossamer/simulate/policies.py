@@ -21,8 +21,8 @@ from gossamer.simulate.index import Filter
 from gossamer.simulate.matchers import value_at
 from gossamer.simulate.notes import NotSimulatedError
 from gossamer.simulate.origins import merged, origin_of_policy
-from gossamer.simulate.outcome import Outcome, PolicyDecision, Verdict
-from gossamer.simulate.rbac import Facts, decide, matches_metadata
+from gossamer.simulate.outcome import Considered, Outcome, PolicyDecision, Verdict
+from gossamer.simulate.rbac import Facts, decide, matches_metadata, missed_part
 
 _HTTP: Final = "envoy.filters.http.rbac"
 _NETWORK: Final = "envoy.filters.network.rbac"
@@ -97,6 +97,10 @@ def _said(found: Filter, rules: RBAC, facts: Facts, *, shadow: bool) -> PolicyDe
         policy=decision.policy,
         shadow=shadow,
         origins=origins,
+        considered=tuple(
+            Considered(policy=name, missed=missed_part(rules.policies[name], facts), origins=origin_of_policy(name))
+            for name in sorted(rules.policies)
+        ),
     )
 
 

@@ -20,6 +20,7 @@ from gossamer.core.frozen import FrozenMap
 from gossamer.simulate.headers import Headers
 from gossamer.simulate.matchers import in_block, matches_header, matches_string, matches_value, value_at, without_query
 from gossamer.simulate.notes import NotSimulatedError
+from gossamer.simulate.outcome import Missed
 from gossamer.simulate.path_template import matches_template
 from gossamer.simulate.request import Address, Certificate
 
@@ -75,6 +76,17 @@ def matches_policy(policy: Policy, facts: Facts) -> bool:
     if policy.HasField("condition") or policy.HasField("checked_condition"):
         raise NotSimulatedError("RBAC conditions (CEL)")
     return any(permits(p, facts) for p in policy.permissions) and any(names(p, facts) for p in policy.principals)
+
+
+def missed_part(policy: Policy, facts: Facts) -> Missed:
+    """Which half of the policy does not match, if one does not."""
+    try:
+        if not matches_policy(policy, facts):
+            who = any(names(one, facts) for one in policy.principals)
+            return Missed.REQUEST if who else Missed.CALLER
+    except NotSimulatedError:
+        return Missed.UNKNOWN
+    return Missed.NOTHING
 
 
 def permits(permission: Permission, facts: Facts) -> bool:

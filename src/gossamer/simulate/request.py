@@ -6,7 +6,7 @@ the same resources always has the same outcome. Where Envoy draws a random numbe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -77,6 +77,11 @@ class HttpRequest:
         object.__setattr__(self, "headers", tuple((name.lower(), value) for name, value in self.headers))
 
 
+CheckToken = Callable[[str, str], str]
+"""Why a token (first) is not one that a JSON Web Key Set (second) vouches for now: its signature or its dates; empty if
+it is. A pure function, or the same request has two outcomes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """A connection from `source` to `destination`, as its client meant it (before any redirection).
@@ -84,7 +89,8 @@ class Request:
     `tls` is None for plaintext, `http` None when what it carries is not HTTP. `metadata` is dynamic metadata by filter
     name, as a filter that is not simulated would have left it (a validated token's claims). `chance`, from 0 up to
     but without 1, stands for every random number that Envoy draws: a fraction of 30 % happens below 0.3, and it picks
-    the weighted cluster at that point of the sum of weights.
+    the weighted cluster at that point of the sum of weights. `check` tells good tokens from bad ones; without it only
+    `metadata` says that one was good.
     """
 
     arrival: Arrival
@@ -94,3 +100,4 @@ class Request:
     http: HttpRequest | None = None
     metadata: Mapping[str, Any] = field(default_factory=FrozenMap)
     chance: float = 0.5
+    check: CheckToken | None = None

@@ -1,15 +1,15 @@
-"""Envoy's JWT filter, as far as it can be told without time and keys.
+"""Envoy's JWT filter, as far as it can be told without time and keys; with who knows those (`CheckToken`), to the end.
 
 Invariant: a token is refused here only for what nothing can mend: its form, its issuer, its audience, the want of any
-key. Whether a signature and a date are good nobody here knows; who does says so by the claims in the request's
-metadata, and then the token counts as verified.
+key. Whether a signature and a date are good nobody here knows; who does says so by a check, or by the claims in the
+request's metadata, and then the token counts as verified.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -22,6 +22,8 @@ from gossamer.simulate.headers import Headers
 from gossamer.simulate.index import Filter
 from gossamer.simulate.notes import NotSimulatedError
 from gossamer.simulate.outcome import Outcome, PolicyDecision, Verdict
+from gossamer.simulate.rbac import Facts
+from gossamer.simulate.request import CheckToken
 
 _BEARER: Final = "Bearer "
 
@@ -34,21 +36,24 @@ class _Need:
     optional: bool = False
 
 
-def verify(found: Filter, headers: Headers, metadata: Mapping[str, Any], trace: Trace) -> Outcome | None:
-    """An Outcome when the filter turns the request away."""
+def verify(found: Filter, headers: Headers, facts: Facts, check: CheckToken | None, trace: Trace) -> Outcome | None:
+    """An Outcome when the filter turns the request away. Else the claims of a good token stand in the metadata of
+    `facts`, and the headers are as the filter leaves them."""
     config = found.config
     assert isinstance(config, JwtAuthentication)
-    if metadata.get(JWT_METADATA):
+    if facts.metadata.get(JWT_METADATA):
         return None
     need = _need(config)
     why = ""
     for name in need.providers:
         provider = config.providers[name]
-        for token in _tokens(provider, headers):
-            problem = _problem(token, provider)
-            if not problem:
-                raise NotSimulatedError("whether a token's signature and dates are good; give its claims as metadata")
-            why = why or problem
+        tokens = list(_tokens(provider, headers))
+        problem = next(filter(None, (_problem(token, provider, check) for token in tokens)), "")
+        if tokens and not problem:  # where one provider's come several times, each has to be good
+            _admit(tokens[-1], provider, headers, facts)
+            trace.policies.append(PolicyDecision(filter=found.name, action="JWT", allowed=True, origins=found.origins))
+            return None
+        why = why or problem
     if not why and need.optional:
         return None
     decision = PolicyDecision(filter=found.name, action="JWT", allowed=False, origins=found.origins)
@@ -95,10 +100,9 @@ def _tokens(provider: JwtProvider, headers: Headers) -> Iterator[str]:
     yield from (cookies[name] for name in provider.from_cookies if cookies.get(name))
 
 
-def _problem(token: str, provider: JwtProvider) -> str:
-    """What nothing can mend; empty if the token may be good."""
-    parts = token.split(".")
-    claims = _decoded(parts[1]) if len(parts) == 3 else None
+def _problem(token: str, provider: JwtProvider, check: CheckToken | None) -> str:
+    """What is wrong with a token; empty if it is good."""
+    claims = claims_of(token)
     if claims is None:
         return "a token is no JSON Web Token"
     if provider.issuer and claims.get("iss") != provider.issuer:
@@ -110,12 +114,55 @@ def _problem(token: str, provider: JwtProvider) -> str:
     keys = json.loads(provider.local_jwks.inline_string or "{}").get("keys", [])
     if all(key.get("kid") == "nobody" for key in keys):
         return f"there are no keys for tokens of issuer {claims.get('iss')}"
-    return ""
+    if check is None:
+        raise NotSimulatedError("whether a token's signature and dates are good; give its claims as metadata")
+    return check(token, provider.local_jwks.inline_string)
 
 
-def _decoded(part: str) -> dict[str, Any] | None:
+def _admit(token: str, provider: JwtProvider, headers: Headers, facts: Facts) -> None:
+    """Leave what the filter leaves of a good token: its claims as metadata and in headers, itself only if forwarded."""
+    claims = claims_of(token) or {}
+    for name in provider.normalize_payload_in_metadata.space_delimited_claims:
+        if isinstance(claims.get(name), str):
+            claims[name] = str(claims[name]).split()
+    facts.metadata = {**facts.metadata, JWT_METADATA: {provider.payload_in_metadata: claims}}
+    if provider.forward_payload_header:
+        headers.set(provider.forward_payload_header, token.split(".")[1])
+    for one in provider.claim_to_headers:
+        value = _at(claims, one.claim_name)
+        if isinstance(value, bool | str | int | float):
+            headers.set(one.header_name, str(value).lower() if isinstance(value, bool) else str(value))
+    if not provider.forward:
+        _take_out(token, provider, headers)
+
+
+def _at(claims: Any, name: str) -> Any:
+    """A claim; dots in its name lead into objects."""
+    for part in name.split("."):
+        claims = claims.get(part) if isinstance(claims, dict) else None
+    return claims
+
+
+def _take_out(token: str, provider: JwtProvider, headers: Headers) -> None:
+    """Out of headers and parameters; Envoy leaves cookies as they are."""
+    own = bool(provider.from_headers or provider.from_params or provider.from_cookies)
+    names = [place.name for place in provider.from_headers] if own else ["authorization"]
+    for name in names:
+        if token in headers.get(name):
+            headers.remove(name)
+    path, mark, query = headers.get(":path").partition("?")
+    kept = [part for part in query.split("&") if token not in part]
+    if mark and len(kept) < len(query.split("&")):
+        headers.set(":path", f"{path}?{'&'.join(kept)}" if kept else path)
+
+
+def claims_of(token: str) -> dict[str, Any] | None:
+    """What a token says, whoever has signed it; None if it is none."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
     try:
-        value = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        value = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

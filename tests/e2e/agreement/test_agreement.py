@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
+from gossamer.cli.asking import People, ask
 from gossamer.cli.question import Question, parse_url
-from gossamer.cli.simulate import People, ask
 from tests.e2e.agreement.prediction import End, agrees, end_of, ends_of, received
 from tests.e2e.agreement.world import CALLER, GATEWAY, World, running
 
