@@ -27,7 +27,7 @@ from gossamer.model.tokens import KeySource
 from gossamer.node.workload import WorkloadSpec
 from gossamer.simulate.call import Peer
 from gossamer.simulate.outcome import EndpointChoice
-from gossamer.simulate.request import Certificate
+from gossamer.simulate.request import Address, Certificate
 from gossamer.simulate.simulator import Simulator
 
 _POOL: Final = ipaddress.ip_network("198.18.0.0/15")
@@ -119,6 +119,30 @@ class Cast:
                 if _is_ip(place.address):
                     return place.address
         return ELSEWHERE
+
+    def answering(self, host: str, port: int) -> tuple[Workload, Address] | None:
+        """A workload with a sidecar that answers for a port of a host, or for any of its ports, and where it is called;
+        None where there is none."""
+        service = self.service(host, "default") or self._only(host)
+        endpoints = self.fleet.endpoints.by_service.get(service.key) if service is not None else None
+        if endpoints is None:
+            return None
+        others = (place for places in endpoints.by_port.values() for place in places)
+        for place in (*endpoints.by_port.get(port, ()), *others):
+            address = Address(ip=place.address, port=place.port)
+            for workload in self.workloads:
+                if workload.tls and (workload.namespace, workload.name) == (place.namespace, place.workload):
+                    return workload, address
+        return None
+
+    def _only(self, name: str) -> Service | None:
+        """The one service of a short name, in whatever namespace."""
+        found = [service for service in self.fleet.mesh.services.all if service.hostname.partition(".")[0] == name]
+        return found[0] if len(found) == 1 else None
+
+    def gateways(self) -> tuple[str, ...]:
+        """The names of all gateways that run."""
+        return tuple(name_of(workload) for workload in self.workloads if workload.router)
 
     def gateway_port(self, workload: Workload, port: int) -> int:
         """The port on which a gateway listens for a port of the services before it."""

@@ -74,6 +74,12 @@ COMMANDS: Final[tuple[Entry, ...]] = (
         panel=RUNNING,
     ),
     Entry(
+        name="explain",
+        module="gossamer.cli.explain",
+        summary="Say what becomes of a request, which rule decides, and where it stands.",
+        panel=RUNNING,
+    ),
+    Entry(
         name="proxy",
         module="gossamer.cli.proxy",
         summary="Look at the proxies of a running mesh: list, config, stats, log.",

@@ -41,8 +41,8 @@ def build_fleet(
     registrations: tuple[Workload, ...] = (),
     keys: FrozenMap[KeySource, str] = EMPTY,
 ) -> Fleet:
-    """The mesh of a configuration; `registrations` run in it beside the workloads that its documents declare. `keys` are
-    those of token issuers, as far as they were fetched."""
+    """The mesh of a configuration; `registrations` run in it beside the workloads that its documents declare. `keys`
+    are those of token issuers, as far as they were fetched."""
     mesh = build_mesh(config, memo, Modules(assumed=True), keys)
     endpoints = build_endpoints(config, registrations, mesh, memo)
     return Fleet(mesh=mesh, endpoints=endpoints, memo=memo)

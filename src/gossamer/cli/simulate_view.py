@@ -6,7 +6,7 @@ Invariant: every origin that is shown comes with the file and line where it stan
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +23,8 @@ _LINES_SHOWN: Final = 4
 _DECIDING: Final = 3
 _INDENT: Final = 19
 Row = tuple[str, str]
+Describe = Callable[[PolicyDecision], Iterator[Row]]
+"""Puts what one access filter says into rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ class Answer:
             "assumptions": list(self.assumptions),
             "hops": hops,
         }
-        return {key: _located(value, index) for key, value in found.items()}
+        return {key: located(value, index) for key, value in found.items()}
 
 
 def _proxy(hop: Hop) -> str:
@@ -69,15 +71,16 @@ def _walk(hops: tuple[Hop, ...], share: float = 1.0) -> Iterator[tuple[Hop, floa
         yield from _walk(hop.hops, part)
 
 
-def _located(value: Any, index: SourceIndex) -> Any:
+def located(value: Any, index: SourceIndex) -> Any:
+    """JSON with the file and line of every origin in it."""
     if isinstance(value, list):
-        return [_located(item, index) for item in value]
+        return [located(item, index) for item in value]
     if not isinstance(value, dict):
         return value
     if value.keys() == {"kind", "namespace", "name", "rule"}:
         place = index.position(_origin(value).resource, value["rule"])
         return {**value, "file": place.file, "line": place.line}
-    return {key: _located(item, index) for key, item in value.items()}
+    return {key: located(item, index) for key, item in value.items()}
 
 
 def _origin(value: Mapping[str, str]) -> Origin:
@@ -88,13 +91,27 @@ def print_answer(answer: Answer, inputs: Inputs) -> None:
     """Print it on standard output."""
     paint = paint_for(sys.stdout)
     lines = [paint(answer.question, "cyan", bold=True), ""]
-    lines += [f"  note: {text}" for text in answer.assumptions] + ([""] if answer.assumptions else [])
-    lines += _station("1", answer.proxy, _rows(answer.call.first, answer.call), answer.call.first, paint)
-    for number, group in enumerate(_groups(answer.call.hops), 2):
-        lines += ["", *_hop(str(number), group, paint)]
-    lines += ["", *_ending(answer.call, paint)]
-    lines += _sources(_deciding(answer.call), inputs, paint)
+    lines += [*stations(answer, paint, describe), "", ending(answer.call, paint)]
+    lines += sources(deciding(answer.call), inputs, paint)
     sys.stdout.write("\n".join(lines).rstrip() + "\n")
+
+
+def stations(answer: Answer, paint: Paint, told: Describe) -> list[str]:
+    """What every proxy on the way makes of it, in order; `told` puts what a policy says."""
+    lines = [f"  note: {text}" for text in answer.assumptions] + ([""] if answer.assumptions else [])
+    rows = _rows(answer.call.first, answer.call, told)
+    lines += _station("1", answer.proxy, rows, answer.call.first, paint)
+    for number, group in enumerate(_groups(answer.call.hops), 2):
+        lines += ["", *_hop(str(number), group, paint, told)]
+    return lines
+
+
+def walk(answer: Answer) -> Iterator[tuple[str, Outcome]]:
+    """Every proxy on the way, by name, with its outcome; the caller's first."""
+    yield answer.proxy, answer.call.first
+    for hop, _ in _walk(answer.call.hops):
+        if hop.outcome is not None:
+            yield _proxy(hop), hop.outcome
 
 
 def _station(number: str, proxy: str, rows: Iterator[Row], outcome: Outcome, paint: Paint) -> list[str]:
@@ -117,7 +134,7 @@ def _verdict(verdict: Verdict, status: int, reason: str, paint: Paint) -> list[s
     return [first[:at] + paint(label, colour, bold=True) + first[at + len(label) :], *more]
 
 
-def _rows(outcome: Outcome, call: Call | None) -> Iterator[Row]:
+def _rows(outcome: Outcome, call: Call | None, told: Describe) -> Iterator[Row]:
     """What there is to say of each station; nothing of those that were not reached."""
     yield from _connection_rows(outcome)
     if outcome.route_configuration:
@@ -127,7 +144,7 @@ def _rows(outcome: Outcome, call: Call | None) -> Iterator[Row]:
     if outcome.route is not None:
         yield from _route_rows(outcome.route)
     for decision in outcome.policies:
-        yield "policy", _decision(decision)
+        yield from told(decision)
     if outcome.verdict in (Verdict.SERVED, Verdict.UNAVAILABLE):
         yield from _cluster_rows(outcome, call)
     for note in outcome.notes:
@@ -172,10 +189,11 @@ def _route_rows(route: RouteChoice) -> Iterator[Row]:
         yield "fault", ", ".join(parts).replace(".0%", "%")
 
 
-def _decision(decision: PolicyDecision) -> str:
+def describe(decision: PolicyDecision) -> Iterator[Row]:
+    """What one access filter says, in a line."""
     name = decision.policy or ("nothing matches" if decision.action == "ALLOW" else "no rule matches")
     verdict = "lets it pass" if decision.allowed else "turns it away"
-    return f"{decision.action}{' (shadow)' if decision.shadow else ''}: {name}, {verdict}"
+    yield "policy", f"{decision.action}{' (shadow)' if decision.shadow else ''}: {name}, {verdict}"
 
 
 def _cluster_rows(outcome: Outcome, call: Call | None) -> Iterator[Row]:
@@ -218,7 +236,7 @@ def _groups(hops: tuple[Hop, ...]) -> Iterator[list[Hop]]:
         yield from _groups(group[0].hops)
 
 
-def _hop(number: str, group: list[Hop], paint: Paint) -> list[str]:
+def _hop(number: str, group: list[Hop], paint: Paint, told: Describe) -> list[str]:
     hop, share = group[0], sum(one.endpoint.share for one in group)
     part = f"  ({share:.0%} of these requests)" if share < 0.995 else ""
     address = hop.endpoint.address
@@ -228,28 +246,29 @@ def _hop(number: str, group: list[Hop], paint: Paint) -> list[str]:
             return [title, *_verdict(Verdict.UNAVAILABLE, 0, hop.problem, paint)]
         return [title, *_row("→", "no sidecar of the mesh is known there")]
     title = f"{_proxy(hop)}, {address}{part}"
-    found = _station(number, title, _rows(hop.outcome, None), hop.outcome, paint)
+    found = _station(number, title, _rows(hop.outcome, None, told), hop.outcome, paint)
     if hop.problem:
         found += _verdict(Verdict.UNAVAILABLE, 0, hop.problem, paint)
     return found
 
 
-def _ending(call: Call, paint: Paint) -> list[str]:
+def ending(call: Call, paint: Paint) -> str:
+    """How it ends, in a word, or in several with the part of each."""
     if len(call.verdicts) == 1:
         verdict = call.verdicts[0][0]
-        return [paint(str(verdict).upper(), "green" if verdict in _GOOD else "red", bold=True)]
+        return paint(str(verdict).upper(), "green" if verdict in _GOOD else "red", bold=True)
     parts = [f"{share:.0%} {verdict}" for verdict, share in call.verdicts]
-    return [paint(", ".join(parts), "yellow", bold=True)]
+    return paint(", ".join(parts), "yellow", bold=True)
 
 
-def _deciding(call: Call) -> tuple[Origin, ...]:
+def deciding(call: Call) -> tuple[Origin, ...]:
     """The origins in the order in which a reader wants them: of who turned the request away, then along its way."""
     outcomes = [call.first, *(hop.outcome for hop, _ in _walk(call.hops) if hop.outcome is not None)]
     outcomes.sort(key=lambda outcome: outcome.verdict in _GOOD)
     return tuple(dict.fromkeys(origin for outcome in outcomes for origin in outcome.origins))
 
 
-def _sources(origins: tuple[Origin, ...], inputs: Inputs, paint: Paint) -> list[str]:
+def sources(origins: tuple[Origin, ...], inputs: Inputs, paint: Paint) -> list[str]:
     """The YAML of the first few, the rest by name."""
     if not origins:
         return []

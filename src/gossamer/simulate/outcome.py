@@ -193,12 +193,13 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """The published JSON object: these fields by these names, origins as kind, namespace, name and rule."""
-        found = _plain(self)
+        found = plain(self)
         assert isinstance(found, dict)
         return found
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """A value of these types as JSON has it."""
     if isinstance(value, Origin):
         resource = value.resource
         return {"kind": resource.kind, "namespace": resource.namespace, "name": resource.name, "rule": value.rule}
@@ -207,7 +208,7 @@ def _plain(value: object) -> object:
     if isinstance(value, StrEnum):
         return value.value
     if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value

@@ -18,6 +18,8 @@ import yaml
 
 from gossamer.cli.asking import People, ask
 from gossamer.cli.question import Question, parse_url
+from gossamer.cli.simulate_view import Answer
+from tests.e2e.agreement import explained
 from tests.e2e.agreement.prediction import End, agrees, end_of, ends_of, received
 from tests.e2e.agreement.world import CALLER, GATEWAY, World, running
 
@@ -49,6 +51,38 @@ def test_there_are_enough() -> None:
     assert len(CASES) >= 60
     names = [(case["family"], case["name"]) for case in CASES]
     assert len(set(names)) == len(names)
+
+
+def test_what_explains_a_denial_is_what_the_access_log_names(world: World) -> None:
+    """The mesh that runs explains itself as its files do, and as its Envoys do."""
+    written, running = world.apply(explained.CONFIG), world.running()
+    for method, path, status, policy in explained.CALLS:
+        question = Question(url=parse_url(f"http://b.other{path}"), method=method)
+        answers = [ask(cast, question, People(caller=CALLER)) for cast in (written, running)]
+        decided = {_decided(answer) for answer in answers}
+        assert decided == {(policy, True)}, (path, decided)
+        _settled(partial(_has_status, world, method, path, status))
+        if policy:
+            line = f'"{method} {path} HTTP'
+            _settled(partial(_logged, world, line, f"rbac_access_denied_matched_policy[{policy}]"))
+
+
+def _decided(answer: Answer) -> tuple[str, bool]:
+    """The policy that turned a request away, as Envoy's log names it, and whether the dry run would have."""
+    outcome = answer.call.hops[0].outcome
+    assert outcome is not None
+    by = outcome.decided_by
+    tried = any(decision.shadow and not decision.allowed for decision in outcome.policies)
+    return ("" if by is None else by.policy or "none"), tried
+
+
+def _has_status(world: World, method: str, path: str, status: int) -> None:
+    assert world.from_caller(url=f"http://b.other{path}", method=method)["status"] == status
+
+
+def _logged(world: World, request: str, words: str) -> None:
+    lines = [line for line in world.log("other/b-v1").splitlines() if request in line]
+    assert any(words in line for line in lines), lines
 
 
 def _question(world: World, call: dict[str, Any]) -> Question:

@@ -19,7 +19,9 @@ from typing import Any
 from gossamer.cli.cast import Cast, build_cast
 from gossamer.cli.inputs import load_inputs
 from gossamer.cli.mesh_file import open_mesh
+from gossamer.cli.running import build_running
 from gossamer.core.memo import Memo
+from gossamer.rpc.local import call
 from tests.compile.certificates import Issuer
 from tests.e2e.agreement.asking import ask
 from tests.e2e.meshes import Place, free_port, place, until
@@ -94,10 +96,19 @@ class World:
     def _cast(self, *, broken: bool) -> Cast:
         opened, _ = open_mesh(self.place.mesh / "gossamer.yaml")
         assert opened is not None
-        inputs = load_inputs(opened.config, None, self.memo)
+        inputs = load_inputs(opened.config, opened.path, self.memo, key="meshConfig")
         errors = [found for found in inputs.diagnostics if found.is_error]
         assert bool(errors) == broken, errors
         return build_cast(inputs.loaded.config, self.memo, opened.specs)
+
+    def running(self) -> Cast:
+        """Who is who in the mesh that runs, as its control plane tells it."""
+        snapshot = call(self.place.socket("control-plane"), "GET", "/v1/snapshot").json()
+        return build_running(snapshot, self.memo)[1]
+
+    def log(self, workload: str) -> str:
+        """What a workload's Envoy has written, its access log too."""
+        return call(self.place.socket("agent"), "GET", f"/v1/workloads/{workload}/log?of=envoy").text
 
     def from_caller(self, **asked: Any) -> dict[str, Any]:
         """What a workload of the mesh gets when it asks."""
@@ -117,7 +128,8 @@ def _mesh_file(ports: dict[int, int]) -> str:
     outgoing = {port: free_port() for port in EGRESS_PORTS}
     gateways = _gateway("istio-ingressgateway", "gateway", ports) + _gateway("istio-egressgateway", "egress", outgoing)
     workloads = "".join(_workload(name) for name in ("caller", *NAMES))
-    return f"version: 1\nconfig: [config]\ngateways:\n{gateways}workloads:\n{workloads}"
+    settings = "meshConfig: {accessLogFile: /dev/stdout}"
+    return f"version: 1\n{settings}\nconfig: [config]\ngateways:\n{gateways}workloads:\n{workloads}"
 
 
 def _gateway(name: str, account: str, ports: dict[int, int]) -> str:
