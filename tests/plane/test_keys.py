@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from gossamer.api.load import SourceFile, load
 from gossamer.model.tokens import KeySource
-from gossamer.plane import keys
+from gossamer.plane import issuer
 from gossamer.plane.keys import KeyStore
 from tests.jws import Issuer
 
@@ -189,7 +189,7 @@ def test_a_discovery_document_does_not_lead_to_private_addresses(tmp_path: Path,
         (None, "answers 503"),
         ("nonsense", "no JSON Web Key Set"),
         ('{"keys": [1]}', "no JSON Web Key Set"),
-        ("x" * (keys.LARGEST + 1), "larger than 1 MB"),
+        ("x" * (issuer.LARGEST + 1), "larger than 1 MB"),
         (">/keys", "redirects more than"),
         (">ftp://elsewhere/", "not to be trusted"),
         (">http://localhost:1/", "a private address"),

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import ipaddress
-import json
 import logging
-import socket
 import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -20,27 +17,20 @@ from datetime import timedelta
 from pathlib import Path
 from time import monotonic, time
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
-
-import httpcore
 
 from gossamer.api.config import Config
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.tokens import KeySource, key_sources
-from gossamer.plane.download import HTTP_ERRORS, DownloadError, content_of, redirect_of
+from gossamer.plane.issuer import FETCH_ERRORS, fetch_keys, is_key_set
 from gossamer.sources.state import load_document, private_folder, save_document
 
 _LOG = logging.getLogger(__name__)
 
-LARGEST: Final = 1024 * 1024
-"""Bytes of a key set, or of a discovery document, at most."""
 REFRESH_S: Final = 20 * 60.0
 RETRY_S: Final = 15.0
 FIRST_S: Final = 6.0
 """How long a control plane that starts waits for keys that it never had."""
 _LONGEST: Final = timedelta(seconds=60)
-_REDIRECTS: Final = 3
-_DISCOVERY: Final = "/.well-known/openid-configuration"
 _SCHEMA: Final = 1
 
 
@@ -146,11 +136,11 @@ class KeyStore:
         timeout = min(self._wanted.get(source, _LONGEST), _LONGEST)
         try:
             async with asyncio.timeout(timeout.total_seconds()):
-                jwks = await self._keys_of(source)
+                jwks = await fetch_keys(source, self.trust, private_redirects=self.private_redirects)
         except TimeoutError:
             self._failing(source, f"no answer within {timeout.total_seconds():g} s")
             return
-        except (*HTTP_ERRORS, DownloadError, OSError, ValueError) as error:
+        except FETCH_ERRORS as error:
             self._failing(source, str(error) or type(error).__name__)
             return
         if source not in self._wanted:
@@ -185,82 +175,3 @@ class KeyStore:
             return None
         jwks = content.get("jwks")
         return Held(jwks=jwks, fetched=content["fetched"]) if isinstance(jwks, str) and is_key_set(jwks) else None
-
-    async def _keys_of(self, source: KeySource) -> str:
-        url = source.url
-        if source.discovered:
-            url = _told(await self._get(f"{url.rstrip('/')}{_DISCOVERY}", url), url)
-        text = (await self._get(url, source.url)).decode("utf-8", "replace")
-        if not is_key_set(text):
-            raise DownloadError(f"what {url} answers is no JSON Web Key Set")
-        return text
-
-    async def _get(self, url: str, first: str) -> bytes:
-        """The content at a URL. `first` is the one that somebody wrote: where answers lead from there, private
-        addresses are out of bounds."""
-        backend = _Backend()
-        async with httpcore.AsyncConnectionPool(ssl_context=self.trust, network_backend=backend) as pool:
-            for _ in range(_REDIRECTS + 1):
-                parts = urlsplit(url)
-                backend.guarded = not self.private_redirects and parts.netloc != urlsplit(first).netloc
-                if parts.scheme not in ("http", "https") or (first.startswith("https:") and parts.scheme != "https"):
-                    raise DownloadError(f"{first} leads to {url}, which is not to be trusted with it")
-                async with pool.stream("GET", url, headers={"accept": "application/json"}) as response:
-                    target = redirect_of(response)
-                    if target is None:
-                        return await content_of(response, url, LARGEST)
-                url = urljoin(url, target)
-        raise DownloadError(f"{first} redirects more than {_REDIRECTS} times")
-
-
-class _Backend(httpcore.AsyncNetworkBackend):
-    """Connects; when `guarded`, to public addresses alone, and to the very address that was looked at."""
-
-    def __init__(self) -> None:
-        self._inner = httpcore.AnyIOBackend()
-        self.guarded = False
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the interface of httpcore
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        if self.guarded:
-            host = await _public_address(host, port)
-        return await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-async def _public_address(host: str, port: int) -> str:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    for *_, address in found:
-        if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_global:
-            raise DownloadError(f"a redirect leads to {host}, a private address ({address[0]}); that is not followed")
-    return str(found[0][4][0])
-
-
-def _told(document: bytes, issuer: str) -> str:
-    """The URL of the keys in an issuer's discovery document."""
-    try:
-        value = json.loads(document)
-    except ValueError as error:
-        raise DownloadError(f"the discovery document of {issuer} is not JSON") from error
-    url = value.get("jwks_uri") if isinstance(value, dict) else None
-    if not isinstance(url, str):
-        raise DownloadError(f"the discovery document of {issuer} has no jwks_uri")
-    return url
-
-
-def is_key_set(text: str) -> bool:
-    """Whether a text is a JSON Web Key Set with at least one key."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    keys = value.get("keys") if isinstance(value, dict) else None
-    return isinstance(keys, list) and bool(keys) and all(isinstance(key, dict) and "kty" in key for key in keys)
