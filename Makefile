@@ -21,7 +21,7 @@ demo: setup
 	$(BIN)/gossamer demo $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 format: setup
 	$(BIN)/ruff format .

@@ -31,6 +31,13 @@ def need(condition: bool, reason: str) -> None:
     pytest.skip(reason)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two lanes when tests run in parallel: what starts meshes or changes the host's networks, and everything else."""
+    for item in items:
+        if {"e2e", "node"} & set(item.path.relative_to(Path(__file__).parent).parts):
+            item.add_marker(pytest.mark.xdist_group("host"))
+
+
 @pytest.fixture(scope="session")
 def envoy() -> Path:
     """The Envoy binary that ships with the project."""

@@ -3,7 +3,8 @@
 `python -m tests.e2e.agreement.app NAME` serves, until it is ended,
 
 - HTTP on port 8080: what arrived, as JSON; `POST /-/ask` makes it ask somebody and tell what came back, `GET
-  /-/to/HOST/PATH` makes it pass a request on, over connections that it keeps, and `GET /-/drip` lasts a minute;
+  /-/to/HOST/PATH` makes it pass a request on, over connections that it keeps, `GET /-/drip` lasts a minute, and `GET
+  /-/fail` gets a 502;
 - TCP on port 9090: `NAME: ` and the line, for each that it gets;
 - TLS on port 9443, with a certificate of its own: HTTP as on 8080.
 """
@@ -60,11 +61,15 @@ def application(name: str) -> Starlette:
     async def drip(_: Request) -> Response:
         return StreamingResponse(drops())
 
+    async def fail(_: Request) -> Response:
+        return Response(f"{name} fails", status_code=502)
+
     anything = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
     return Starlette(
         routes=[
             Route("/-/ask", told, methods=["POST"]),
             Route("/-/drip", drip),
+            Route("/-/fail", fail),
             Route("/-/to/{host}/{rest:path}", relay),
             Route("/{rest:path}", echo, methods=anything),
         ],
