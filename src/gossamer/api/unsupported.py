@@ -62,8 +62,8 @@ UNSUPPORTED: Final[Mapping[str, Mapping[str, str]]] = {
         # built next
         **dict.fromkeys(
             (
-                "caCertificates[].pem", "inboundClusterStatName", "outboundClusterStatName", "serviceSettings",
-                "verifyCertificateAtClient", "meshMTLS", "tlsDefaults", "defaultConfig.drainDuration",
+                "caCertificates[].pem", "serviceSettings",
+                "defaultConfig.drainDuration",
                 "defaultConfig.interceptionMode", "defaultConfig.readinessProbe", "defaultConfig.caCertificatesPem",
                 "defaultConfig.connectionSettings.listenerConnectionLimit",
             ),

@@ -5,7 +5,7 @@ Invariant: nothing here is Envoy's yet, and whoever spells it for Envoy looks no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gossamer.api.destination_rule import (
     ConnectionPoolSettings,
@@ -44,6 +44,8 @@ class Call:
 def build_call(outbound: OutboundService, port: Port, subset: Subset | None, settings: MeshSettings) -> Call:
     """The call, the mesh's defaults filled in where no DestinationRule says anything."""
     policy = outbound.destination.on(port.number, subset)
+    if policy.tls is not None and (tls := settings.tls.of_client(policy.tls)) is not policy.tls:
+        policy = replace(policy, tls=tls)
     pool = policy.connection_pool or settings.default_pool
     return Call(
         outbound=outbound,

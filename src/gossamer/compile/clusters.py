@@ -29,6 +29,7 @@ from gossamer.compile.origins import metadata_of, service_origins
 from gossamer.compile.proxy_protocol import speak_proxy_protocol
 from gossamer.compile.serialise import finished
 from gossamer.compile.serving import buffer_cluster, keep_case
+from gossamer.compile.stat_names import outbound_stat_name
 from gossamer.compile.upstream_http import http_options, plain_http_options
 from gossamer.compile.upstream_tls import upstream_tls
 from gossamer.core.resources import CLUSTER, ENDPOINT, Resource
@@ -96,6 +97,7 @@ def _cluster(call: Call, looked_up: ServiceEndpoints | None, caller: Caller, set
     )
     cluster = Cluster(
         name=name,
+        alt_stat_name=outbound_stat_name(outbound.service.hostname, call.port, subset.name if subset else "", settings),
         connect_timeout=connect_timeout(call.pool, settings),
         circuit_breakers=circuit_breakers(call.pool, policy.retry_budget),
         outlier_detection=outlier_detection(call.detection),

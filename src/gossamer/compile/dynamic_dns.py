@@ -66,7 +66,8 @@ def forward_proxy(settings: MeshSettings) -> Draft:
     )
     look_up(cluster)
     if tls is not None and tls.mode in (ClientTLSMode.SIMPLE, ClientTLSMode.MUTUAL):
-        cluster.transport_socket.CopyFrom(client_context(replace(tls, subject_alt_names=()), tls.sni))
+        own = replace(settings.tls.of_client(tls), subject_alt_names=())
+        cluster.transport_socket.CopyFrom(client_context(own, tls.sni, chosen=settings.tls.others))
     return Draft(type_url=CLUSTER, name=FORWARD_PROXY, message=cluster, references=frozenset())
 
 

@@ -40,6 +40,7 @@ from gossamer.compile.policies.ports import local_ports
 from gossamer.compile.policies.revision import compile_revisions
 from gossamer.compile.policies.slots import HTTP_SLOTS, TCP_SLOTS, compile_slots, slot_references
 from gossamer.compile.serving import buffer_listener
+from gossamer.compile.stat_names import inbound_stat_name
 from gossamer.compile.streams import pass_to, socket
 from gossamer.core.ids import Origin
 from gossamer.core.memo import Memo
@@ -121,6 +122,7 @@ def _served(view: ProxyView, port: InboundPort, *, cluster: str = "", matched: b
         bind=port.bind if port.bind not in _ANY else "",
         tls=port.tls,
         idle_timeout=tcp.idle_timeout if tcp else None,
+        stat_name=inbound_stat_name(port, view.settings),
         origin=port.origin,
         decided=port.decided is not None and not cluster,
     )

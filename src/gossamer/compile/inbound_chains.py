@@ -56,6 +56,8 @@ class ServedPort:
     tls: ServerTLSSettings | None = None
     """What is terminated for callers from outside the mesh."""
     idle_timeout: timedelta | None = None
+    stat_name: str = ""
+    """Under which name its TCP connections are counted, if not under its cluster's."""
     origin: Origin | None = None
     decided: bool = False
     """Its routes, named as its cluster, are delivered by themselves, and ask who calls."""
@@ -158,8 +160,8 @@ class ChainCompiler:
         self._settings = settings
         self._origins = origins
         self._revisions = revisions
-        self._http_tls = mesh_server_context(settings.trust_domains, _HTTP)
-        self._tcp_tls = mesh_server_context(settings.trust_domains, (TCP_ALPN[0], *_HTTP))
+        self._http_tls = mesh_server_context(settings.trust_domains, _HTTP, settings.tls.mesh)
+        self._tcp_tls = mesh_server_context(settings.trust_domains, (TCP_ALPN[0], *_HTTP), settings.tls.mesh)
 
     def compile(self, port: ServedPort) -> list[FilterChain]:
         """The chains of one port."""
@@ -184,7 +186,8 @@ class ChainCompiler:
             chain.transport_socket.CopyFrom(self._socket(http=kind.http))
         elif kind.own and port.tls is not None:
             alpn = _HTTP if kind.http else ()
-            chain.transport_socket.CopyFrom(server_context(port.tls, self._settings.trust_domains, alpn))
+            settings = self._settings
+            chain.transport_socket.CopyFrom(server_context(port.tls, settings.trust_domains, alpn, settings.tls))
         if kind.mutual or kind.own:
             chain.transport_socket_connect_timeout.CopyFrom(Duration(seconds=_HANDSHAKE))
         return chain
@@ -198,7 +201,7 @@ class ChainCompiler:
             routes = port.cluster if port.decided else inbound_routes(port)
             early = early_source(verified=mutual) if port.decided else None
             return [connection_manager(Direction.INBOUND, stat_prefix, routes, self._settings, early)]
-        return [*network_filters(), pass_to(port.cluster, self._settings, port.idle_timeout)]
+        return [*network_filters(), pass_to(port.cluster, self._settings, port.idle_timeout, port.stat_name)]
 
 
 def chain_name(port: int, *, http: bool) -> str:

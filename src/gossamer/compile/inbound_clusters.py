@@ -21,6 +21,7 @@ from gossamer.compile.draft import pack
 from gossamer.compile.endpoints import address_of
 from gossamer.compile.limits import circuit_breakers
 from gossamer.compile.serving import keep_case
+from gossamer.compile.stat_names import inbound_stat_name
 from gossamer.compile.upstream_http import HTTP_OPTIONS, common_options, http2_options
 from gossamer.model.proxy import Capture, CaptureMode, Proxy
 from gossamer.model.service import Protocol
@@ -44,6 +45,7 @@ def inbound_cluster(port: InboundPort, proxy: Proxy, settings: MeshSettings) -> 
     a Sidecar limits it; callers limit themselves, by their DestinationRules."""
     capture = proxy.capture
     cluster = _cluster(port_cluster(port.number), port.protocol, port.pool, settings)
+    cluster.alt_stat_name = inbound_stat_name(port, settings)
     host, number = _application(port, proxy, settings)
     if port.endpoint == NOWHERE:
         cluster.type = Cluster.STATIC

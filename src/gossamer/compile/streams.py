@@ -25,6 +25,7 @@ from gossamer.compile.dynamic_dns import server_name_lookup
 from gossamer.compile.limits import seconds
 from gossamer.compile.names import BLACK_HOLE, PASSTHROUGH, cluster_name, target_name
 from gossamer.compile.origins import metadata_of
+from gossamer.compile.stat_names import target_stat_name
 from gossamer.model.settings import MeshSettings
 from gossamer.model.view import Chain, Target
 
@@ -66,9 +67,10 @@ def unknown_cluster(settings: MeshSettings) -> str:
     return BLACK_HOLE if settings.registry_only else PASSTHROUGH
 
 
-def pass_to(cluster: str, settings: MeshSettings, idle_timeout: timedelta | None = None) -> Filter:
-    """The network filter that passes connections to one cluster, and closes them when they are idle for too long."""
-    proxy = TcpProxy(stat_prefix=cluster, cluster=cluster, access_log=access_logs(settings))
+def pass_to(cluster: str, settings: MeshSettings, idle_timeout: timedelta | None = None, stat_name: str = "") -> Filter:
+    """The network filter that passes connections to one cluster, and closes them when they are idle for too long.
+    They are counted under `stat_name`, or under the cluster's own."""
+    proxy = TcpProxy(stat_prefix=stat_name or cluster, cluster=cluster, access_log=access_logs(settings))
     if idle_timeout is not None:
         proxy.idle_timeout.CopyFrom(seconds(idle_timeout.total_seconds()))
     return _filter(proxy)
@@ -86,7 +88,7 @@ def tcp_proxy(targets: Iterable[tuple[Target, int]], settings: MeshSettings) -> 
     weights = [(target, weight) for target, weight in targets]
     first = weights[0][0]
     proxy = TcpProxy(
-        stat_prefix=target_name(first),
+        stat_prefix=target_stat_name(first, settings) or target_name(first),
         access_log=access_logs(settings),
         hash_policy=tcp_hash_policies(first.consistent_hash),
     )

@@ -19,7 +19,6 @@ from envoy.config.core.v3.grpc_service_pb2 import GrpcService
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import (
     CertificateValidationContext,
     SubjectAltNameMatcher,
-    TlsParameters,
 )
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import CommonTlsContext, DownstreamTlsContext, UpstreamTlsContext
@@ -28,12 +27,14 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.wrappers_pb2 import BoolValue
 
 from gossamer.api.destination_rule import ClientTLSMode, ClientTLSSettings
-from gossamer.api.gateway import ServerTLSMode, ServerTLSSettings, TLSProtocol
-from gossamer.api.rules.gateway import CIPHER_SUITES
+from gossamer.api.gateway import ServerTLSMode, ServerTLSSettings
+from gossamer.api.mesh_config import MeshTLSConfig
 from gossamer.compile.agent_clusters import SDS_CLUSTER
 from gossamer.compile.draft import pack
+from gossamer.compile.tls_parameters import chosen_parameters, mesh_client_parameters, server_parameters
 from gossamer.model.credentials import authority_name, resource_name
 from gossamer.model.service import Protocol
+from gossamer.model.tls_choices import NO_CHOICES, UNCHOSEN, TlsChoices
 
 IDENTITY: Final = "default"
 ROOTS: Final = "ROOTCA"
@@ -47,20 +48,6 @@ HTTP_PEER_ALPN: Final = ("istio-http/1.0", "istio-http/1.1", "istio-h2")
 PEER_ALPN: Final = (*TCP_ALPN, *HTTP_PEER_ALPN)
 """What marks a TLS connection as one of the mesh's, whatever it carries."""
 
-_CIPHERS: Final = (
-    "ECDHE-ECDSA-AES256-GCM-SHA384",
-    "ECDHE-RSA-AES256-GCM-SHA384",
-    "ECDHE-ECDSA-AES128-GCM-SHA256",
-    "ECDHE-RSA-AES128-GCM-SHA256",
-)
-"""For TLS 1.2: forward secrecy and AEAD only. TLS 1.3 has none to choose."""
-_VERSIONS: Final = {
-    TLSProtocol.TLS_AUTO: TlsParameters.TLS_AUTO,
-    TLSProtocol.TLSV1_0: TlsParameters.TLSv1_0,
-    TLSProtocol.TLSV1_1: TlsParameters.TLSv1_1,
-    TLSProtocol.TLSV1_2: TlsParameters.TLSv1_2,
-    TLSProtocol.TLSV1_3: TlsParameters.TLSv1_3,
-}
 _CREDENTIAL_TIMEOUT: Final = 5
 """Seconds that a listener or cluster warms for a Secret of a user's. A missing one then fails its own handshakes and
 holds up nothing else; the mesh's own identity is waited for without end, since nothing works without it."""
@@ -78,22 +65,25 @@ def mesh_alpn(protocol: Protocol) -> tuple[str, ...]:
     return HTTP1_ALPN if protocol.is_http else TCP_ALPN
 
 
-def mesh_client_context(sni: str, spiffe_ids: tuple[str, ...], alpn: tuple[str, ...]) -> TransportSocket:
+def mesh_client_context(
+    sni: str, spiffe_ids: tuple[str, ...], alpn: tuple[str, ...], chosen: MeshTLSConfig = UNCHOSEN
+) -> TransportSocket:
     """ISTIO_MUTUAL: own identity against the mesh's roots. The server must be one of `spiffe_ids` (secure naming); with
     none of them known, anyone of the mesh."""
-    common = _common(alpn)
-    common.tls_params.ClearField("cipher_suites")  # a twentieth of all that is sent; Envoy's own list is as strict
+    common = CommonTlsContext(tls_params=mesh_client_parameters(chosen), alpn_protocols=alpn)
     _identify(common, IDENTITY, ROOTS, _san_context(spiffe_ids))
     return _client_socket(UpstreamTlsContext(common_tls_context=common, sni=sni))
 
 
-def client_context(settings: ClientTLSSettings, sni: str, alpn: tuple[str, ...] = ()) -> TransportSocket:
+def client_context(
+    settings: ClientTLSSettings, sni: str, alpn: tuple[str, ...] = (), chosen: MeshTLSConfig = UNCHOSEN
+) -> TransportSocket:
     """SIMPLE or MUTUAL of a DestinationRule (ISTIO_MUTUAL: see `mesh_client_context`; DISABLE has no socket).
 
     `sni` is used when the settings have none. Without a CA of its own the server is verified against the host's
     trusted roots (`file-root:system`).
     """
-    common = _common(alpn)
+    common = CommonTlsContext(tls_params=chosen_parameters(chosen), alpn_protocols=alpn)
     if settings.mode is ClientTLSMode.MUTUAL:
         name = resource_name(settings.credential_name) if settings.credential_name else ""
         files = f"file-cert:{settings.client_certificate}~{settings.private_key}"
@@ -116,10 +106,12 @@ def _root_files(roots: str, revoked: str) -> str:
 
 
 @cache
-def mesh_server_context(trust_domains: tuple[str, ...], alpn: tuple[str, ...]) -> TransportSocket:
+def mesh_server_context(
+    trust_domains: tuple[str, ...], alpn: tuple[str, ...], chosen: MeshTLSConfig = UNCHOSEN
+) -> TransportSocket:
     """What a sidecar's port takes: a client certificate is required, and must be one of these trust domains.
     The same message each time."""
-    common = _common(alpn)
+    common = CommonTlsContext(tls_params=chosen_parameters(chosen), alpn_protocols=alpn)
     context = CertificateValidationContext(
         match_typed_subject_alt_names=[
             _san(SubjectAltNameMatcher.URI, StringMatcher(prefix=f"spiffe://{name}/")) for name in trust_domains
@@ -132,7 +124,10 @@ def mesh_server_context(trust_domains: tuple[str, ...], alpn: tuple[str, ...]) -
 
 
 def server_context(
-    settings: ServerTLSSettings, trust_domains: tuple[str, ...], alpn: tuple[str, ...] = ("h2", "http/1.1")
+    settings: ServerTLSSettings,
+    trust_domains: tuple[str, ...],
+    alpn: tuple[str, ...] = ("h2", "http/1.1"),
+    choices: TlsChoices = NO_CHOICES,
 ) -> TransportSocket:
     """What a Gateway's server takes: SIMPLE, MUTUAL, OPTIONAL_MUTUAL or ISTIO_MUTUAL (PASSTHROUGH has no socket).
 
@@ -140,14 +135,15 @@ def server_context(
     fields that is set gives the certificate.
     """
     if settings.mode is ServerTLSMode.ISTIO_MUTUAL:
-        return mesh_server_context(trust_domains, alpn)
-    return _server_socket(own_server_context(settings, alpn))
+        return mesh_server_context(trust_domains, alpn, choices.mesh)
+    return _server_socket(own_server_context(settings, alpn, choices.others))
 
 
-def own_server_context(settings: ServerTLSSettings, alpn: tuple[str, ...]) -> DownstreamTlsContext:
+def own_server_context(
+    settings: ServerTLSSettings, alpn: tuple[str, ...], chosen: MeshTLSConfig = UNCHOSEN
+) -> DownstreamTlsContext:
     """The context of a server with certificates of its own: every mode that ends TLS but ISTIO_MUTUAL."""
-    common = _common(alpn)
-    common.tls_params.CopyFrom(_server_parameters(settings))
+    common = CommonTlsContext(tls_params=server_parameters(settings, chosen), alpn_protocols=alpn)
     for name in _server_certificates(settings):
         common.tls_certificate_sds_secret_configs.append(sds(name, timeout=_CREDENTIAL_TIMEOUT))
     demands = settings.mode is ServerTLSMode.MUTUAL
@@ -178,18 +174,6 @@ def _server_roots(settings: ServerTLSSettings) -> str:
     return _root_files(settings.ca_certificates or next(pairs, ""), settings.ca_crl)
 
 
-def _server_parameters(settings: ServerTLSSettings) -> TlsParameters:
-    """A Gateway's own choice of versions and ciphers, TLS 1.2 at least unless it asks for less by name."""
-    minimum = _VERSIONS[settings.min_protocol_version] or TlsParameters.TLSv1_2
-    maximum = _VERSIONS[settings.max_protocol_version] or TlsParameters.TLSv1_3
-    return TlsParameters(
-        tls_minimum_protocol_version=minimum,
-        tls_maximum_protocol_version=maximum,
-        cipher_suites=[name for name in dict.fromkeys(settings.cipher_suites) if name in CIPHER_SUITES] or _CIPHERS,
-        ecdh_curves=settings.ecdh_curves,
-    )
-
-
 def sds(name: str, timeout: int = 0) -> SdsSecretConfig:
     """A secret by name over the agent's SDS; `timeout` seconds of warming, 0 for as long as it takes."""
     source = ApiConfigSource(
@@ -206,15 +190,6 @@ def sds(name: str, timeout: int = 0) -> SdsSecretConfig:
             initial_fetch_timeout=Duration(seconds=timeout),
         ),
     )
-
-
-def _common(alpn: tuple[str, ...]) -> CommonTlsContext:
-    parameters = TlsParameters(
-        tls_minimum_protocol_version=TlsParameters.TLSv1_2,
-        tls_maximum_protocol_version=TlsParameters.TLSv1_3,
-        cipher_suites=_CIPHERS,
-    )
-    return CommonTlsContext(tls_params=parameters, alpn_protocols=alpn)
 
 
 def _identify(common: CommonTlsContext, certificate: str, roots: str, context: CertificateValidationContext) -> None:

@@ -42,7 +42,7 @@ def upstream_tls(cluster: Cluster, call: Call, settings: MeshSettings) -> None:
     elif tls.mode is ClientTLSMode.ISTIO_MUTUAL:
         cluster.transport_socket.CopyFrom(_mesh_socket(call, tls.subject_alt_names, settings, tls.sni))
     elif tls.mode in (ClientTLSMode.SIMPLE, ClientTLSMode.MUTUAL):
-        cluster.transport_socket.CopyFrom(_own_socket(call, tls))
+        cluster.transport_socket.CopyFrom(_own_socket(call, tls, settings))
 
 
 def _by_endpoint(cluster: Cluster, mesh: TransportSocket) -> None:
@@ -61,7 +61,7 @@ def _mesh_socket(call: Call, names: tuple[str, ...], settings: MeshSettings, sni
     known = names or service.subject_alt_names or spiffe_names(call.outbound.accounts, settings)
     asked = sni or server_name(service.hostname, call.port.number, subset.name if subset else "")
     alpn = HTTP2_ALPN if call.http2 and call.port.protocol.is_http else mesh_alpn(call.port.protocol)
-    return mesh_client_context(asked, tuple(known), alpn)
+    return mesh_client_context(asked, tuple(known), alpn, settings.tls.mesh)
 
 
 def spiffe_names(accounts: tuple[str, ...], settings: MeshSettings) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ def spiffe_names(accounts: tuple[str, ...], settings: MeshSettings) -> tuple[str
     return tuple(f"spiffe://{domain}/{account}" for account in accounts for domain in settings.trust_domains)
 
 
-def _own_socket(call: Call, tls: ClientTLSSettings) -> TransportSocket:
+def _own_socket(call: Call, tls: ClientTLSSettings, settings: MeshSettings) -> TransportSocket:
     """SIMPLE and MUTUAL. Without any other word the name that SNI says is the one that is verified: that of each HTTP
     request, or the service's where there are no requests to read."""
     service = call.outbound.service
@@ -77,4 +77,4 @@ def _own_socket(call: Call, tls: ClientTLSSettings) -> TransportSocket:
     if not tls.subject_alt_names:
         fallback = (name,) if name and not verifies_by_request(call) else ()
         tls = replace(tls, subject_alt_names=service.subject_alt_names or fallback)
-    return client_context(tls, name, ("h2",) if call.http2 else ())
+    return client_context(tls, name, ("h2",) if call.http2 else (), settings.tls.others)

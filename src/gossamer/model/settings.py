@@ -24,6 +24,7 @@ from gossamer.api.proxy_config import ConnectionSettings, ProxyConfig, ProxyHead
 from gossamer.api.virtual_service import Destination, HTTPRetry
 from gossamer.core.frozen import Value
 from gossamer.model.connections import connection_settings
+from gossamer.model.tls_choices import NO_CHOICES, TlsChoices, build_tls_choices
 
 
 class Unknown(StrEnum):
@@ -64,7 +65,11 @@ class MeshSettings(Value):
     looks_up: bool = False
     """Whether proxies look up hosts that requests name: some service or policy of the mesh asks for it."""
     auto_mtls: bool = True
+    tls: TlsChoices = NO_CHOICES
     connect_timeout: float = 10.0
+    inbound_stat_name: str = ""
+    """Patterns of the names under which clusters are counted; empty for their own."""
+    outbound_stat_name: str = ""
     access_log: str = ""
     access_log_format: str = ""
     access_log_json: bool = False
@@ -127,7 +132,10 @@ def build_settings(mesh: MeshConfig) -> MeshSettings:
         looks_up=policy.mode is OutboundTrafficPolicyMode.ALLOW_ANY_DYNAMIC_DNS,
         inbound_localhost=inbound is not None and inbound.mode is InboundTrafficPolicyMode.LOCALHOST,
         auto_mtls=mesh.enable_auto_mtls,
+        tls=build_tls_choices(mesh),
         connect_timeout=mesh.connect_timeout.total_seconds(),
+        inbound_stat_name=mesh.inbound_cluster_stat_name,
+        outbound_stat_name=mesh.outbound_cluster_stat_name,
         access_log=mesh.access_log_file,
         access_log_format=mesh.access_log_format,
         access_log_json=mesh.access_log_encoding == "JSON",

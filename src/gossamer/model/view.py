@@ -25,7 +25,7 @@ from gossamer.model.place import NOWHERE, Place
 from gossamer.model.policy import WorkloadPolicies
 from gossamer.model.proxy import Proxy
 from gossamer.model.routing import Client, HttpRule, Routing
-from gossamer.model.service import Protocol, Service, ServiceEndpoints
+from gossamer.model.service import Port, Protocol, Service, ServiceEndpoints
 from gossamer.model.settings import MeshSettings
 
 
@@ -84,6 +84,8 @@ class Target(Value):
     """Where the host that TLS names is looked up (DYNAMIC_DNS), the port that it is called on."""
     max_duration: float | None = None
     """Seconds after which a TCP connection to it is closed whatever happens on it."""
+    declared: Port | None = None
+    """The port, as the service declares it."""
     tunnel: TunnelSettings | None = None
     """Where a tunnel that TCP connections to it go through is to end."""
 

@@ -29,18 +29,10 @@ from gossamer.api.rules.common import (
     require,
     written,
 )
+from gossamer.api.rules.tls import check_ciphers, check_curves
 
 TLS_PROTOCOLS: Final = ("HTTPS", "TLS")
 _VERSIONS: Final = tuple(TLSProtocol)
-CIPHER_SUITES: Final = frozenset((
-    "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384",
-    "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-RSA-CHACHA20-POLY1305",
-    "ECDHE-ECDSA-AES128-SHA", "ECDHE-RSA-AES128-SHA", "ECDHE-ECDSA-AES256-SHA", "ECDHE-RSA-AES256-SHA",
-    "ECDHE-ECDSA-AES128-SHA256", "ECDHE-RSA-AES128-SHA256", "AES128-GCM-SHA256", "AES256-GCM-SHA384", "AES128-SHA",
-    "AES256-SHA", "DES-CBC3-SHA", "ECDHE-PSK-AES128-CBC-SHA", "ECDHE-PSK-AES256-CBC-SHA",
-    "ECDHE-PSK-CHACHA20-POLY1305", "PSK-AES128-CBC-SHA", "PSK-AES256-CBC-SHA",
-))  # fmt: skip
-"""What BoringSSL takes for TLS 1.2 and older; the ciphers of TLS 1.3 cannot be chosen."""
 
 
 def check_gateway(resource: Resource[Gateway], raw: Any, at: At) -> None:
@@ -195,9 +187,5 @@ def check_tls_versions(tls: ServerTLSSettings, at: At) -> None:
     low, high = tls.min_protocol_version, tls.max_protocol_version
     if TLSProtocol.TLS_AUTO not in (low, high) and _VERSIONS.index(low) > _VERSIONS.index(high):
         at["minProtocolVersion"].error("out-of-range", f"minProtocolVersion {low} is above maxProtocolVersion {high}")
-    for index, cipher in enumerate(tls.cipher_suites):
-        here = at["cipherSuites", index]
-        if cipher not in CIPHER_SUITES:
-            here.warning("no-effect", f'"{cipher}" is no cipher suite that Envoy knows; it is left out')
-        elif cipher in tls.cipher_suites[:index]:
-            here.warning("no-effect", f'"{cipher}" is here twice')
+    check_ciphers(tls.cipher_suites, at["cipherSuites"])
+    check_curves(tls.ecdh_curves, at["ecdhCurves"])

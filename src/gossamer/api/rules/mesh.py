@@ -5,6 +5,7 @@ Rules: Istio's documentation of MeshConfig.
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Final
 
@@ -14,6 +15,7 @@ from gossamer.api.mesh_config import LabelSelector, MeshConfig
 from gossamer.api.rules.common import check, check_duration, check_export_to, require
 from gossamer.api.rules.extension_provider import check_extension_providers
 from gossamer.api.rules.locality import check_locality, check_zones
+from gossamer.api.rules.tls import check_mesh_tls
 
 
 def check_mesh_config(mesh: MeshConfig, at: At) -> None:
@@ -35,18 +37,50 @@ def check_mesh_config(mesh: MeshConfig, at: At) -> None:
         check_export_to(export_to, at[name])
     if mesh.access_log_file and not mesh.access_log_file.startswith("/"):
         at["accessLogFile"].error("invalid-value", "accessLogFile must be an absolute path, such as /dev/stdout")
+    _check_selectors(mesh, at)
+    check_duration(mesh.dns_refresh_rate, at["dnsRefreshRate"])
+    if mesh.locality_lb_setting is not None:
+        check_locality(mesh.locality_lb_setting, at["localityLbSetting"])
+    if mesh.zone_aware_lb_setting is not None:
+        check_zones(mesh.zone_aware_lb_setting, at["zoneAwareLbSetting"])
+    _check_tls(mesh, at)
+    _check_stat_names(mesh, at)
+    check_extension_providers(mesh.extension_providers, at["extensionProviders"])
+
+
+def _check_tls(mesh: MeshConfig, at: At) -> None:
+    for name, tls in (("meshMTLS", mesh.mesh_mtls), ("tlsDefaults", mesh.tls_defaults)):
+        if tls is not None:
+            check_mesh_tls(tls, at[name])
+    if mesh.verify_certificate_at_client is False:
+        message = "servers outside the mesh are believed without proof where a DestinationRule names no caCertificates"
+        at["verifyCertificateAtClient"].warning("insecure", message)
+
+
+def _check_stat_names(mesh: MeshConfig, at: At) -> None:
+    for name, pattern in (
+        ("inboundClusterStatName", mesh.inbound_cluster_stat_name),
+        ("outboundClusterStatName", mesh.outbound_cluster_stat_name),
+    ):
+        for unknown in sorted(set(_VARIABLE.findall(pattern)) - _VARIABLES):
+            known = f"known are {', '.join(sorted(_VARIABLES))}"
+            at[name].warning("invalid-value", f"{unknown} stands for nothing", known)
+
+
+_VARIABLE: Final = re.compile(r"%[^%]*%")
+_VARIABLES: Final = frozenset((
+    "%SERVICE%", "%SERVICE_NAME%", "%SERVICE_FQDN%", "%SERVICE_PORT%", "%SERVICE_PORT_NAME%", "%TARGET_PORT%",
+    "%SUBSET_NAME%",
+))  # fmt: skip
+
+
+def _check_selectors(mesh: MeshConfig, at: At) -> None:
     for index, selector in enumerate(mesh.discovery_selectors):
         _check_selector(selector, at["discoverySelectors", index])
     for index, policy in enumerate(mesh.service_entry_visibility.policies if mesh.service_entry_visibility else ()):
         for number, rule in enumerate(policy.matching_rules):
             here = at["serviceEntryVisibility", "policies", index, "matchingRules", number, "namespaceSelector"]
             _check_selector(rule.namespace_selector or LabelSelector(), here)
-    check_duration(mesh.dns_refresh_rate, at["dnsRefreshRate"])
-    if mesh.locality_lb_setting is not None:
-        check_locality(mesh.locality_lb_setting, at["localityLbSetting"])
-    if mesh.zone_aware_lb_setting is not None:
-        check_zones(mesh.zone_aware_lb_setting, at["zoneAwareLbSetting"])
-    check_extension_providers(mesh.extension_providers, at["extensionProviders"])
 
 
 def _check_selector(selector: LabelSelector, at: At) -> None:
