@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gossamer.api.rules.gateway import CIPHER_SUITES
+from gossamer.api.rules.tls import CIPHER_SUITES
 from gossamer.compile.static import Stub
 from tests.compile.compiled import GATEWAY, compiled, istio, service, workload
 from tests.compile.validated import validated
