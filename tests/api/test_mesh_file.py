@@ -153,8 +153,8 @@ def test_mistakes(text: str, code: str, path: str, line: int) -> None:
 
 
 def test_settings_of_the_mesh_that_are_not_supported_yet_are_left_out() -> None:
-    reading = load_mesh_file("version: 1\nmeshConfig: {trustDomain: a.b, meshMTLS: {minProtocolVersion: TLSV1_3}}\n")
-    assert [found.path for found in reading.diagnostics] == ["meshConfig.meshMTLS"]
+    reading = load_mesh_file("version: 1\nmeshConfig: {trustDomain: a.b, certificates: [{secretName: s}]}\n")
+    assert [found.path for found in reading.diagnostics] == ["meshConfig.certificates"]
     assert reading.file is not None
     assert reading.file.mesh_config.trust_domain == "a.b"
 
