@@ -150,7 +150,8 @@ def _screen(
             ),
         )
         if problem:
-            table.add_row(Text(f"  {problem}", style="red"))
+            # what has not answered yet is no fault of anybody's
+            table.add_row(Text(f"  {problem}", style="dim" if "starting" in (envoy, application) else "red"))
     parts: list[RenderableType] = [_headline(mesh, opened, agent, plane, ready_after), table]
     parts.append(Text.from_ansi(_spelt(_errors(plane)[:_SHOWN], terminal=True)))
     return Group(*parts)

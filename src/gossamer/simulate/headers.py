@@ -63,11 +63,6 @@ class Headers:
     def remove(self, name: str) -> None:
         self._values.pop(_known(name), None)
 
-    def remove_prefix(self, prefix: str) -> None:
-        """Without the headers whose name starts so."""
-        for name in [name for name in self._values if name.startswith(prefix.lower())]:
-            del self._values[name]
-
     def items(self) -> Iterator[tuple[str, str]]:
         for name, values in self._values.items():
             for value in values:
