@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gossamer.node.envoy import DRAIN_SECONDS
+from gossamer.node.envoy_settings import DRAIN_SECONDS
 from tests.e2e.agreement.world import World, running
 
 BASE = """\

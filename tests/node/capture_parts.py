@@ -12,7 +12,8 @@ from typing import Any
 
 from gossamer.core.errors import CaptureError
 from gossamer.core.frozen import FrozenMap
-from gossamer.node.envoy import Envoy, EnvoySettings
+from gossamer.node.envoy import Envoy
+from gossamer.node.envoy_settings import EnvoySettings
 from gossamer.node.sandbox import Command, Isolation, Lifeline, Network, Sandbox, SandboxSettings, open_sandbox
 from tests.conftest import need
 

@@ -16,8 +16,9 @@ import httpx
 import pytest
 
 from gossamer.core.errors import EnvoyError, UnavailableError
-from gossamer.node.envoy import Envoy, EnvoySettings, EnvoyState
+from gossamer.node.envoy import Envoy, EnvoyState
 from gossamer.node.envoy_admin import Admin
+from gossamer.node.envoy_settings import EnvoySettings
 from gossamer.node.sandbox import Isolation, Lifeline, SandboxSettings, open_sandbox
 from tests.node.capture_parts import answering, cluster, envoy_settings, free_port, plain_listener, running, sandboxed
 

@@ -11,7 +11,7 @@ from gossamer.compile.patches.bootstrap import BootstrapPatch
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.proxy import Proxy, ProxyType
 from gossamer.model.started import ProxySettings
-from gossamer.node.envoy import EnvoySettings
+from gossamer.node.envoy_settings import EnvoySettings
 from gossamer.node.starts import Started, Starts, started
 from gossamer.plane.starts import start_message
 from gossamer.rpc import gossamer_pb2 as rpc

@@ -82,7 +82,7 @@ COMMANDS: Final[tuple[Entry, ...]] = (
     Entry(
         name="proxy",
         module="gossamer.cli.proxy",
-        summary="Look at the proxies of a running mesh: list, config, stats, log.",
+        summary="Look at the proxies of a running mesh, and exchange their Envoys: list, config, stats, log, upgrade.",
         panel=RUNNING,
     ),
     Entry(

@@ -7,6 +7,7 @@ sockets on this host.
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import sys
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from gossamer.cli.durations import load_duration
 from gossamer.cli.render import Output, print_data, print_table
 from gossamer.core.errors import GossamerError, UnavailableError, UsageError
 from gossamer.rpc.local import AGENT_SOCKET, PLANE_SOCKET, call
@@ -26,6 +28,9 @@ app = typer.Typer(no_args_is_help=True)
 StateOption = Annotated[Path | None, typer.Option(help="The mesh's state folder, where several run on this host.")]
 NameArgument = Annotated[str, typer.Argument(help="NAMESPACE/NAME, or the name alone.")]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="table, json or yaml.")]
+
+UPGRADE_S: Final = 120.0
+"""How long an exchange may take: its checks, and the start of an Envoy."""
 
 
 class Kind(StrEnum):
@@ -121,6 +126,30 @@ def log(
     sys.stdout.write(_ask(_find(name, state), f"log?of={of}&bytes={size}").text)
 
 
+@app.command()
+def upgrade(
+    name: Annotated[str, typer.Argument(help="NAMESPACE/NAME, or the name alone.")] = "",
+    all_: Annotated[bool, typer.Option("--all", help="Every proxy of this host, one after the other.")] = False,
+    envoy: Annotated[Path | None, typer.Option(help="The Envoy to run; by default the one its agent was told.")] = None,
+    drain: Annotated[str, typer.Option(help="How long open connections have to end; the drain time at least.")] = "0s",
+    state: StateOption = None,
+) -> None:
+    """Exchange a proxy's Envoy while connections go on, for another binary or as its ProxyConfig is now.
+
+    The new one takes the listening sockets over; the old one ends what it has, and then itself. The first that cannot
+    be exchanged ends the command, and goes on as it was.
+    """
+    if bool(name) == all_:
+        raise UsageError("name one proxy, or say --all")
+    seconds = math.ceil(load_duration(drain).total_seconds()) if drain not in ("0", "0s") else 0
+    body = {"envoy": str(envoy.resolve()) if envoy else "", "shutdown_seconds": seconds}
+    for found in _all(state) if all_ else (_find(name, state),):
+        path = f"/v1/workloads/{found.namespace}/{found.name}/upgrade"
+        done = call(found.agent, "POST", path, body=body, timeout_s=UPGRADE_S).json()
+        what = f"Envoy {done['now']}" + (f", before {done['before']}" if done["before"] != done["now"] else "")
+        typer.echo(f"{found.namespace}/{found.name}: {what}, process {done['pid']}")
+
+
 def folders(state: Path | None) -> list[Path]:
     return [runtime_folder(state)] if state else runtime_folders()
 
@@ -134,18 +163,24 @@ def _answers(folders: Iterable[Path], socket: str, path: str) -> list[tuple[Path
     return found
 
 
-def _find(name: str, state: Path | None) -> Found:
-    """The workload of this name; GossamerError when there is none, or more than one."""
-    all_found = [
+def _all(state: Path | None) -> list[Found]:
+    """The workloads of this host. UnavailableError if there are none."""
+    found = [
         Found(agent=folder / AGENT_SOCKET, namespace=row["namespace"], name=row["name"])
         for folder, status in _answers(folders(state), AGENT_SOCKET, "/v1/status")
         for row in status["workloads"]
     ]
+    if not found:
+        raise UnavailableError("no agent runs on this host; start one with `gossamer up` or `gossamer agent`")
+    return found
+
+
+def _find(name: str, state: Path | None) -> Found:
+    """The workload of this name; GossamerError when there is none, or more than one."""
+    all_found = _all(state)
     chosen = [one for one in all_found if name in (one.name, f"{one.namespace}/{one.name}")]
     if len(chosen) == 1:
         return chosen[0]
-    if not all_found:
-        raise UnavailableError("no agent runs on this host; start one with `gossamer up` or `gossamer agent`")
     names = ", ".join(sorted(f"{one.namespace}/{one.name}" for one in (chosen or all_found)))
     what = "is more than one proxy; name a namespace, or a mesh by --state" if chosen else "is no proxy of this host"
     raise GossamerError(f"{name} {what}: {names}")
@@ -183,7 +218,9 @@ def _proxies(folders: list[Path]) -> list[dict[str, Any]]:
             row = rows.setdefault((folder, name), _row(name, workload["type"]))
             row["host"] = row["host"] or status["host"]
             row["bypassable"] = status["bypassable"] and workload["type"] == "sidecar"
-            row |= {key: workload[key] for key in ("envoy", "application", "problem", "certificate_ends")}
+            row |= {
+                key: workload[key] for key in ("envoy", "envoy_version", "application", "problem", "certificate_ends")
+            }
     return [rows[key] for key in sorted(rows, key=lambda key: (str(key[0]), key[1]))]
 
 
@@ -193,6 +230,7 @@ def _row(name: str, type_: str) -> dict[str, Any]:
         "type": type_,
         "configuration": "",
         "envoy": "",
+        "envoy_version": "",
         "application": "",
         "problem": "",
         "host": "",

@@ -33,7 +33,7 @@ from gossamer.node.identity import HostIdentity
 from gossamer.node.identity_client import open_channel
 from gossamer.node.identity_files import IdentityFiles
 from gossamer.node.identity_renewal import Identities, open_host
-from gossamer.node.leftovers import forget_all_but
+from gossamer.node.leftovers import forget_all_but, forget_restarts
 from gossamer.node.registration import Key, Registration
 from gossamer.node.sandbox import Sandbox, SandboxSettings
 from gossamer.node.sidecar import Sidecar
@@ -146,6 +146,7 @@ async def open_agent(
                     task.cancel()
     finally:
         await sandbox.close()
+        forget_restarts(settings, sandbox)
 
 
 async def _capture(settings: AgentSettings) -> tuple[Sandbox, Choice]:

@@ -1,43 +1,40 @@
 """One Envoy's life: started, watched, started again, drained and ended.
 
-Invariant: at most one Envoy runs under a name, whatever agents come and go: one that an earlier agent left is adopted
-if it was started in the same way, and drained and replaced if not.
+Invariant: at most one Envoy serves under a name, whatever agents come and go: one that an earlier agent left is adopted
+if it was started in the same way, and exchanged if not: by one that takes its sockets over where that can be, else by
+draining and starting.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import json
 import logging
 import os
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
-from pathlib import Path
 from typing import Final
 
 from gossamer.ca.files import private_folder, write_private
-from gossamer.core.errors import EnvoyError, UnavailableError
-from gossamer.core.frozen import EMPTY, FrozenMap
+from gossamer.core.errors import EnvoyError, GossamerError, UnavailableError
+from gossamer.core.frozen import FrozenMap
 from gossamer.core.latest import Latest
 from gossamer.node.backoff import Backoff
 from gossamer.node.envoy_admin import Admin
+from gossamer.node.envoy_settings import EnvoySettings
+from gossamer.node.exchange import take_over
+from gossamer.node.hot_restart import Generation, first_generation, read_note, write_note
 from gossamer.node.log_file import read_tail, rotate_log
 from gossamer.node.sandbox import Child, Command, Sandbox, end_child
 
 _LOG = logging.getLogger(__name__)
-DRAIN_SECONDS: Final = 5
-"""How long connections have to end when a listener changes or Envoy stops: every LDS change cuts streams that are
-longer, and every stop waits for them at most this long."""
 _END_SECONDS: Final = 2.0
 _ROTATE_SECONDS: Final = 10.0
 _READY_INTERVAL: Final = 0.02
 _AGAIN_SECONDS: Final = 0.5
-_LOG_FORMAT: Final = '{"ts":"%Y-%m-%dT%T.%eZ","level":"%l","event":"envoy","logger":"%n","message":"%j"}'
 
 
 class EnvoyState(StrEnum):
@@ -52,63 +49,6 @@ class EnvoyState(StrEnum):
     STOPPED = "stopped"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvoySettings:
-    """How to run one Envoy. `folder` takes its bootstrap (mode 0700); `admin_socket` is where `bootstrap` puts it."""
-
-    name: str
-    binary: Path
-    bootstrap: str
-    folder: Path
-    admin_socket: Path
-    log: Path
-    concurrency: int = 1
-    """Worker threads; 0: one for each core."""
-    environment: FrozenMap[str, str] = EMPTY
-    drain_seconds: int = DRAIN_SECONDS
-    stop_seconds: float | None = None
-    """How long connections have when Envoy stops, if not the drain time."""
-    flush_seconds: float = 1.0
-    """How often it writes its logs out, and (0: Envoy's own) after how many kilobytes."""
-    flush_kb: int = 0
-    log_level: str = "warning"
-    probe_seconds: float = 5.0
-    """Between two questions whether an Envoy that is ready still is."""
-    hung_seconds: float = 30.0
-    """One that does not answer for so long is killed, and started again."""
-
-    @property
-    def argv(self) -> tuple[str, ...]:
-        return (
-            str(self.binary),
-            "--config-path",
-            str(self.folder / "bootstrap.json"),
-            # no hot restart: its shared memory and sockets would outlive a kill
-            "--disable-hot-restart",
-            *(("--concurrency", str(self.concurrency)) if self.concurrency else ()),
-            "--drain-time-s",
-            str(self.drain_seconds),
-            "--drain-strategy",
-            "immediate",
-            # a denial is looked up in the access log within seconds of it; Envoy's own default is ten
-            "--file-flush-interval-msec",
-            str(max(round(self.flush_seconds * 1000), 1)),
-            *(("--file-flush-min-size-kb", str(self.flush_kb)) if self.flush_kb else ()),
-            "--log-level",
-            self.log_level,
-            "--log-format",
-            _LOG_FORMAT,
-        )
-
-    @property
-    def digest(self) -> str:
-        """Equal for two Envoys that are started alike."""
-        how: list[object] = [self.argv, self.bootstrap]
-        if self.environment:
-            how.append(sorted(self.environment.items()))
-        return hashlib.sha256(json.dumps(how).encode()).hexdigest()[:32]
-
-
 class Envoy:
     """Keeps one Envoy running. `chance` returns numbers in [0, 1) that spread the restarts of many."""
 
@@ -119,10 +59,20 @@ class Envoy:
         self.restarts = 0
         self.adopted = False
         """Whether the Envoy that runs was started by an earlier agent."""
-        self._sandbox = sandbox
+        self.version = ""
+        """Of the Envoy that runs, once it serves."""
+        self.sandbox = sandbox
+        self.generation: Generation | None = None
+        """Of the Envoy that runs; None for one that cannot be followed."""
+        self.before: Child | None = None
+        """The one that it took over from, until that has ended."""
+        self.stopping = asyncio.Event()
         self._chance = chance
         self._child: Child | None = None
-        self._stopping = asyncio.Event()
+        self._outdated = False
+        self._succeeded = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
 
     @property
     def pid(self) -> int:
@@ -134,25 +84,68 @@ class Envoy:
         backoff = Backoff()
         rotating = asyncio.create_task(self._rotate())
         try:
-            while not self._stopping.is_set():
-                self._child = await self._adopt() or await self._start()
-                if self._stopping.is_set():  # asked to stop while it was being started
-                    await end_child(self._child, _END_SECONDS)
+            self._child = await self._adopt()
+            while not self.stopping.is_set():
+                child = self._child = self._child or await self._start()
+                if self.stopping.is_set():  # asked to stop while it was being started
+                    await end_child(child, _END_SECONDS)
                     break
                 began = time.monotonic()
-                await self._watch(self._child)
-                if self._stopping.is_set():
+                await self._follow(child)
+                if self.stopping.is_set():
                     break
                 self.adopted = False
                 self.restarts += 1
                 self.state.publish(EnvoyState.FAILED)
+                self._child = None
                 wait, backoff = backoff.after(time.monotonic() - began, self._chance())
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), wait)
+                    await asyncio.wait_for(self.stopping.wait(), wait)
         finally:
             rotating.cancel()
             self.state.publish(EnvoyState.STOPPED)
             await self.admin.close()
+
+    async def exchange(self, settings: EnvoySettings, shutdown_seconds: int = 0) -> None:
+        """Replace it by an Envoy that is started as `settings` say, and return once that serves: it takes listening
+        sockets over, so no connection is refused; open ones have `shutdown_seconds` to end, the drain time at least.
+
+        EnvoyError if that cannot be, or it does not serve in time: the one that runs goes on.
+        """
+        await take_over(self, settings, shutdown_seconds)
+
+    @contextmanager
+    def exchanging(self) -> Iterator[None]:
+        """Nobody judges the Envoy that runs meanwhile: its admin interface is the first thing that it gives up."""
+        self._settled.clear()
+        try:
+            yield
+        finally:
+            self._settled.set()
+
+    async def succeed(self, child: Child, settings: EnvoySettings, generation: Generation) -> None:
+        """From here on `child` is the one that runs."""
+        await self._learn_version()
+        self.before, self._child = self._child, child
+        self.settings, self.generation, self.adopted = settings, generation, False
+        self._succeeded.set()
+
+    async def launch(self, settings: EnvoySettings, generation: Generation | None, shutdown_seconds: int = 0) -> Child:
+        """Start a process beside those that run. CaptureError if it cannot be started."""
+        private_folder(settings.folder)
+        if settings.restarts_in is not None:
+            private_folder(settings.restarts_in)
+        write_private(settings.folder / "bootstrap.json", settings.bootstrap.encode())
+        settings.log.parent.mkdir(parents=True, exist_ok=True)
+        command = Command(
+            argv=settings.command_line(generation, shutdown_seconds),
+            env=FrozenMap({**settings.environment, "PATH": os.environ.get("PATH", os.defpath), "TZ": "UTC0"}),
+            log=settings.log,
+            enters=True,
+            note=write_note(settings.digest, generation),
+        )
+        name = next(name for name in _names(settings.name) if name not in self.sandbox.children)
+        return await self.sandbox.spawn(name, command)
 
     async def wait_ready(self, seconds: float) -> None:
         """Return once it serves its configuration. EnvoyError, with its last words, if it does not within `seconds`."""
@@ -171,7 +164,7 @@ class Envoy:
 
         It takes new connections for `linger` seconds more at least, then waits for open ones, within the drain time.
         """
-        self._stopping.set()
+        self.stopping.set()
         child = self._child
         if child is None or child.returncode is not None:
             return
@@ -179,59 +172,109 @@ class Envoy:
             self.state.publish(EnvoyState.DRAINING)
             await self._drain(child, linger)
         await end_child(child, _END_SECONDS)
+        await self._end_before()
 
     async def _adopt(self) -> Child | None:
-        child = self._sandbox.children.get(self.settings.name)
-        if child is None:
+        found = running_envoys(self.sandbox, self.settings.name)
+        if not found:
             return None
-        if child.note == self.settings.digest:
-            self.adopted = True
+        child, self.before = found[0], found[1] if len(found) > 1 else None
+        digest, self.generation = read_note(child.note)
+        if digest == self.settings.digest or (self.generation and self.settings.restarts_in):
+            self.adopted, self._outdated = True, digest != self.settings.digest
             return child
-        await self._drain(child, 0.0)
-        await end_child(child, _END_SECONDS)
+        await self._replace(child)
         return None
 
     async def _start(self) -> Child:
+        await self._end_before()
         settings = self.settings
-        private_folder(settings.folder)
-        write_private(settings.folder / "bootstrap.json", settings.bootstrap.encode())
         settings.admin_socket.unlink(missing_ok=True)
-        settings.log.parent.mkdir(parents=True, exist_ok=True)
-        command = Command(
-            argv=settings.argv,
-            env=FrozenMap({**settings.environment, "PATH": os.environ.get("PATH", os.defpath), "TZ": "UTC0"}),
-            log=settings.log,
-            enters=True,
-            note=settings.digest,
-        )
-        return await self._sandbox.spawn(settings.name, command)
+        if settings.restarts_in is None:
+            self.generation = None
+        elif self.generation is None:
+            self.generation = first_generation(settings.restarts_in, self._chance)
+        else:
+            self.generation = Generation(base=self.generation.base)
+        return await self.launch(settings, self.generation)
+
+    async def _end_before(self) -> None:
+        if self.before is not None and self.before.returncode is None:
+            await end_child(self.before, _END_SECONDS)
+        self.before = None
+
+    async def _replace(self, child: Child) -> None:
+        await self._drain(child, 0.0)
+        await end_child(child, _END_SECONDS)
+
+    async def _follow(self, child: Child) -> None:
+        """Watch it, and whoever takes over from it; return when the last has ended, or all is to be stopped."""
+        while True:
+            await self._watch(child)
+            await self._settled.wait()
+            if self._child is None or self._child is child:
+                return
+            child = self._child
+            self._succeeded.clear()
+
+    async def _over(self, child: Child) -> None:
+        """Return when it has ended, or another has taken over."""
+        ended, succeeded = asyncio.create_task(child.wait()), asyncio.create_task(self._succeeded.wait())
+        try:
+            await asyncio.wait([ended, succeeded], return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                ended.result()
+        finally:
+            ended.cancel()
+            succeeded.cancel()
 
     async def _watch(self, child: Child) -> None:
-        """Tell when it becomes ready; return when it has ended."""
-        self.state.publish(EnvoyState.STARTING)
-        ended = asyncio.create_task(child.wait())
+        """Tell when it becomes ready; return when it has ended, or another has taken over."""
+        if self.state.value is not EnvoyState.READY:  # who takes over serves already
+            self.state.publish(EnvoyState.STARTING)
+        ended = asyncio.create_task(self._over(child))
         try:
-            while not ended.done() and not self._stopping.is_set():
+            while not ended.done() and not self.stopping.is_set():
                 # a question to nobody costs a millisecond, of which a host with many Envoys to start has none to spare
                 if self.settings.admin_socket.exists() and await self.admin.state() == "LIVE":
+                    await self._learn_version()
                     self.state.publish(EnvoyState.READY)
+                    updating = asyncio.create_task(self._update(child)) if self._outdated else None
                     await self._probe(child, ended)
+                    await asyncio.gather(*([updating] if updating else ()))
                     break
                 await asyncio.wait([ended], timeout=_READY_INTERVAL)
             await ended
         finally:
             ended.cancel()
 
-    async def _probe(self, child: Child, ended: asyncio.Task[int]) -> None:
+    async def _learn_version(self) -> None:
+        with contextlib.suppress(UnavailableError, EnvoyError):
+            self.version = version_of(str((await self.admin.server_info()).get("version", "")))
+
+    async def _update(self, child: Child) -> None:
+        """Exchange one that an earlier agent started in another way."""
+        self._outdated = False
+        try:
+            await self.exchange(self.settings)
+        except GossamerError as error:
+            if not self.stopping.is_set():
+                _LOG.warning("envoy-replaced", extra={"envoy": self.settings.name, "reason": str(error)})
+                await self._replace(child)
+
+    async def _probe(self, child: Child, ended: asyncio.Task[None]) -> None:
         """Go on asking until it ends or is stopped: one that hangs is not ready, and is killed if it goes on so."""
         answered = time.monotonic()
         wait = self.settings.probe_seconds
-        while not ended.done() and not self._stopping.is_set():
+        while not ended.done() and not self.stopping.is_set():
             await asyncio.wait([ended], timeout=wait)
-            if ended.done() or self._stopping.is_set():
+            if ended.done() or self.stopping.is_set():
                 return
+            if not self._settled.is_set():
+                answered = time.monotonic()
+                continue
             live = await self.admin.state() == "LIVE"
-            if self._stopping.is_set():
+            if self.stopping.is_set() or ended.done():
                 return
             if live:
                 answered, wait = time.monotonic(), self.settings.probe_seconds
@@ -271,3 +314,25 @@ class Envoy:
         words = read_tail(self.settings.log).strip()
         last = f"; its log ends: {words}" if words else ""
         return f"{self.settings.name} is not ready after {seconds:g} s ({state}, {self.restarts} restarts){last}"
+
+
+def running_envoys(sandbox: Sandbox, name: str) -> list[Child]:
+    """The processes that run under a sidecar's name: the one that serves, and before its end the one before it."""
+    found = [sandbox.children[one] for one in _names(name) if one in sandbox.children]
+
+    def age(child: Child) -> tuple[int, float]:
+        generation = read_note(child.note)[1]
+        return (-generation.epoch if generation else 0, -child.started)
+
+    return sorted(found, key=age)
+
+
+def version_of(text: str) -> str:
+    """`1.40.0` of what Envoy says of its build: `COMMIT/1.40.0/Clean/RELEASE/BoringSSL`."""
+    parts = text.split("/")
+    return parts[1] if len(parts) > 2 else ""
+
+
+def _names(name: str) -> tuple[str, str]:
+    """Of two processes that follow each other one has the name, and the other nearly."""
+    return (name, f"{name} 2")

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from gossamer.node.capture.choose import Choice, Way
 from gossamer.node.capture.workloads import Capturer
-from gossamer.node.envoy import DRAIN_SECONDS
+from gossamer.node.envoy_settings import DRAIN_SECONDS
 from gossamer.node.groups import Groups
 from gossamer.node.identity_renewal import Identities
 from gossamer.node.registration import Registration
 from gossamer.node.sandbox import Lifeline, Sandbox
 from gossamer.node.starts import Starts
 from gossamer.node.store import Store
+
+RESTARTS: Final = "hot"
+"""In the runtime folder: where Envoys that follow each other meet. A short name, for the sake of sockets' paths."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gossamer.ca.spiffe import workload_id
-from gossamer.node.host import Host
+from gossamer.node.host import RESTARTS, AgentSettings, Host
+from gossamer.node.hot_restart import forget_generations, read_note
 from gossamer.node.identity_files import IdentityFiles
+from gossamer.node.sandbox import Isolation, Sandbox
 from gossamer.node.workload import WorkloadSpec
 
 
@@ -22,6 +24,14 @@ def forget_all_but(host: Host, files: IdentityFiles, specs: Iterable[WorkloadSpe
     for slug in host.store.sidecars():
         if slug not in kept:
             host.store.forget(slug)
+    forget_restarts(host.settings, host.sandbox)
+
+
+def forget_restarts(settings: AgentSettings, sandbox: Sandbox) -> None:
+    """Forget by what Envoys that have ended would have found their successors."""
+    found = [read_note(child.note)[1] for child in sandbox.children.values() if child.note and child.returncode is None]
+    used = [generation.base for generation in found if generation]
+    forget_generations(settings.runtime / RESTARTS, used, shared=sandbox.isolation is Isolation.NONE)
 
 
 def _dns_name(spec: WorkloadSpec, trust_domain: str) -> str:

@@ -9,11 +9,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from gossamer import __version__
-from gossamer.core.errors import EnvoyError, UnavailableError
+from gossamer.core.errors import EnvoyError, GossamerError, UnavailableError
 from gossamer.node.agent import Agent
+from gossamer.node.binary import find_envoy
 from gossamer.node.log_file import read_tail
 from gossamer.node.sidecar import Sidecar
 from gossamer.node.sidecar_status import view_sidecar
+from gossamer.node.upgrade import exchange_envoy
 
 
 def local_routes(agent: Agent) -> list[Route]:
@@ -57,8 +59,21 @@ def local_routes(agent: Agent) -> list[Route]:
         path = sidecar.application_log if request.query_params.get("of") == "application" else sidecar.log
         return PlainTextResponse(read_tail(path, size=int(request.query_params.get("bytes", "65536"))))
 
+    async def upgrade(request: Request) -> Response:
+        sidecar = _named(agent, request)
+        if sidecar is None:
+            return PlainTextResponse("no such workload on this host", status_code=404)
+        asked = await request.json()
+        try:
+            binary = find_envoy(asked["envoy"]) if asked.get("envoy") else None
+            done = await exchange_envoy(agent.host, sidecar, binary, int(asked.get("shutdown_seconds", 0)))
+        except GossamerError as error:
+            return PlainTextResponse(str(error), status_code=409)
+        return JSONResponse(dataclasses.asdict(done))
+
     return [
         Route("/v1/status", status),
+        Route("/v1/workloads/{namespace}/{name}/upgrade", upgrade, methods=["POST"]),
         Route("/v1/workloads/{namespace}/{name}/log", log),
         Route("/v1/workloads/{namespace}/{name}/{what}", envoy),
     ]

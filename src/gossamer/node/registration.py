@@ -61,6 +61,11 @@ class Registration:
         if self._workloads.pop(key, None) is not None:
             self._note(key)
 
+    def repeat(self, key: Key) -> None:
+        """Say again what is known of a workload, for the answer: how its Envoy is to be started by now."""
+        if key in self._workloads:
+            self._note(key)
+
     async def told(self, timeout_s: float) -> bool:
         """Wait until the control plane has answered everything said so far; False when it did not in time."""
         try:

@@ -142,6 +142,7 @@ class Children:
             log=command["log"],
             user=command["user"],
             terminal=not command["log"],
+            memory=settings.memory if settings.isolated and command["enters"] else None,
         )
         if command["network"]:
             if command["network"] not in self._networks.names:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gossamer.node import sandbox_linux as linux
 from gossamer.node.sandbox_networks import Networks
-from gossamer.node.sandbox_protocol import NETWORKS
+from gossamer.node.sandbox_protocol import MEMORY, NETWORKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,10 @@ class WardenSettings:
     control: int
     outer_uid: int
     outer_gid: int
+
+    @property
+    def memory(self) -> Path:
+        return self.runtime / MEMORY
 
     @property
     def isolated(self) -> bool:
@@ -55,6 +59,8 @@ def isolate(settings: WardenSettings) -> None:
         linux.unshare(flags)
     linux.mount("none", "/", None, linux.MS_SLAVE | linux.MS_REC)
     Networks(settings.runtime / NETWORKS).prepare()
+    settings.memory.mkdir(mode=0o700, exist_ok=True)
+    linux.mount("gossamer", settings.memory, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=700,size=16m")
 
 
 def detach(settings: WardenSettings) -> None:

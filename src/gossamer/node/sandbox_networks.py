@@ -28,6 +28,8 @@ class Networks:
         """Mount the folder; called once, in the warden's own mount namespace."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
         linux.mount("gossamer", self._folder, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=700,size=1m")
+        # children have mount namespaces of their own: what is let go of here must not live on in theirs
+        linux.mount("none", self._folder, None, linux.MS_SHARED)
 
     def path(self, name: str) -> Path:
         return self._folder / name

@@ -9,3 +9,5 @@ PROTOCOL: Final = 1
 SOCKET: Final = "warden.sock"
 NETWORKS: Final = "netns"
 """Folder of the workloads' network namespaces; filled only in the warden's own mount namespace."""
+MEMORY: Final = "shm"
+"""Folder that Envoys have for /dev/shm, where those that follow each other share a lock: no application sees it."""

@@ -22,7 +22,16 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.node import sandbox_linux as linux
-from gossamer.node.sandbox_spawn import Program, close_all_but, execute, fork, host_pid, redirect, report_failure
+from gossamer.node.sandbox_spawn import (
+    Program,
+    close_all_but,
+    execute,
+    fork,
+    host_pid,
+    redirect,
+    report_failure,
+    share_memory,
+)
 
 _RECEIVE: Final = 0xC0502100
 _SEND: Final = 0xC0182101
@@ -78,6 +87,7 @@ def start_brokered(program: Program, report: int) -> None:
 def _run_program(program: Program, report: int, channel: socket.socket, numbers: linux.Architecture) -> None:
     os.write(report, f"pid {os.getpid()} {host_pid()}\n".encode())
     try:
+        share_memory(program)
         notifications = linux.install_filter(socket_filter(numbers), numbers)
         socket.send_fds(channel, [b"x"], [notifications])
         os.close(notifications)

@@ -40,6 +40,8 @@ class Program:
     user: str
     terminal: bool
     """Whether standard input and output stay the warden's own."""
+    memory: Path | None = None
+    """What is to be its /dev/shm, if not the host's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,14 @@ def redirect(program: Program) -> None:
     os.close(out)
 
 
+def share_memory(program: Program) -> None:
+    """Give this process the program's /dev/shm. OSError if it cannot."""
+    target = Path("/dev/shm")  # noqa: S108 - the folder of shm_open
+    if program.memory is not None and target.is_dir():
+        linux.unshare(linux.CLONE_NEWNS)
+        linux.mount(str(program.memory), target, None, linux.MS_BIND)
+
+
 def execute(program: Program, *, dies_with_parent: bool = False) -> NoReturn:
     """Become the program. OSError if it cannot."""
     if program.cwd:  # as who we are still: the user may not be able to go there
@@ -129,6 +139,7 @@ def start_plain(program: Program, report: int, *, dies_with_parent: bool) -> Non
     os.write(report, f"pid {os.getpid()} {host_pid()}\n".encode())
     try:
         redirect(program)
+        share_memory(program)
         execute(program, dies_with_parent=dies_with_parent)
     except Exception as error:
         report_failure(report, program.argv, error)

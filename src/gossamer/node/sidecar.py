@@ -20,7 +20,7 @@ from gossamer.core.latest import Latest
 from gossamer.model.proxy import Capture, CaptureMode, ProxyType
 from gossamer.node.application import Application, ApplicationState
 from gossamer.node.capture.workloads import Captured, CaptureRequest
-from gossamer.node.envoy import Envoy, EnvoyState
+from gossamer.node.envoy import Envoy, EnvoyState, running_envoys
 from gossamer.node.host import Host
 from gossamer.node.identity import WorkloadIdentity
 from gossamer.node.proxy_socket import serving_envoy
@@ -28,7 +28,7 @@ from gossamer.node.readiness import Readiness, choose_readiness
 from gossamer.node.relay import Relay
 from gossamer.node.resident import Resident
 from gossamer.node.sds import SecretSet
-from gossamer.node.sidecar_settings import application_log, application_settings, envoy_log, envoy_settings
+from gossamer.node.sidecar_settings import application_log, application_settings, envoy_log, envoy_name, envoy_settings
 from gossamer.node.users import uids_of
 from gossamer.node.workload import WorkloadSpec, registration_message
 from gossamer.rpc import gossamer_pb2 as rpc
@@ -59,6 +59,8 @@ class Sidecar:
         self.announced = asyncio.Event()
         """Set once the registry is to be told of it, or never will be."""
         self.captured: Captured | None = None
+        self.socket: Path | None = None
+        """Where its Envoy is served, while it is."""
         self.readiness = Readiness()
         self._host = host
         self.identity: Latest[WorkloadIdentity] | None = None
@@ -120,9 +122,12 @@ class Sidecar:
     @property
     def _adopting(self) -> bool:
         """Whether Envoy and application run already, left by an earlier agent."""
-        running = self._host.sandbox.children
-        names = [f"envoy {self.spec.slug}", *([f"app {self.spec.slug}"] if self.spec.command else [])]
-        return all(name in running for name in names)
+        applications = [f"app {self.spec.slug}"] if self.spec.command else []
+        return self._runs_envoy and all(name in self._host.sandbox.children for name in applications)
+
+    @property
+    def _runs_envoy(self) -> bool:
+        return bool(running_envoys(self._host.sandbox, envoy_name(self.spec)))
 
     def stop(self) -> None:
         """Begin to end: `run` returns when all is drained and stopped."""
@@ -200,7 +205,7 @@ class Sidecar:
         return None
 
     async def _run_envoy(self, captured: Captured, socket: Path) -> None:
-        self.readiness = self._choose_readiness(captured)
+        self.readiness, self.socket = self._choose_readiness(captured), socket
         envoy = self.envoy = Envoy(
             self._host.sandbox,
             envoy_settings(self._host, self.spec, captured, self.readiness, socket),
@@ -323,8 +328,7 @@ class Sidecar:
         )
 
     def _choose_readiness(self, captured: Captured) -> Readiness:
-        runs = f"envoy {self.spec.slug}" in self._host.sandbox.children
-        readiness = choose_readiness(self.spec, captured, self._host.capturer.ports, runs=runs)
+        readiness = choose_readiness(self.spec, captured, self._host.capturer.ports, runs=self._runs_envoy)
         if readiness.problem:
             _LOG.warning("no-readiness-port", extra={"workload": self.spec.slug, "reason": readiness.problem})
         return readiness

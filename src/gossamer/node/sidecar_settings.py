@@ -14,9 +14,10 @@ from gossamer.core.frozen import FrozenMap
 from gossamer.model.proxy import DEFAULT_CLUSTER, Proxy
 from gossamer.node.application import ApplicationSettings
 from gossamer.node.capture.workloads import Captured
-from gossamer.node.envoy import EnvoySettings
+from gossamer.node.envoy_settings import EnvoySettings
 from gossamer.node.health import Probe
-from gossamer.node.host import Host
+from gossamer.node.host import RESTARTS, Host
+from gossamer.node.hot_restart import possible as hot_restart_possible
 from gossamer.node.readiness import Readiness
 from gossamer.node.sandbox import Command
 from gossamer.node.users import login_environment
@@ -25,6 +26,11 @@ from gossamer.node.workload import WorkloadSpec
 
 def envoy_log(host: Host, spec: WorkloadSpec) -> Path:
     return host.settings.state / "logs" / f"{spec.slug}.envoy.log"
+
+
+def envoy_name(spec: WorkloadSpec) -> str:
+    """By which the warden knows its Envoy."""
+    return f"envoy {spec.slug}"
 
 
 def application_log(host: Host, spec: WorkloadSpec) -> Path:
@@ -47,7 +53,7 @@ def envoy_settings(
         ready_network=readiness.network,
     )
     return EnvoySettings(
-        name=f"envoy {spec.slug}",
+        name=envoy_name(spec),
         binary=host.settings.envoy,
         bootstrap=compile_bootstrap(_proxy(host, spec, captured), settings, start.settings, start.patches),
         folder=socket.parent,
@@ -59,6 +65,7 @@ def envoy_settings(
         stop_seconds=start.settings.termination_drain_s,
         flush_seconds=1.0 if start.settings.flush_interval_s is None else start.settings.flush_interval_s,
         flush_kb=start.settings.flush_kb,
+        restarts_in=host.settings.runtime / RESTARTS if hot_restart_possible() else None,
     )
 
 

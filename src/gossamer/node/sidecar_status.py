@@ -18,6 +18,8 @@ class SidecarStatus:
     envoy: str
     envoy_pid: int
     envoy_restarts: int
+    envoy_version: str
+    """Empty until it serves."""
     application: str
     application_pid: int
     application_restarts: int
@@ -45,6 +47,7 @@ def view_sidecar(sidecar: Sidecar) -> SidecarStatus:
         envoy=envoy.state.value.value if envoy else EnvoyState.STARTING.value,
         envoy_pid=envoy.pid if envoy else 0,
         envoy_restarts=envoy.restarts if envoy else 0,
+        envoy_version=envoy.version if envoy else "",
         application=application.state.value.value if application else "",
         application_pid=application.pid if application else 0,
         application_restarts=application.restarts if application else 0,
