@@ -47,6 +47,7 @@ def serving(envoy: Path, folder: Path, listeners: list[Json], clusters: list[Jso
     config = folder / "envoy.json"
     config.write_text(json.dumps({"static_resources": {"listeners": listeners, "clusters": clusters or []}}))
     argv = [str(envoy), "-c", str(config), "--concurrency", "1", "--use-dynamic-base-id", "--log-level", "error"]
+    argv += ["--file-flush-interval-msec", "100"]
     with (folder / "envoy.log").open("wb") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log)
     try:

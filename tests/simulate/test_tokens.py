@@ -89,17 +89,17 @@ def test_what_may_be_good_is_not_guessed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("token", "why"),
+    ("token", "why", "status"),
     [
-        ("no.to.ken", "no JSON Web Token"),
-        (ISSUER.token(aud="other"), "another audience"),
-        (Issuer("https://nobody.example").token(aud="app"), "nobody takes tokens of issuer https://nobody.example"),
+        ("no.to.ken", "no JSON Web Token", 401),
+        (ISSUER.token(aud="other"), "another audience", 403),
+        (Issuer("https://nobody.example").token(aud="app"), "nobody takes tokens of issuer", 401),
     ],
 )
-def test_what_cannot_be_good_is_refused(token: str, why: str) -> None:
+def test_what_cannot_be_good_is_refused(token: str, why: str, status: int) -> None:
     for headers in ({"authorization": f"Bearer {token}"}, {"cookie": f"a=b; session={token}"}):
         found = ask("/open", None, CONFIG, **headers)
-        assert (found.verdict, found.status) == (Verdict.DENIED, 401)
+        assert (found.verdict, found.status) == (Verdict.DENIED, status)
         assert why in found.reason
         assert found.decided_by is not None
         assert "tokens" in {origin.resource.name for origin in found.decided_by.origins}

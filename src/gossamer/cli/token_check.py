@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from gossamer.simulate.request import EARLY, EXPIRED
+
 _SKEW_S: Final = 60
 """Seconds by which clocks may differ: Envoy's default."""
 
@@ -17,24 +19,27 @@ def check_token(token: str, jwks: str) -> str:
 
     try:
         header = jwt.get_unverified_header(token)
+        jwt.decode(token, options=_ONLY_DATES, leeway=_SKEW_S)
         keys = jwt.PyJWKSet.from_json(jwks).keys
+    except jwt.ExpiredSignatureError:
+        return EXPIRED
+    except jwt.ImmatureSignatureError:
+        return EARLY
     except (jwt.PyJWTError, ValueError) as error:
         return f"a token cannot be read: {error}"
     tried = [key for key in keys if _may_sign(key, header)]
     for key in tried:
         try:
-            jwt.decode(token, key, algorithms=[header["alg"]], leeway=_SKEW_S, options=_ONLY_SIGNATURE_AND_DATES)
-        except jwt.ExpiredSignatureError:
-            return "a token has expired"
-        except jwt.ImmatureSignatureError:
-            return "a token is not valid yet"
+            jwt.decode(token, key, algorithms=[header["alg"]], options=_ONLY_SIGNATURE)
         except (jwt.PyJWTError, ValueError, TypeError):
             continue
         return ""
     return "a token is signed by no key of its issuer" if tried else "a token names a key that its issuer does not have"
 
 
-_ONLY_SIGNATURE_AND_DATES: Final[Any] = {"verify_aud": False, "verify_iss": False, "verify_iat": False}
+_NEITHER: Final = {"verify_aud": False, "verify_iss": False, "verify_iat": False, "verify_sub": False}
+_ONLY_DATES: Final[Any] = {"verify_signature": False, "verify_exp": True, "verify_nbf": True, **_NEITHER}
+_ONLY_SIGNATURE: Final[Any] = {"verify_exp": False, "verify_nbf": False, **_NEITHER}
 
 
 def _may_sign(key: Any, header: dict[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from gossamer.core.frozen import FrozenMap
 
@@ -79,7 +79,9 @@ class HttpRequest:
 
 CheckToken = Callable[[str, str], str]
 """Why a token (first) is not one that a JSON Web Key Set (second) vouches for now: its signature or its dates; empty if
-it is. A pure function, or the same request has two outcomes."""
+it is. For its dates it is one of the two below. A pure function, or the same request has two outcomes."""
+EXPIRED: Final = "a token has expired"
+EARLY: Final = "a token is not valid yet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from gossamer.simulate.index import Filter
 from gossamer.simulate.notes import NotSimulatedError
 from gossamer.simulate.outcome import Outcome, PolicyDecision, Verdict
 from gossamer.simulate.rbac import Facts
-from gossamer.simulate.request import CheckToken
+from gossamer.simulate.request import EARLY, EXPIRED, CheckToken
 
 _BEARER: Final = "Bearer "
 
@@ -36,6 +36,15 @@ class _Need:
     optional: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Refusal:
+    """Why a token is not taken. `strange`: its issuer is another's; any other reason is told before that."""
+
+    why: str
+    status: int = 401
+    strange: bool = False
+
+
 def verify(found: Filter, headers: Headers, facts: Facts, check: CheckToken | None, trace: Trace) -> Outcome | None:
     """An Outcome when the filter turns the request away. Else the claims of a good token stand in the metadata of
     `facts`, and the headers are as the filter leaves them."""
@@ -44,21 +53,23 @@ def verify(found: Filter, headers: Headers, facts: Facts, check: CheckToken | No
     if facts.metadata.get(JWT_METADATA):
         return None
     need = _need(config)
-    why = ""
+    why: _Refusal | None = None
     for name in need.providers:
         provider = config.providers[name]
         tokens = list(_tokens(provider, headers))
-        problem = next(filter(None, (_problem(token, provider, check) for token in tokens)), "")
+        problem = next(filter(None, (_problem(token, provider, check) for token in tokens)), None)
         if tokens and not problem:  # where one provider's come several times, each has to be good
             _admit(tokens[-1], provider, headers, facts)
             trace.policies.append(PolicyDecision(filter=found.name, action="JWT", allowed=True, origins=found.origins))
             return None
-        why = why or problem
-    if not why and need.optional:
+        if problem is not None and (why is None or not problem.strange):
+            why = problem
+    if why is None and need.optional:
         return None
     decision = PolicyDecision(filter=found.name, action="JWT", allowed=False, origins=found.origins)
     trace.policies.append(decision)
-    return trace.end(Verdict.DENIED, why or "a token is required and there is none", status=401)
+    why = why or _Refusal(why="a token is required and there is none")
+    return trace.end(Verdict.DENIED, why.why, status=why.status)
 
 
 def _need(config: JwtAuthentication) -> _Need:
@@ -100,23 +111,27 @@ def _tokens(provider: JwtProvider, headers: Headers) -> Iterator[str]:
     yield from (cookies[name] for name in provider.from_cookies if cookies.get(name))
 
 
-def _problem(token: str, provider: JwtProvider, check: CheckToken | None) -> str:
-    """What is wrong with a token; empty if it is good."""
+def _problem(token: str, provider: JwtProvider, check: CheckToken | None) -> _Refusal | None:
+    """What is wrong with a token, looked for in Envoy's order; None if it is good."""
     claims = claims_of(token)
     if claims is None:
-        return "a token is no JSON Web Token"
+        return _Refusal(why="a token is no JSON Web Token")
     if provider.issuer and claims.get("iss") != provider.issuer:
-        return f"nobody takes tokens of issuer {claims.get('iss')}"
+        return _Refusal(why=f"nobody takes tokens of issuer {claims.get('iss')}", strange=True)
+    jwks = provider.local_jwks.inline_string
+    doubt = check(token, jwks) if check is not None else ""
+    if doubt in (EXPIRED, EARLY):
+        return _Refusal(why=doubt)
     audience = claims.get("aud", ())
     audiences = [audience] if isinstance(audience, str) else audience
     if provider.audiences and not set(provider.audiences) & {str(one).rstrip("/") for one in audiences}:
-        return "a token is for another audience"
-    keys = json.loads(provider.local_jwks.inline_string or "{}").get("keys", [])
+        return _Refusal(why="a token is for another audience", status=403)
+    keys = json.loads(jwks or "{}").get("keys", [])
     if all(key.get("kid") == "nobody" for key in keys):
-        return f"there are no keys for tokens of issuer {claims.get('iss')}"
+        return _Refusal(why=f"there are no keys for tokens of issuer {claims.get('iss')}")
     if check is None:
         raise NotSimulatedError("whether a token's signature and dates are good; give its claims as metadata")
-    return check(token, provider.local_jwks.inline_string)
+    return _Refusal(why=doubt) if doubt else None
 
 
 def _admit(token: str, provider: JwtProvider, headers: Headers, facts: Facts) -> None:
