@@ -9,7 +9,7 @@ import pytest
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.core.resources import ENDPOINT
-from gossamer.model.proxy import Capture
+from gossamer.model.proxy import DEFAULT_CLUSTER, Capture
 from gossamer.simulate.request import Address
 from tests.compile.compiled import SIDECAR, compiled, istio, service, workload
 from tests.compile.test_sidecars import call
@@ -126,3 +126,29 @@ def test_whom_callers_prefer(of_service: str, of_namespace: str, field: str, exp
         for member in group["lb_endpoints"]
     }
     assert [priorities[f"10.1.0.{number}"] for number in (1, 2, 3)] == expected
+
+
+LOCAL = "serviceSettings: [{settings: {clusterLocal: true}, hosts: ['*.default.svc.cluster.local']}]"
+EXCEPT = f"{LOCAL[:-1]}, {{settings: {{clusterLocal: false}}, hosts: [{HOST}]}}]"
+
+
+def test_callers_reach_their_own_cluster_alone_where_the_mesh_asks_for_it() -> None:
+    members = (
+        replace(WEB, cluster="one"),
+        replace(WEB, name="web-1", address="10.1.0.2", cluster="two"),
+        replace(WEB, name="web-2", address="10.1.0.3"),
+    )
+    memo = Memo()
+
+    def places(cluster: str, mesh: str, host: str = "web") -> list[str]:
+        proxy = replace(SIDECAR, name=f"caller-{cluster}", cluster=cluster)
+        document = service("web", "{name: http, port: 80}")
+        found = compiled(document, proxy=proxy, registrations=members, mesh_config=mesh, memo=memo)
+        return [endpoint.address.ip for endpoint in call(found, host).endpoints]
+
+    assert places("one", LOCAL) == ["10.1.0.1"]
+    assert places("two", LOCAL) == ["10.1.0.2"]
+    assert places(DEFAULT_CLUSTER, LOCAL) == ["10.1.0.3"], "who says nothing is of the cluster of who says nothing"
+    assert places("three", LOCAL) == []
+    assert len(places("one", EXCEPT)) == 3, "the most specific host decides"
+    assert len(places("one", "")) == 3

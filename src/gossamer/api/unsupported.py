@@ -62,7 +62,7 @@ UNSUPPORTED: Final[Mapping[str, Mapping[str, str]]] = {
         # built next
         **dict.fromkeys(
             (
-                "caCertificates[].pem", "serviceSettings",
+                "caCertificates[].pem",
                 "defaultConfig.drainDuration",
                 "defaultConfig.interceptionMode", "defaultConfig.readinessProbe", "defaultConfig.caCertificatesPem",
                 "defaultConfig.connectionSettings.listenerConnectionLimit",

@@ -79,6 +79,7 @@ def build_outbound(
         opened_tables=made.opened_tables,
         named=callable_ if client.egress is None else memo.keep(client, _named, callable_, client.egress),
         node_local=any(outbound.service.node_local for outbound in services),
+        cluster_local=any(outbound.service.cluster_local for outbound in services),
         settings=settings,
     )
 

@@ -20,7 +20,7 @@ from gossamer.model.mesh import Mesh
 from gossamer.model.node_metadata import node_metadata
 from gossamer.model.places import asked_of_place, place_of
 from gossamer.model.policy import WorkloadPolicies
-from gossamer.model.proxy import Capture, CaptureMode, Proxy, ProxyType
+from gossamer.model.proxy import DEFAULT_CLUSTER, Capture, CaptureMode, Proxy, ProxyType
 from gossamer.model.routing import MESH, Client
 from gossamer.model.server_chains import with_chains
 from gossamer.model.servers import build_gateway_tables, servers_for
@@ -46,6 +46,9 @@ def _view(mesh: Mesh, endpoints: Endpoints, proxy: Proxy, memo: Memo) -> ProxyVi
         seen = memo.keep("no paths", _without_sockets, seen, memo)
     if outbound.node_local:
         seen = memo.keep(("on", proxy.node), _on_node, outbound.services, seen, proxy.node, memo)
+    if outbound.cluster_local:
+        near = ("in", proxy.node if outbound.node_local else "", proxy.cluster)
+        seen = memo.keep(near, _in_cluster, outbound.services, seen, proxy.cluster, memo)
     instances = instances_of(proxy, endpoints)
     if proxy.type is ProxyType.ROUTER:
         opened = memo.keep(proxy, _gateway, mesh, outbound, proxy, instances, memo)
@@ -164,6 +167,24 @@ def _local(endpoints: ServiceEndpoints, node: str) -> ServiceEndpoints:
         for number, members in endpoints.by_port.items()
     }
     return replace(endpoints, by_port=FrozenMap(near))
+
+
+def _in_cluster(
+    services: tuple[OutboundService, ...], endpoints: tuple[ServiceEndpoints, ...], cluster: str, memo: Memo
+) -> tuple[ServiceEndpoints, ...]:
+    """The endpoints with those of other clusters left out where the mesh asks for that of a service."""
+    return tuple(
+        memo.keep(("in", cluster, found.key), _of_cluster, found, cluster) if outbound.service.cluster_local else found
+        for outbound, found in zip(services, endpoints, strict=True)
+    )
+
+
+def _of_cluster(endpoints: ServiceEndpoints, cluster: str) -> ServiceEndpoints:
+    own = {
+        number: tuple(member for member in members if (member.cluster or DEFAULT_CLUSTER) == cluster)
+        for number, members in endpoints.by_port.items()
+    }
+    return replace(endpoints, by_port=FrozenMap(own))
 
 
 def _endpoints_of(

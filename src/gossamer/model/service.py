@@ -100,6 +100,8 @@ class Service(Value):
     """Addresses besides its own by which it is called too (Kubernetes' externalIPs); no name resolves to them."""
     node_local: bool = False
     """Callers reach the endpoints on their own node alone (`internalTrafficPolicy: Local`)."""
+    cluster_local: bool = False
+    """Callers reach the endpoints of their own cluster alone (MeshConfig's `serviceSettings`)."""
     distribution: Distribution = Distribution.ANY
     publish_not_ready: bool = False
     """Endpoints that are not ready are called too."""

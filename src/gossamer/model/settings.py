@@ -22,8 +22,9 @@ from gossamer.api.mesh_config import (
 )
 from gossamer.api.proxy_config import ConnectionSettings, ProxyConfig, ProxyHeaders, Topology
 from gossamer.api.virtual_service import Destination, HTTPRetry
-from gossamer.core.frozen import Value
+from gossamer.core.frozen import FrozenMap, Value
 from gossamer.model.connections import connection_settings
+from gossamer.model.names import most_specific
 from gossamer.model.tls_choices import NO_CHOICES, TlsChoices, build_tls_choices
 
 
@@ -64,6 +65,8 @@ class MeshSettings(Value):
     """Where sidecars serve as HTTP proxies on their workload's loopback; 0: nowhere."""
     looks_up: bool = False
     """Whether proxies look up hosts that requests name: some service or policy of the mesh asks for it."""
+    cluster_local: FrozenMap[str, bool] = field(default_factory=FrozenMap)
+    """By host, which may be a wildcard: whether callers reach endpoints of their own cluster alone."""
     auto_mtls: bool = True
     tls: TlsChoices = NO_CHOICES
     connect_timeout: float = 10.0
@@ -92,6 +95,13 @@ class MeshSettings(Value):
     export_services_to: tuple[str, ...] = ("*",)
     export_routes_to: tuple[str, ...] = ("*",)
     export_destinations_to: tuple[str, ...] = ("*",)
+
+    def is_cluster_local(self, host: str) -> bool:
+        """Whether callers of a host reach endpoints of their own cluster alone: as its most specific pattern says."""
+        if not self.cluster_local:
+            return False
+        pattern = most_specific(self.cluster_local, host)
+        return pattern is not None and self.cluster_local[pattern]
 
     @property
     def registry_only(self) -> bool:
@@ -131,6 +141,12 @@ def build_settings(mesh: MeshConfig) -> MeshSettings:
         http_proxy_port=mesh.proxy_http_port,
         looks_up=policy.mode is OutboundTrafficPolicyMode.ALLOW_ANY_DYNAMIC_DNS,
         inbound_localhost=inbound is not None and inbound.mode is InboundTrafficPolicyMode.LOCALHOST,
+        cluster_local=FrozenMap(
+            (host.lower(), one.settings.cluster_local)
+            for one in mesh.service_settings
+            if one.settings is not None
+            for host in one.hosts
+        ),
         auto_mtls=mesh.enable_auto_mtls,
         tls=build_tls_choices(mesh),
         connect_timeout=mesh.connect_timeout.total_seconds(),

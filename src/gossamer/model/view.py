@@ -192,6 +192,8 @@ class Outbound:
     """Those of `services` that the workload may call; the others are only what routes lead to."""
     node_local: bool = False
     """Whether some service's endpoints depend on the node that its callers run on."""
+    cluster_local: bool = False
+    """Whether they depend on the cluster of its callers."""
     settings: MeshSettings = field(default_factory=MeshSettings)
     """The mesh's, with what the Sidecar says of unknown traffic."""
 

@@ -44,8 +44,19 @@ def check_mesh_config(mesh: MeshConfig, at: At) -> None:
     if mesh.zone_aware_lb_setting is not None:
         check_zones(mesh.zone_aware_lb_setting, at["zoneAwareLbSetting"])
     _check_tls(mesh, at)
+    _check_services(mesh, at)
     _check_stat_names(mesh, at)
     check_extension_providers(mesh.extension_providers, at["extensionProviders"])
+
+
+def _check_services(mesh: MeshConfig, at: At) -> None:
+    for index, settings in enumerate(mesh.service_settings):
+        here = at["serviceSettings", index, "hosts"]
+        if not settings.hosts:
+            here.warning("no-effect", "settings of services are for the hosts that they name, and these name none")
+        for number, host in enumerate(settings.hosts):
+            if problem := names.wildcard_domain_problem(host):
+                here[number].warning("no-effect", f"no service has such a host: {problem}")
 
 
 def _check_tls(mesh: MeshConfig, at: At) -> None:
