@@ -36,6 +36,16 @@ def said(mesh: dict[str, Any]) -> list[tuple[str, str, str]]:
                 ("tlsDefaults.ecdhCurves", "error", "invalid-value"),
             ],
         ),
+        ({"defaultConfig": {"drainDuration": "45s"}}, []),
+        ({"defaultConfig": {"drainDuration": "0.5s"}}, [("defaultConfig.drainDuration", "error", "invalid-duration")]),
+        (
+            {"defaultConfig": {"readinessProbe": {"tcpSocket": {"port": 0}}}},
+            [("defaultConfig.readinessProbe.tcpSocket.port", "error", "invalid-port")],
+        ),
+        (
+            {"defaultConfig": {"connectionSettings": {"listenerConnectionLimit": -1}}},
+            [("defaultConfig.connectionSettings.listenerConnectionLimit", "error", "out-of-range")],
+        ),
         ({"verifyCertificateAtClient": True}, []),
         ({"serviceSettings": [{"settings": {"clusterLocal": True}, "hosts": ["*.shop.svc.cluster.local"]}]}, []),
         ({"serviceSettings": [{"hosts": []}]}, [("serviceSettings[0].hosts", "warning", "no-effect")]),

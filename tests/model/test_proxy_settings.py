@@ -14,6 +14,8 @@ from gossamer.model.check_proxies import check_proxies
 from gossamer.model.mesh import build_mesh
 from gossamer.model.proxy import Proxy, ProxyType
 from gossamer.model.started import ProxySettings
+from gossamer.node.probes import default_probe
+from gossamer.node.sandbox import Check
 
 MESH = """
 defaultConfig:
@@ -102,3 +104,19 @@ def test_what_has_no_meaning_here_is_told() -> None:
     mesh = "defaultConfig: {statsdUdpAddress: 'statsd.example:8125'}"
     found = check_proxies(config_of(text, mesh=mesh))
     assert [one.path for one in found] == ["defaultConfig.statsdUdpAddress", "spec.image"]
+
+
+def test_drain_time_limits_and_the_probe_of_workloads_that_name_none() -> None:
+    mesh = """
+defaultConfig:
+  drainDuration: 30s
+  connectionSettings: {listenerConnectionLimit: 20}
+  readinessProbe: {periodSeconds: 3, httpGet: {port: 8080, path: /ready, httpHeaders: [{name: a, value: b}]}}
+"""
+    found = settings(mesh=mesh)
+    assert (found.drain_s, found.listener_connections) == (30, 20)
+    probe = default_probe(found.readiness_probe)
+    assert probe is not None
+    assert probe.check == Check(port=8080, path="/ready", headers=(("a", "b"),), seconds=1)
+    assert (probe.period, probe.failures) == (3, 3)
+    assert default_probe(settings().readiness_probe) is None

@@ -27,6 +27,9 @@ SETTINGS = ProxySettings(
     flush_interval_s=2.5,
     flush_kb=9,
     max_connections=7,
+    drain_s=30,
+    listener_connections=9,
+    readiness_probe='{"periodSeconds":3}',
 )
 PATCHES = (BootstrapPatch(value="{}", replace_lists=True),)
 

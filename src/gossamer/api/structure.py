@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from gossamer.api.common import json_name
 from gossamer.api.findings import At
 from gossamer.api.positions import Path, path_text
+from gossamer.core.frozen import FrozenMap
 
 T = TypeVar("T")
 
@@ -46,6 +47,19 @@ def build_typed(spec: type[T], value: object, at: At) -> T | None:
     for problem in problems:
         _say(spec, problem, at)
     return None
+
+
+def to_json(spec: type[T], value: T) -> str:
+    """A typed value as JSON, what is at its default left out; `build_typed` reads it again."""
+    adapter = adapter_of(spec)  # type: ignore[arg-type]
+    dumped = adapter.dump_json(value, by_alias=True, exclude_defaults=True, fallback=_plain, warnings=False)
+    return dumped.decode()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, FrozenMap):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not written as JSON")
 
 
 def without_nulls(value: Any) -> Any:

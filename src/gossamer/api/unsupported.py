@@ -63,9 +63,8 @@ UNSUPPORTED: Final[Mapping[str, Mapping[str, str]]] = {
         **dict.fromkeys(
             (
                 "caCertificates[].pem",
-                "defaultConfig.drainDuration",
-                "defaultConfig.interceptionMode", "defaultConfig.readinessProbe", "defaultConfig.caCertificatesPem",
-                "defaultConfig.connectionSettings.listenerConnectionLimit",
+
+                "defaultConfig.interceptionMode", "defaultConfig.caCertificatesPem",
             ),
             _LEFT_OUT,
         ),

@@ -14,6 +14,8 @@ from datetime import timedelta
 from gossamer.api.mesh_config import MeshConfig
 from gossamer.api.proxy_config import ConnectionSettings, ProxyConfig
 from gossamer.api.resource import Resource
+from gossamer.api.structure import to_json
+from gossamer.api.workload_group import ReadinessProbe
 from gossamer.api.workload_proxy_config import WorkloadProxyConfig
 from gossamer.core.frozen import EMPTY, FrozenMap, Value
 from gossamer.model.proxy import Proxy
@@ -79,8 +81,15 @@ def _of_mesh(config: ProxyConfig) -> ProxySettings:
         termination_drain_s=_seconds(config.termination_drain_duration),
         flush_interval_s=_seconds(config.file_flush_interval),
         flush_kb=config.file_flush_min_size_kb,
+        drain_s=None if config.drain_duration is None else round(config.drain_duration.total_seconds()),
+        listener_connections=connections.listener_connection_limit,
+        readiness_probe=_probe(config),
         max_connections=connections.global_downstream_connection_limit,
     )
+
+
+def _probe(config: ProxyConfig) -> str:
+    return to_json(ReadinessProbe, config.readiness_probe) if config.readiness_probe else ""
 
 
 def _environment(variables: Iterable[tuple[str, str]]) -> FrozenMap[str, str]:

@@ -29,6 +29,12 @@ class ProxySettings(Value):
     flush_interval_s: float | None = None
     flush_kb: int = 0
     max_connections: int | None = None
+    drain_s: int | None = None
+    """How long connections have to end when their listener changes."""
+    listener_connections: int | None = None
+    """Connections that one listener holds at most."""
+    readiness_probe: str = ""
+    """How a workload that says nothing of it is probed: JSON, as users write it."""
 
 
 DEFAULT: Final = ProxySettings()

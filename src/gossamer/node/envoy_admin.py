@@ -75,6 +75,10 @@ class Admin:
         """Set one logger's level, or all; returns the levels that are in force. EnvoyError for an unknown one."""
         return await self._request("POST", "/logging", {logger or "level": level})
 
+    async def set_runtime(self, values: dict[str, str]) -> None:
+        """Set runtime keys, for as long as this Envoy runs."""
+        await self._request("POST", "/runtime_modify", values)
+
     async def begin_drain(self) -> None:
         """Fail health checks, and close listeners and idle connections over the drain time."""
         await self._request("POST", "/healthcheck/fail", {})

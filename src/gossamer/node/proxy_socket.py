@@ -16,6 +16,7 @@ from gossamer.node.identity import WorkloadIdentity
 from gossamer.node.identity_client import open_channel
 from gossamer.node.relay import UPSTREAM_OPTIONS, Relay, RelaySettings
 from gossamer.node.sds import SecretSet, secrets_handler, serve_private
+from gossamer.node.sidecar_settings import drain_seconds
 from gossamer.node.workload import WorkloadSpec
 
 _TOLD_S: Final = 0.5
@@ -36,7 +37,7 @@ async def serving_envoy(
         return open_channel(host.settings.control_plane, identity.value, UPSTREAM_OPTIONS)
 
     relay = Relay(
-        RelaySettings(name=spec.slug, drain_s=host.settings.drain_seconds, node_id=f"agent~{spec.slug}"),
+        RelaySettings(name=spec.slug, drain_s=drain_seconds(host, spec), node_id=f"agent~{spec.slug}"),
         host.store,
         connect,
         host.chance,

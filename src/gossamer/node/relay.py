@@ -18,7 +18,7 @@ from envoy.config.core.v3.base_pb2 import Node as NodeMessage
 
 from gossamer.core.errors import StateError
 from gossamer.core.latest import Latest
-from gossamer.core.resources import SECRET, Resource, Resources
+from gossamer.core.resources import LISTENER, SECRET, Resource, Resources
 from gossamer.node.backoff import Backoff
 from gossamer.node.last_copy import LastCopy
 from gossamer.node.store import Store
@@ -106,6 +106,8 @@ class Relay:
         self._connect = connect
         self._chance = chance
         self._secrets = secrets
+        self.listeners: Latest[tuple[str, ...]] = Latest(())
+        """The names of the listeners that its Envoy is told of."""
         self._copy: LastCopy | None = None
         self._loaded = asyncio.Event()
         self._dirty = asyncio.Event()
@@ -137,9 +139,9 @@ class Relay:
         """Until cancelled. StateError if a newer Gossamer wrote the last copy."""
         stored = await asyncio.to_thread(self._store.load, self._settings.name)
         copy = self._copy = LastCopy(stored, self._store.share, secrets=self._secrets is not None)
-        if self._secrets is not None:
-            copy.goal.subscribe(self._tell_secrets)
-            self._tell_secrets(copy.goal.value)
+        for tell in (self._tell_secrets, self._tell_listeners):
+            copy.goal.subscribe(tell)
+            tell(copy.goal.value)
         self._loaded.set()
         try:
             async with asyncio.TaskGroup() as group:
@@ -175,6 +177,10 @@ class Relay:
                 self._out.put_nowait(request)
         if self._copy is not None and self._copy.changed:
             self._dirty.set()
+
+    def _tell_listeners(self, goal: Resources | None) -> None:
+        if goal is not None:
+            self.listeners.publish(tuple(sorted(one.name for one in goal.all_of(LISTENER))))
 
     def _tell_secrets(self, goal: Resources | None) -> None:
         if goal is not None and self._secrets is not None:

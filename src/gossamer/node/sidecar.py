@@ -23,6 +23,7 @@ from gossamer.node.capture.workloads import Captured, CaptureRequest
 from gossamer.node.envoy import Envoy, EnvoyState, running_envoys
 from gossamer.node.host import Host
 from gossamer.node.identity import WorkloadIdentity
+from gossamer.node.listener_limits import limit_listeners
 from gossamer.node.proxy_socket import serving_envoy
 from gossamer.node.readiness import Readiness, choose_readiness
 from gossamer.node.relay import Relay
@@ -214,6 +215,7 @@ class Sidecar:
         async with asyncio.TaskGroup() as group:
             running = group.create_task(envoy.run())
             following = group.create_task(self._follow_services()) if self._explicit else None
+            limiting = group.create_task(self._limit_listeners(envoy))
             try:
                 if await self._until_ready(envoy, running):
                     async with self._following(envoy):
@@ -221,8 +223,14 @@ class Sidecar:
             finally:
                 if following is not None:
                     following.cancel()
+                limiting.cancel()
                 await envoy.stop(linger=0.0)
                 await running
+
+    async def _limit_listeners(self, envoy: Envoy) -> None:
+        most = self._host.starts.of(self.spec.key).settings.listener_connections
+        if most is not None and self.relay is not None:
+            await limit_listeners(envoy, self.relay.listeners, most)
 
     async def _until_ready(self, envoy: Envoy, running: asyncio.Task[None]) -> bool:
         """Whether Envoy became ready before it was all stopped. A sidecar that takes long says so, and goes on."""

@@ -12,12 +12,14 @@ from pathlib import Path
 from gossamer.compile.bootstrap import BootstrapSettings, compile_bootstrap
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.proxy import DEFAULT_CLUSTER, Proxy
+from gossamer.model.started import ProxySettings
 from gossamer.node.application import ApplicationSettings
 from gossamer.node.capture.workloads import Captured
 from gossamer.node.envoy_settings import EnvoySettings
 from gossamer.node.health import Probe
 from gossamer.node.host import RESTARTS, Host
 from gossamer.node.hot_restart import possible as hot_restart_possible
+from gossamer.node.probes import default_probe
 from gossamer.node.readiness import Readiness
 from gossamer.node.sandbox import Command
 from gossamer.node.users import login_environment
@@ -61,12 +63,25 @@ def envoy_settings(
         log=envoy_log(host, spec),
         concurrency=1 if start.settings.concurrency is None else start.settings.concurrency,
         environment=start.settings.environment,
-        drain_seconds=host.settings.drain_seconds,
-        stop_seconds=start.settings.termination_drain_s,
+        drain_seconds=drain_seconds(host, spec),
+        stop_seconds=_stop_seconds(host, start.settings),
         flush_seconds=1.0 if start.settings.flush_interval_s is None else start.settings.flush_interval_s,
         flush_kb=start.settings.flush_kb,
         restarts_in=host.settings.runtime / RESTARTS if hot_restart_possible() else None,
     )
+
+
+def drain_seconds(host: Host, spec: WorkloadSpec) -> int:
+    """How long connections of its Envoy have to end when their listener changes."""
+    asked = host.starts.of(spec.key).settings.drain_s
+    return host.settings.drain_seconds if asked is None else asked
+
+
+def _stop_seconds(host: Host, settings: ProxySettings) -> float | None:
+    """How long they have when it stops; a drain time that was asked for is not meant for that."""
+    if settings.termination_drain_s is None and settings.drain_s is not None:
+        return float(host.settings.drain_seconds)
+    return settings.termination_drain_s
 
 
 def _proxy(host: Host, spec: WorkloadSpec, captured: Captured) -> Proxy:
@@ -105,7 +120,7 @@ def application_settings(host: Host, spec: WorkloadSpec, captured: Captured) -> 
     return ApplicationSettings(
         name=f"app {spec.slug}",
         command=command,
-        health=_addressed(spec.health, captured),
+        health=_addressed(spec.health or default_probe(host.starts.of(spec.key).settings.readiness_probe), captured),
         restart=spec.restart,
         incidental=frozenset(inherited) - set(spec.env),
     )

@@ -69,17 +69,24 @@ def started(start: rpc.Start) -> Started:
     environment = {name: value for name, value in start.environment.items() if may_be_set(name)}
     return Started(
         settings=ProxySettings(
-            concurrency=start.concurrency if start.HasField("concurrency") else None,
+            concurrency=_count(start, "concurrency"),
             environment=FrozenMap(environment),
             runtime=FrozenMap(start.runtime),
             statsd=start.statsd,
             termination_drain_s=_given(start, "termination_drain_seconds"),
             flush_interval_s=_given(start, "flush_interval_seconds"),
             flush_kb=start.flush_kb,
-            max_connections=start.max_connections if start.HasField("max_connections") else None,
+            max_connections=_count(start, "max_connections"),
+            drain_s=_count(start, "drain_seconds"),
+            listener_connections=_count(start, "listener_connections"),
+            readiness_probe=start.readiness_probe,
         ),
         patches=tuple(BootstrapPatch(value=one.value, replace_lists=one.replace_lists) for one in start.patches),
     )
+
+
+def _count(start: rpc.Start, name: str) -> int | None:
+    return int(getattr(start, name)) if start.HasField(name) else None  # type: ignore[arg-type]
 
 
 def _given(start: rpc.Start, name: str) -> float | None:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gossamer.api.structure import adapter_of
+from gossamer.api.structure import to_json
 from gossamer.api.workload_group import WorkloadGroup
-from gossamer.core.frozen import FrozenMap
 from gossamer.model.groups import Groups
 from gossamer.rpc import gossamer_pb2 as rpc
 
@@ -28,20 +27,7 @@ def describe_group(
         return _refused(f"WorkloadGroup {namespace}/{name} is for service account {account}, not {own}: leave it out")
     if not granted(namespace, account):
         return _refused(f"this host may not run {namespace}/{account}: its join token did not name it")
-    return rpc.DescribeGroupResponse(document=_json(found.spec))
-
-
-def _json(group: WorkloadGroup) -> str:
-    dumped = adapter_of(WorkloadGroup).dump_json(
-        group, by_alias=True, exclude_defaults=True, fallback=_plain, warnings=False
-    )
-    return dumped.decode()
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, FrozenMap):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} is not written as JSON")
+    return rpc.DescribeGroupResponse(document=to_json(WorkloadGroup, found.spec))
 
 
 def _refused(problem: str) -> rpc.DescribeGroupResponse:

@@ -19,6 +19,7 @@ def start_message(proxy: Proxy, settings: ProxySettings, patches: tuple[Bootstra
         runtime=settings.runtime,
         statsd=settings.statsd,
         flush_kb=settings.flush_kb,
+        readiness_probe=settings.readiness_probe,
         patches=[rpc.BootstrapPatch(value=one.value, replace_lists=one.replace_lists) for one in patches],
     )
     if settings.concurrency is not None:
@@ -29,4 +30,8 @@ def start_message(proxy: Proxy, settings: ProxySettings, patches: tuple[Bootstra
         start.flush_interval_seconds = settings.flush_interval_s
     if settings.max_connections is not None:
         start.max_connections = settings.max_connections
+    if settings.drain_s is not None:
+        start.drain_seconds = settings.drain_s
+    if settings.listener_connections is not None:
+        start.listener_connections = settings.listener_connections
     return start

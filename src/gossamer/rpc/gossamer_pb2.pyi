@@ -673,6 +673,9 @@ class Start(message.Message):
     FLUSH_KB_FIELD_NUMBER: builtins.int
     MAX_CONNECTIONS_FIELD_NUMBER: builtins.int
     PATCHES_FIELD_NUMBER: builtins.int
+    DRAIN_SECONDS_FIELD_NUMBER: builtins.int
+    LISTENER_CONNECTIONS_FIELD_NUMBER: builtins.int
+    READINESS_PROBE_FIELD_NUMBER: builtins.int
     concurrency: builtins.int
     """Worker threads; 0: one for each core."""
     statsd: builtins.str
@@ -681,6 +684,12 @@ class Start(message.Message):
     flush_interval_seconds: builtins.float
     flush_kb: builtins.int
     max_connections: builtins.int
+    drain_seconds: builtins.int
+    """Envoy's --drain-time-s."""
+    listener_connections: builtins.int
+    """Connections that one listener holds at most."""
+    readiness_probe: builtins.str
+    """How a workload that says nothing of it is probed: a ReadinessProbe of Istio's ProxyConfig, as JSON."""
     @builtins.property
     def workload(self) -> WorkloadKey: ...
     @builtins.property
@@ -704,15 +713,22 @@ class Start(message.Message):
         flush_kb: builtins.int = ...,
         max_connections: builtins.int | None = ...,
         patches: abc.Iterable[BootstrapPatch] | None = ...,
+        drain_seconds: builtins.int | None = ...,
+        listener_connections: builtins.int | None = ...,
+        readiness_probe: builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_concurrency", b"_concurrency", "_flush_interval_seconds", b"_flush_interval_seconds", "_max_connections", b"_max_connections", "_termination_drain_seconds", b"_termination_drain_seconds", "concurrency", b"concurrency", "flush_interval_seconds", b"flush_interval_seconds", "max_connections", b"max_connections", "termination_drain_seconds", b"termination_drain_seconds", "workload", b"workload"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_concurrency", b"_concurrency", "_drain_seconds", b"_drain_seconds", "_flush_interval_seconds", b"_flush_interval_seconds", "_listener_connections", b"_listener_connections", "_max_connections", b"_max_connections", "_termination_drain_seconds", b"_termination_drain_seconds", "concurrency", b"concurrency", "drain_seconds", b"drain_seconds", "flush_interval_seconds", b"flush_interval_seconds", "listener_connections", b"listener_connections", "max_connections", b"max_connections", "termination_drain_seconds", b"termination_drain_seconds", "workload", b"workload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_concurrency", b"_concurrency", "_flush_interval_seconds", b"_flush_interval_seconds", "_max_connections", b"_max_connections", "_termination_drain_seconds", b"_termination_drain_seconds", "concurrency", b"concurrency", "environment", b"environment", "flush_interval_seconds", b"flush_interval_seconds", "flush_kb", b"flush_kb", "max_connections", b"max_connections", "patches", b"patches", "runtime", b"runtime", "statsd", b"statsd", "termination_drain_seconds", b"termination_drain_seconds", "workload", b"workload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_concurrency", b"_concurrency", "_drain_seconds", b"_drain_seconds", "_flush_interval_seconds", b"_flush_interval_seconds", "_listener_connections", b"_listener_connections", "_max_connections", b"_max_connections", "_termination_drain_seconds", b"_termination_drain_seconds", "concurrency", b"concurrency", "drain_seconds", b"drain_seconds", "environment", b"environment", "flush_interval_seconds", b"flush_interval_seconds", "flush_kb", b"flush_kb", "listener_connections", b"listener_connections", "max_connections", b"max_connections", "patches", b"patches", "readiness_probe", b"readiness_probe", "runtime", b"runtime", "statsd", b"statsd", "termination_drain_seconds", b"termination_drain_seconds", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__concurrency: _TypeAlias = typing.Literal["concurrency"]  # noqa: Y015
     _WhichOneofArgType__concurrency: _TypeAlias = typing.Literal["_concurrency", b"_concurrency"]  # noqa: Y015
+    _WhichOneofReturnType__drain_seconds: _TypeAlias = typing.Literal["drain_seconds"]  # noqa: Y015
+    _WhichOneofArgType__drain_seconds: _TypeAlias = typing.Literal["_drain_seconds", b"_drain_seconds"]  # noqa: Y015
     _WhichOneofReturnType__flush_interval_seconds: _TypeAlias = typing.Literal["flush_interval_seconds"]  # noqa: Y015
     _WhichOneofArgType__flush_interval_seconds: _TypeAlias = typing.Literal["_flush_interval_seconds", b"_flush_interval_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__listener_connections: _TypeAlias = typing.Literal["listener_connections"]  # noqa: Y015
+    _WhichOneofArgType__listener_connections: _TypeAlias = typing.Literal["_listener_connections", b"_listener_connections"]  # noqa: Y015
     _WhichOneofReturnType__max_connections: _TypeAlias = typing.Literal["max_connections"]  # noqa: Y015
     _WhichOneofArgType__max_connections: _TypeAlias = typing.Literal["_max_connections", b"_max_connections"]  # noqa: Y015
     _WhichOneofReturnType__termination_drain_seconds: _TypeAlias = typing.Literal["termination_drain_seconds"]  # noqa: Y015
@@ -720,7 +736,11 @@ class Start(message.Message):
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__concurrency) -> _WhichOneofReturnType__concurrency | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__drain_seconds) -> _WhichOneofReturnType__drain_seconds | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__flush_interval_seconds) -> _WhichOneofReturnType__flush_interval_seconds | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__listener_connections) -> _WhichOneofReturnType__listener_connections | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_connections) -> _WhichOneofReturnType__max_connections | None: ...
     @typing.overload

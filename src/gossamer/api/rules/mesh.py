@@ -15,6 +15,7 @@ from gossamer.api.mesh_config import LabelSelector, MeshConfig
 from gossamer.api.rules.common import check, check_duration, check_export_to, require
 from gossamer.api.rules.extension_provider import check_extension_providers
 from gossamer.api.rules.locality import check_locality, check_zones
+from gossamer.api.rules.mesh_proxies import check_default_config
 from gossamer.api.rules.tls import check_mesh_tls
 
 
@@ -46,6 +47,8 @@ def check_mesh_config(mesh: MeshConfig, at: At) -> None:
     _check_tls(mesh, at)
     _check_services(mesh, at)
     _check_stat_names(mesh, at)
+    if mesh.default_config is not None:
+        check_default_config(mesh.default_config, at["defaultConfig"])
     check_extension_providers(mesh.extension_providers, at["extensionProviders"])
 
 
