@@ -14,7 +14,7 @@ from gossamer.model.check_proxies import check_proxies
 from gossamer.model.mesh import build_mesh
 from gossamer.model.proxy import Proxy, ProxyType
 from gossamer.model.started import ProxySettings
-from gossamer.node.probes import default_probe
+from gossamer.node.groups import default_probe
 from gossamer.node.sandbox import Check
 
 MESH = """

@@ -22,6 +22,7 @@ import grpc.aio
 
 from gossamer.ca.files import private_folder, write_private
 from gossamer.core.errors import GossamerError
+from gossamer.node.health import Probe
 from gossamer.node.probes import probe_of
 from gossamer.node.workload import ServedPort, WorkloadSpec
 from gossamer.rpc import calls
@@ -93,3 +94,15 @@ def grouped(spec: WorkloadSpec, document: str) -> WorkloadSpec:
         ports=spec.ports or tuple({port.number: port for port in ports}.values()),
         health=spec.health or probe,
     )
+
+
+def default_probe(text: str) -> Probe | None:
+    """The probe that the control plane told of (JSON), for workloads that say nothing of it; None for none."""
+    if not text:
+        return None
+    from gossamer.api.findings import At  # noqa: PLC0415 - only who is told of one reads the API
+    from gossamer.api.structure import build_typed  # noqa: PLC0415
+    from gossamer.api.workload_group import ReadinessProbe  # noqa: PLC0415
+
+    written = build_typed(ReadinessProbe, json.loads(text), At())
+    return probe_of(written) if written is not None else None

@@ -5,7 +5,6 @@ Invariant: a number that is left out, or 0, is the default that Istio documents.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 from gossamer.node.health import Probe
@@ -34,18 +33,6 @@ def probe_of(written: ReadinessProbe, period: float | None = PERIOD_SECONDS) -> 
         successes=written.success_threshold or 1,
         failures=written.failure_threshold or _FAILURES,
     )
-
-
-def default_probe(text: str) -> Probe | None:
-    """The probe that the control plane told of (JSON), for workloads that say nothing of it; None for none."""
-    if not text:
-        return None
-    from gossamer.api.findings import At  # noqa: PLC0415 - only who is told of one reads the API
-    from gossamer.api.structure import build_typed  # noqa: PLC0415
-    from gossamer.api.workload_group import ReadinessProbe  # noqa: PLC0415
-
-    written = build_typed(ReadinessProbe, json.loads(text), At())
-    return probe_of(written) if written is not None else None
 
 
 def _check(written: ReadinessProbe, timeout: float) -> Check | None:

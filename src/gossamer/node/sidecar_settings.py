@@ -16,10 +16,10 @@ from gossamer.model.started import ProxySettings
 from gossamer.node.application import ApplicationSettings
 from gossamer.node.capture.workloads import Captured
 from gossamer.node.envoy_settings import EnvoySettings
+from gossamer.node.groups import default_probe
 from gossamer.node.health import Probe
 from gossamer.node.host import RESTARTS, Host
 from gossamer.node.hot_restart import possible as hot_restart_possible
-from gossamer.node.probes import default_probe
 from gossamer.node.readiness import Readiness
 from gossamer.node.sandbox import Command
 from gossamer.node.users import login_environment
