@@ -16,7 +16,9 @@ from gossamer.core.latest import Latest
 from gossamer.node.envoy import Envoy, EnvoyState
 
 _LOG = logging.getLogger(__name__)
-_AGAIN_S: Final = 1.0
+_LOOK_S: Final = 1.0
+"""How often it is looked whether another Envoy has taken over, which nobody tells; and how soon a failure is made
+good."""
 
 
 async def limit_listeners(envoy: Envoy, listeners: Latest[tuple[str, ...]], most: int) -> None:
@@ -33,23 +35,21 @@ async def limit_listeners(envoy: Envoy, listeners: Latest[tuple[str, ...]], most
             if envoy.pid != pid:
                 pid, told = envoy.pid, frozenset()
             wanted = frozenset(listeners.value)
-            wait = None
             if envoy.state.value is EnvoyState.READY and not wanted <= told:
                 try:
                     await envoy.admin.set_runtime({key_of(name): str(most) for name in sorted(wanted - told)})
                     told |= wanted
                 except (UnavailableError, EnvoyError) as error:
                     _LOG.warning("listeners-not-limited", extra={"envoy": envoy.settings.name, "reason": str(error)})
-                    wait = _AGAIN_S
-            await _changed(changed, wait)
+            await _changed(changed)
     finally:
         for end in unsubscribe:
             end()
 
 
-async def _changed(event: asyncio.Event, seconds: float | None) -> None:
+async def _changed(event: asyncio.Event) -> None:
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(_LOOK_S):
             await event.wait()
     except TimeoutError:
         return
