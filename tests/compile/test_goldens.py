@@ -37,8 +37,12 @@ EXPLICIT = replace(
         mesh_ports=FrozenMap({9080: 19080}),
         application_address="127.0.0.1",
         outbound_ports=FrozenMap(
-            {"reviews.default.svc.cluster.local:9080": 20001, "db.default.svc.cluster.local:5432": 20002}
+            {"reviews.default.svc.cluster.local:9080": 20001, "db.default.svc.cluster.local:5432": 5432}
         ),
+        service_addresses=FrozenMap({"db.default.svc.cluster.local": "127.128.0.1"}),
+        web_address="127.128.0.2",
+        web_ports=(9080,),
+        dns_port=20053,
     ),
 )
 CASES: dict[str, tuple[str, Proxy]] = {

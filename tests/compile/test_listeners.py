@@ -251,6 +251,52 @@ def test_explicit_capture_opens_what_the_agent_chose_ports_for(explicit: Compile
     assert explicit.table(f"{HOST}:80")["virtual_hosts"][0]["domains"][-1] == "*"
 
 
+NAMED = replace(
+    EXPLICIT,
+    capture=replace(
+        EXPLICIT.capture,
+        outbound_ports=FrozenMap({"db.default.svc.cluster.local:82": 82, "low.default.svc.cluster.local:22": 20003}),
+        service_addresses=FrozenMap(
+            {"db.default.svc.cluster.local": "127.128.0.1", "low.default.svc.cluster.local": "127.128.0.2"}
+        ),
+        web_address="127.128.0.9",
+        web_ports=(8080,),
+        dns_port=20053,
+    ),
+)
+
+
+def test_explicit_capture_answers_for_services_by_name() -> None:
+    """Those that can be called by their own ports: one with an address of its own, one among those that speak HTTP."""
+    found = compiled(
+        service("db", "{name: tcp, port: 82}"),
+        service("low", "{name: tcp, port: 22}"),
+        service("web", "{name: http, port: 8080}"),
+        service("both", "{name: http, port: 8080}, {name: http-low, port: 80}"),
+        proxy=NAMED,
+    )
+    listener = found.listener("dns")
+    address = listener["address"]["socket_address"]
+    assert (address["address"], address["port_value"], address["protocol"]) == ("127.0.0.9", 20053, "UDP")
+    domains = listener["listener_filters"][0]["typed_config"]["server_config"]["inline_dns_table"]["virtual_domains"]
+    answers = {domain["name"]: domain["endpoint"]["address_list"]["address"][0] for domain in domains}
+    assert answers == dict.fromkeys(_names("db"), "127.128.0.1") | dict.fromkeys(_names("web"), "127.128.0.9")
+    assert cluster_of(found.listener("127.128.0.1_82")["default_filter_chain"]).startswith("outbound|82||db.")
+    assert cluster_of(found.listener("127.128.0.2_20003")["default_filter_chain"]).startswith("outbound|22||low.")
+    web = found.listener("127.128.0.9_8080")
+    assert web["bind_to_port"] is True
+    assert cluster_of(web["filter_chains"][0]) == "web:8080"
+    assert [host["name"] for host in found.table("web:8080")["virtual_hosts"]] == [
+        "both.default.svc.cluster.local:8080",
+        "web.default.svc.cluster.local:8080",
+        "block_all",
+    ]
+
+
+def _names(service: str) -> tuple[str, ...]:
+    return (f"{service}.default.svc.cluster.local", service, f"{service}.default.svc", f"{service}.default")
+
+
 def test_the_http_proxy_tells_services_apart_by_host_and_port(explicit: Compiled) -> None:
     manager = explicit.listener("127.0.0.9_18080")["filter_chains"][0]["filters"][0]["typed_config"]
     assert [entry["name"] for entry in manager["http_filters"]][-2:] == [

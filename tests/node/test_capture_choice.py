@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import gossamer
 from gossamer.core.errors import CaptureError, StateError
-from gossamer.model.proxy import CaptureMode
+from gossamer.core.frozen import FrozenMap
+from gossamer.model.proxy import Capture, CaptureMode
 from gossamer.node.capture.choose import Way, choose_capture
 from gossamer.node.capture.environment import explicit_environment, short_name
-from gossamer.node.capture.ports import LOOPBACK, Ports
+from gossamer.node.capture.explicit import open_services, service_ports
+from gossamer.node.capture.hosts_file import write_hosts
+from gossamer.node.capture.ports import LOOPBACK, SERVICES, Ports
 from gossamer.node.capture.workloads import Captured, Capturer, CaptureRequest
-from gossamer.node.sandbox import Isolation, Lifeline, SandboxSettings, open_sandbox
+from gossamer.node.sandbox import Command, Isolation, Lifeline, SandboxSettings, open_sandbox
 from tests.conftest import need
 
 REQUEST = CaptureRequest(
     namespace="shop",
     name="reviews-v1",
     ports=(9080, 9090),
-    services=("ratings.shop.svc.cluster.local:9080", "api.example.com:443", "db.data.svc.cluster.local:5432"),
+    services=("ratings.shop.svc.cluster.local:9080", "api.example.com:1", "db.data.svc.cluster.local:5432"),
+    web_services=("api.example.com:8099", "web.shop.svc.cluster.local:8098"),
 )
 
 # Chooses in a user namespace that allows no further one, as a host may be set up.
@@ -144,11 +150,25 @@ def test_explicit_capture(tmp_path: Path) -> None:
     assert capture.application_address == capture.address
     assert capture.address.startswith("127.")
     assert set(capture.mesh_ports) == {9080, 9090}
-    assert set(capture.outbound_ports) == set(REQUEST.services)
-    ports = [*capture.mesh_ports.values(), *capture.outbound_ports.values(), capture.http_proxy_port]
-    assert len(set(ports)) == len(ports)
+    mixed = "api.example.com:8099"
+    assert set(capture.outbound_ports) == {*REQUEST.services, mixed}
+    assert all(port == int(name.rpartition(":")[2]) for name, port in capture.outbound_ports.items() if port != 1)
+    assert capture.web_ports == (8098,)
+    addresses = [capture.address, capture.web_address, *capture.service_addresses.values()]
+    assert len(set(addresses)) == 5
+    assert all(ipaddress.ip_address(address).is_loopback for address in addresses)
+    ratings = capture.service_addresses["ratings.shop.svc.cluster.local"]
+    assert captured.names[ratings] == (
+        "ratings.shop.svc.cluster.local",
+        "ratings",
+        "ratings.shop.svc",
+        "ratings.shop",
+    )
+    assert captured.names[capture.web_address][:2] == ("web.shop.svc.cluster.local", "web")
     assert captured.environment["HOST"] == capture.address
-    assert captured.environment["RATINGS_SERVICE_PORT"] == str(capture.outbound_ports[REQUEST.services[0]])
+    assert captured.environment["RATINGS_SERVICE_HOST"] == ratings
+    assert captured.environment["RATINGS_SERVICE_PORT"] == "9080"
+    assert captured.environment["MESH_DNS"] == f"{capture.address}:{capture.dns_port}"
     assert "DB_SERVICE_HOST" not in captured.environment, "another namespace's"
     assert _capture(tmp_path, Isolation.NONE) == captured, "the same after a restart"
 
@@ -222,7 +242,8 @@ def test_a_damaged_file_is_reported(text: str, tmp_path: Path) -> None:
 
 
 def test_environment_of_an_explicit_workload() -> None:
-    found = explicit_environment("127.1.2.3", (8080, 9090), 15080, {"my-service": ("127.1.2.3", 20001)})
+    capture = Capture(address="127.1.2.3", http_proxy_port=15080, dns_port=53)
+    found = explicit_environment(capture, (8080, 9090), {"my-service": ("127.129.0.1", 5432)})
     assert found == {
         "HOST": "127.1.2.3",
         "PORT": "8080",
@@ -230,10 +251,11 @@ def test_environment_of_an_explicit_workload() -> None:
         "http_proxy": "http://127.1.2.3:15080",
         "NO_PROXY": "localhost,127.0.0.0/8,::1,127.1.2.3",
         "no_proxy": "localhost,127.0.0.0/8,::1,127.1.2.3",
-        "MY_SERVICE_SERVICE_HOST": "127.1.2.3",
-        "MY_SERVICE_SERVICE_PORT": "20001",
+        "MESH_DNS": "127.1.2.3:53",
+        "MY_SERVICE_SERVICE_HOST": "127.129.0.1",
+        "MY_SERVICE_SERVICE_PORT": "5432",
     }
-    assert "PORT" not in explicit_environment("127.1.2.3", (), 15080, {})
+    assert "PORT" not in explicit_environment(capture, (), {})
 
 
 @pytest.mark.parametrize(
@@ -310,3 +332,64 @@ def _python_for_everybody() -> str | None:
         if done.returncode == 0:
             return candidate
     return None
+
+
+def test_a_service_some_of_whose_ports_are_taken_has_no_name(tmp_path: Path) -> None:
+    ports = Ports(tmp_path / "ports.json")
+    services = service_ports(("db.a:5432", "db.a:5433", "tcp.a:70"), ("web.a:8097", "site.a:8096"))
+    address = ports.address("a.b/service/db.a", SERVICES)
+    web = ports.address("a.b/web", SERVICES)
+    with socket.create_server((address, 5433)), socket.create_server((web, 8096)):
+        opened = open_services(ports, "a.b", services)
+    assert opened.ports["db.a:5432"] == 5432
+    assert opened.ports["db.a:5433"] != 5433, "it is opened all the same"
+    assert opened.web_ports == (8097,)
+    assert set(opened.named) - {"tcp.a"} == {"web.a"}
+
+
+def test_a_hosts_file_is_changed_in_place(tmp_path: Path) -> None:
+    file = tmp_path / "hosts" / "a.b"
+    write_hosts(file, {"127.128.0.1": ("db", "db.a")})
+    inode, text = file.stat().st_ino, file.read_text()
+    assert text.endswith("127.128.0.1 db\n127.128.0.1 db.a\n")
+    assert "localhost" in text, "the host's own names"
+    write_hosts(file, {})
+    assert file.read_text() == text.partition("127.128")[0]
+    assert file.stat().st_ino == inode
+
+
+def _until_written(log: Path) -> None:
+    deadline = time.monotonic() + 20
+    while not log.exists() or not log.read_text():
+        assert time.monotonic() < deadline, "the program says nothing"
+        time.sleep(0.01)
+
+
+def test_a_program_finds_the_names_that_it_is_given(tmp_path: Path) -> None:
+    """As it is in explicit capture, and as they change while it runs."""
+
+    async def scenario() -> str:
+        sandbox, choice = await choose_capture(Way.EXPLICIT, SandboxSettings(runtime=tmp_path / "run"))
+        try:
+            need(not choice.nameless, choice.nameless)
+            file, log = tmp_path / "hosts", tmp_path / "log"
+            write_hosts(file, {"127.128.0.1": ("first.mesh",)})
+            code = (
+                "import os, socket, time\n"
+                "print(socket.gethostbyname('first.mesh'), os.getuid(), flush=True)\n"
+                "for _ in range(500):\n"
+                "    try: print(socket.gethostbyname('second.mesh')); break\n"
+                "    except OSError: time.sleep(0.01)\n"
+            )
+            command = Command(argv=(sys.executable, "-c", code), env=FrozenMap(), log=log, hosts=file)
+            child = await sandbox.spawn("names", command)
+            await asyncio.to_thread(_until_written, log)
+            write_hosts(file, {"127.128.0.2": ("second.mesh",)})
+            assert await child.wait() == 0
+            return log.read_text()
+        finally:
+            await sandbox.close()
+
+    assert asyncio.run(scenario()).split() == ["127.128.0.1", str(os.getuid()), "127.128.0.2"]
+    with pytest.raises(OSError, match=r"."):
+        socket.gethostbyname("first.mesh")

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from gossamer.compile.clusters import Caller, by_dns, compile_clusters, passthrough_clusters
 from gossamer.compile.customise import customised
-from gossamer.compile.dns import dns_filter, dns_listener, services_of
+from gossamer.compile.dns import dns_filter, dns_listener, explicit_dns_listener, services_of
 from gossamer.compile.draft import Draft
 from gossamer.compile.endpoints import compile_endpoints
 from gossamer.compile.explicit import http_proxy
@@ -89,6 +89,9 @@ def _parts(view: ProxyView, memo: Memo) -> list[tuple[Table, ...]]:
         parts.append(memo.keep(proxy, _proxied_tables, proxy.capture, settings, view.opened, memo))
     if proxy.type is ProxyType.SIDECAR and not captured:
         parts.append(memo.keep(proxy, _explicit_tables, proxy, settings, view.opened, memo))
+        if proxy.capture.dns_port:
+            services = memo.keep("", services_of, view.outbound.named)
+            parts.append((memo.keep(proxy, _explicit_dns_table, proxy, services, settings.domain),))
     parts.append(compile_secrets(view.opened.credentials, memo))
     return parts
 
@@ -220,6 +223,10 @@ def _proxied_tables(capture: Capture, settings: MeshSettings, opened: Opened, me
 def _dns_table(proxy: Proxy, services: tuple[Service, ...], domain: str, memo: Memo) -> Table:
     lookup = memo.keep(proxy.namespace, dns_filter, services, proxy.namespace, domain, six=proxy.only_six)
     return Table(LISTENER, [finished(dns_listener(proxy, lookup))])
+
+
+def _explicit_dns_table(proxy: Proxy, services: tuple[Service, ...], domain: str) -> Table:
+    return Table(LISTENER, [finished(explicit_dns_listener(proxy, services, domain))])
 
 
 def _gateway_tables(proxy: Proxy, settings: MeshSettings, opened: Opened, memo: Memo) -> tuple[Table, ...]:

@@ -21,6 +21,7 @@ from gossamer.compile.draft import Draft, pack
 from gossamer.compile.listeners import wildcards_of
 from gossamer.compile.names import DNS_PORT
 from gossamer.core.resources import LISTENER
+from gossamer.model.explicit import named_addresses
 from gossamer.model.proxy import Proxy
 from gossamer.model.route_tables import names_of, unaliased
 from gossamer.model.service import Service
@@ -35,11 +36,31 @@ _PENDING: Final = 1024
 
 def dns_filter(services: tuple[Service, ...], namespace: str, domain: str, *, six: bool = False) -> ListenerFilter:
     """The filter that answers for the services that a namespace sees; `six`: to workloads without IPv4."""
+    return _filter(_domains(services, namespace, domain, six=six))
+
+
+def explicit_dns_listener(proxy: Proxy, services: tuple[Service, ...], domain: str) -> Draft:
+    """The listener that answers a workload that nobody redirects, with the addresses where its sidecar listens."""
+    addresses = named_addresses(services, proxy.capture)
+    by_host = {service.hostname: service for service in services}
+    taken, domains = set(by_host), []
+    for hostname, address in sorted(addresses.items()):
+        free = [name for name in names_of(by_host[hostname], proxy.namespace, domain) if name not in taken]
+        taken.update(free)
+        domains += [_domain(name, [address]) for name in (hostname, *free)]
+    listener = Listener(
+        name=LISTENER_NAME,
+        address=_udp(proxy.capture.address, proxy.capture.dns_port, ""),
+        udp_listener_config=UdpListenerConfig(),
+        listener_filters=[_filter(domains)],
+    )
+    return Draft(type_url=LISTENER, name=LISTENER_NAME, message=listener, references=frozenset())
+
+
+def _filter(domains: Iterable[DnsTable.DnsVirtualDomain]) -> ListenerFilter:
     config = DnsFilterConfig(
         stat_prefix="mesh",
-        server_config=DnsFilterConfig.ServerContextConfig(
-            inline_dns_table=DnsTable(virtual_domains=_domains(services, namespace, domain, six=six))
-        ),
+        server_config=DnsFilterConfig.ServerContextConfig(inline_dns_table=DnsTable(virtual_domains=domains)),
         client_config=DnsFilterConfig.ClientContextConfig(
             resolver_timeout=Duration(seconds=_TIMEOUT), max_pending_lookups=_PENDING
         ),
@@ -49,7 +70,7 @@ def dns_filter(services: tuple[Service, ...], namespace: str, domain: str, *, si
 
 def dns_listener(proxy: Proxy, lookup: ListenerFilter) -> Draft:
     """The listener at which the workload's name lookups arrive."""
-    addresses = [_udp(address, proxy) for address in wildcards_of(proxy)]
+    addresses = [_udp(address, DNS_PORT, proxy.capture.network_namespace) for address in wildcards_of(proxy)]
     listener = Listener(
         name=LISTENER_NAME,
         address=addresses[0],
@@ -65,13 +86,13 @@ def services_of(services: tuple[OutboundService, ...]) -> tuple[Service, ...]:
     return tuple(outbound.service for outbound in services)
 
 
-def _udp(address: str, proxy: Proxy) -> Address:
+def _udp(address: str, port: int, network_namespace: str) -> Address:
     return Address(
         socket_address=SocketAddress(
             protocol=SocketAddress.UDP,
             address=address,
-            port_value=DNS_PORT,
-            network_namespace_filepath=proxy.capture.network_namespace,
+            port_value=port,
+            network_namespace_filepath=network_namespace,
         )
     )
 
@@ -91,7 +112,11 @@ def _domains(
         free = [name for name in names_of(service, namespace, domain) if name not in taken]
         taken.update(free)
         for name in (hostname, *free) if addresses else ():
-            yield DnsTable.DnsVirtualDomain(name=name, endpoint=_answer(addresses), answer_ttl=Duration(seconds=_TTL))
+            yield _domain(name, addresses)
+
+
+def _domain(name: str, addresses: Iterable[str]) -> DnsTable.DnsVirtualDomain:
+    return DnsTable.DnsVirtualDomain(name=name, endpoint=_answer(addresses), answer_ttl=Duration(seconds=_TTL))
 
 
 def addresses_of(service: Service, *, six: bool = False) -> list[str]:

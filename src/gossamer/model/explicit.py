@@ -1,5 +1,5 @@
-"""What a sidecar opens for a workload whose traffic nobody redirects: a loopback port for each service port, and an
-HTTP proxy for all services that speak HTTP.
+"""What a sidecar opens for a workload whose traffic nobody redirects: a loopback port for each service port, an HTTP
+proxy for all services that speak HTTP, and an address by which these are called without a proxy.
 
 Invariant: only what the agent chose a port for is opened. Which address was dialled is not known here, so a call leads
 to a service that is named, or nowhere.
@@ -7,6 +7,7 @@ to a service that is named, or nowhere.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -15,7 +16,7 @@ from gossamer.model.binds import chains_of
 from gossamer.model.chains import Taken, untaken
 from gossamer.model.proxy import Capture
 from gossamer.model.route_tables import Speaking, behind, rest_of
-from gossamer.model.service import Protocol
+from gossamer.model.service import Protocol, Resolution, Service
 from gossamer.model.settings import MeshSettings
 from gossamer.model.sidecars import redirected
 from gossamer.model.view import Bind, HostRoutes, Outbound, Rest, RouteTable
@@ -36,7 +37,7 @@ def explicit_binds(outbound: Outbound, capture: Capture) -> tuple[Bind, ...]:
             continue
         if not redirected(outbound.client.egress, by_host[hostname].service, port.number):
             continue
-        draft = Bind(address=capture.address, port=local, opened=True)
+        draft = Bind(address=capture.service_addresses.get(hostname, capture.address), port=local, opened=True)
         if port.protocol.is_http or port.protocol is Protocol.AUTO:
             draft = replace(draft, table=_table_name(hostname, port.number))
         if not port.protocol.is_http:
@@ -46,6 +47,8 @@ def explicit_binds(outbound: Outbound, capture: Capture) -> tuple[Bind, ...]:
             rest = next((chain for chain in chains if chain.takes_everything), None)
             draft = replace(draft, chains=tuple(parted), rest=rest)
         binds.append(draft)
+    for table in _web_tables(outbound, capture):
+        binds.append(Bind(address=capture.web_address, port=table.port, table=_web_name(table), opened=True))
     return tuple(binds)
 
 
@@ -62,6 +65,7 @@ def explicit_tables(outbound: Outbound, capture: Capture, settings: MeshSettings
         for host in hosts
         if f"{host.host}:{host.port}" in capture.outbound_ports
     ]
+    tables += [replace(table, name=_web_name(table), rest=Rest.BLOCK) for table in _web_tables(outbound, capture)]
     if capture.http_proxy_port:
         proxied = tuple(memo(_with_port, host) for host in hosts)
         rest = rest_of(settings)
@@ -71,6 +75,31 @@ def explicit_tables(outbound: Outbound, capture: Capture, settings: MeshSettings
             RouteTable(name=PROXY_TABLE, port=capture.http_proxy_port, hosts=proxied, rest=rest, with_ports=True)
         )
     return tuple(tables)
+
+
+def _web_tables(outbound: Outbound, capture: Capture) -> list[RouteTable]:
+    """The tables of the ports that are opened at the address of services that speak HTTP alone."""
+    return [table for table in outbound.tables if table.name == str(table.port) and table.port in capture.web_ports]
+
+
+def _web_name(table: RouteTable) -> str:
+    return f"web:{table.port}"
+
+
+def named_addresses(services: Iterable[Service], capture: Capture) -> dict[str, str]:
+    """The address by which each service can be called, by hostname: without those of which some port is not opened."""
+    found = {}
+    for service in services:
+        ports = [port for port in service.ports if port.protocol is not Protocol.UDP]
+        own = capture.service_addresses.get(service.hostname, "")
+        if not ports or service.wildcard or service.resolution is Resolution.NONE:
+            continue
+        if own:
+            if all(capture.outbound_ports.get(f"{service.hostname}:{port.number}") == port.number for port in ports):
+                found[service.hostname] = own
+        elif all(port.protocol.is_http and port.number in capture.web_ports for port in ports):
+            found[service.hostname] = capture.web_address
+    return found
 
 
 def _table_name(hostname: str, port: int) -> str:

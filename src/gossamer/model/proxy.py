@@ -55,6 +55,14 @@ class Capture(Value):
     outbound_ports: FrozenMap[str, int] = field(default_factory=FrozenMap)
     dns: bool = False
     """Whether a DNS listener (15053, inside `network_namespace`) answers for mesh names."""
+    service_addresses: FrozenMap[str, str] = field(default_factory=FrozenMap)
+    """In explicit mode the loopback address that a service has, by hostname: its `outbound_ports` are bound there."""
+    web_address: str = ""
+    """In explicit mode the loopback address of all services that speak HTTP alone: requests name theirs."""
+    web_ports: tuple[int, ...] = ()
+    """The ports that can be bound there."""
+    dns_port: int = 0
+    """In explicit mode where DNS is answered, at `address`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

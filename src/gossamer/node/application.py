@@ -63,6 +63,7 @@ class ApplicationSettings:
         command = self.command
         chosen = sorted((name, value) for name, value in command.env.items() if name not in self.incidental)
         parts = [command.argv, chosen, command.cwd, command.network, command.user]
+        parts += [str(command.hosts)] if command.hosts else []
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

@@ -1,4 +1,4 @@
-"""What is kept of workloads that are not of this host any more: keys, last copies, ports, how they were started.
+"""What is kept of workloads that are not of this host any more: keys, last copies, ports, names, how they were started.
 
 Invariant: of a workload that is asked for, nothing is forgotten.
 """
@@ -12,6 +12,7 @@ from gossamer.node.host import RESTARTS, AgentSettings, Host
 from gossamer.node.hot_restart import forget_generations, read_note
 from gossamer.node.identity_files import IdentityFiles
 from gossamer.node.sandbox import Isolation, Sandbox
+from gossamer.node.sidecar_settings import HOSTS_FOLDER
 from gossamer.node.workload import WorkloadSpec
 
 
@@ -21,6 +22,9 @@ def forget_all_but(host: Host, files: IdentityFiles, specs: Iterable[WorkloadSpe
     files.remove_workloads_but(_dns_name(spec, host.trust_domain) for spec in kept.values())
     host.starts.keep(spec.key for spec in kept.values())
     host.capturer.ports.keep(kept)
+    for file in (host.settings.state / HOSTS_FOLDER).glob("*"):
+        if file.name not in kept:
+            file.unlink()
     for slug in host.store.sidecars():
         if slug not in kept:
             host.store.forget(slug)

@@ -37,7 +37,9 @@ class Registration:
         """Called with how the control plane wants the Envoy of a workload that it was told of to be started."""
         self._jitter = jitter
         self.services: Latest[tuple[str, ...]] = Latest(())
-        """The mesh's services (`hostname:port`), as the control plane last said."""
+        """The mesh's services (`hostname:port`) that do not speak HTTP, as the control plane last said."""
+        self.web_services: Latest[tuple[str, ...]] = Latest(())
+        """Those that do, which a host is told of that has a workload in explicit capture."""
         self.watch_endpoints: Latest[bool] = Latest(False)
         """Whether the control plane wants to know which endpoints our Envoys leave out."""
         self.problem = ""
@@ -99,6 +101,8 @@ class Registration:
                 self._explain("")
                 if response.services:
                     self.services.publish(tuple(response.services))
+                if response.web_services:
+                    self.web_services.publish(tuple(response.web_services))
                 self.watch_endpoints.publish(response.watch_endpoints)
                 for start in response.starts:
                     self.started(start)

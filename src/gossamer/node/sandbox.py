@@ -143,6 +143,7 @@ class Sandbox:
             "cwd": command.cwd,
             "log": str(command.log) if command.log else "",
             "network": command.network,
+            "hosts": str(command.hosts) if command.hosts else "",
             "enters": command.enters,
             "user": command.user,
             "note": command.note,

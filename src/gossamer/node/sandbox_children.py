@@ -143,6 +143,7 @@ class Children:
             user=command["user"],
             terminal=not command["log"],
             memory=settings.memory if settings.isolated and command["enters"] else None,
+            hosts=command.get("hosts", ""),
         )
         if command["network"]:
             if command["network"] not in self._networks.names:

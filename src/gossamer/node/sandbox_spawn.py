@@ -23,6 +23,7 @@ NAMESERVER: Final = "100.100.100.53"
 """Nobody's address: what is sent to its port 53 is redirected to Envoy's DNS listener."""
 RESOLVERS: Final = (Path("/run/systemd/resolve"), Path("/run/nscd"), Path("/run/avahi-daemon"))
 """Sockets by which glibc would ask the host's resolvers and never send a packet that can be redirected."""
+HOSTS: Final = Path("/etc/hosts")
 # chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap, net_bind_service, sys_chroot: over its own
 # user namespace alone, where they let an image's start script drop its privileges
 _KEPT: Final = frozenset({0, 1, 3, 4, 5, 6, 7, 8, 10, 18})
@@ -42,6 +43,8 @@ class Program:
     """Whether standard input and output stay the warden's own."""
     memory: Path | None = None
     """What is to be its /dev/shm, if not the host's."""
+    hosts: str = ""
+    """The file that it finds as /etc/hosts, outside of any confinement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,9 +143,29 @@ def start_plain(program: Program, report: int, *, dies_with_parent: bool) -> Non
     try:
         redirect(program)
         share_memory(program)
+        if program.hosts:
+            _name_hosts(program.hosts)
         execute(program, dies_with_parent=dies_with_parent)
     except Exception as error:
         report_failure(report, program.argv, error)
+
+
+def _name_hosts(file: str) -> None:
+    """Have the file stand for /etc/hosts, for this process and those that it starts. OSError where a host allows no
+    mounts; the process keeps its user, on whose rights nothing else changes."""
+    uid, gid = os.geteuid(), os.getegid()
+    try:
+        linux.unshare(linux.CLONE_NEWNS)
+    except PermissionError:
+        linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS)
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+        Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+    linux.mount("none", "/", None, linux.MS_SLAVE | linux.MS_REC)
+    linux.mount(file, HOSTS.resolve(), None, linux.MS_BIND)
+    cache = RESOLVERS[1]
+    if cache.is_dir():
+        linux.mount("gossamer", cache, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755,size=64k")
 
 
 def start_confined(program: Program, confinement: Confinement, report: int) -> None:

@@ -76,9 +76,11 @@ class Command:
     """A process to start. `env` is its whole environment.
 
     With `network`, it is confined: it lives in that network namespace and in user, mount and pid namespaces of its
-    own. With `enters`, it stays on the host's network but may open sockets in the workloads' (an Envoy). `log` takes
-    standard output and error (appended); None lends it the terminal of whoever started the warden. `user` is a login
-    name or number, for root only. `note` is given back to an agent that adopts the child.
+    own. With `hosts`, it stays on the host's network and finds that file as its /etc/hosts, in a mount namespace (and,
+    unless we are root, a user namespace) of its own. With `enters`, it stays on the host's network but may open sockets
+    in the workloads' (an Envoy). `log` takes standard output and error (appended); None lends it the terminal of
+    whoever started the warden. `user` is a login name or number, for root only. `note` is given back to an agent that
+    adopts the child.
     """
 
     argv: tuple[str, ...]
@@ -86,6 +88,7 @@ class Command:
     cwd: str = ""
     log: Path | None = None
     network: str = ""
+    hosts: Path | None = None
     enters: bool = False
     user: str = ""
     note: str = ""

@@ -19,6 +19,7 @@ from gossamer.core.errors import GossamerError, failure_of
 from gossamer.core.latest import Latest
 from gossamer.model.proxy import Capture, CaptureMode, ProxyType
 from gossamer.node.application import Application, ApplicationState
+from gossamer.node.capture.hosts_file import write_hosts
 from gossamer.node.capture.workloads import Captured, CaptureRequest
 from gossamer.node.envoy import Envoy, EnvoyState, running_envoys
 from gossamer.node.host import Host
@@ -29,7 +30,14 @@ from gossamer.node.readiness import Readiness, choose_readiness
 from gossamer.node.relay import Relay
 from gossamer.node.resident import Resident
 from gossamer.node.sds import SecretSet
-from gossamer.node.sidecar_settings import application_log, application_settings, envoy_log, envoy_name, envoy_settings
+from gossamer.node.sidecar_settings import (
+    application_log,
+    application_settings,
+    envoy_log,
+    envoy_name,
+    envoy_settings,
+    hosts_file,
+)
 from gossamer.node.users import uids_of
 from gossamer.node.workload import WorkloadSpec, registration_message
 from gossamer.rpc import gossamer_pb2 as rpc
@@ -40,7 +48,8 @@ READY_S: Final = 30.0
 _TOLD_S: Final = 1.0
 """How long a stop waits for the control plane to have heard of it."""
 _SPREAD_S: Final = 0.5
-"""How long callers have to learn that a workload drains, before it refuses them."""
+"""How long a change has to reach Envoys: that a workload drains, before it refuses callers; that a service is there,
+before its name leads anywhere."""
 
 
 class Sidecar:
@@ -147,15 +156,26 @@ class Sidecar:
     async def _follow_services(self) -> None:
         """Open local ports for services that the mesh gets while we run (explicit capture)."""
         changed = asyncio.Event()
-        unsubscribe = self._host.registration.services.subscribe(lambda _: changed.set())
+        registration = self._host.registration
+        heard = [
+            known.subscribe(lambda _: changed.set()) for known in (registration.services, registration.web_services)
+        ]
         try:
             while True:
                 await changed.wait()
                 changed.clear()
-                await self._recapture()
+                captured = await self._recapture()
                 self._announce()
+                if await self._host.registration.told(_TOLD_S):
+                    await asyncio.sleep(_SPREAD_S)  # a name is for what is open
+                self._write_names(captured)
         finally:
-            unsubscribe()
+            for unsubscribe in heard:
+                unsubscribe()
+
+    def _write_names(self, captured: Captured) -> None:
+        if captured.names:
+            write_hosts(hosts_file(self._host, self.spec), captured.names)
 
     async def _capture(self) -> Captured:
         spec = self.spec
@@ -165,6 +185,8 @@ class Sidecar:
             name=spec.name,
             ports=() if spec.type is ProxyType.ROUTER else tuple(port.number for port in spec.ports),
             services=self._host.registration.services.value if self._explicit else (),
+            web_services=self._host.registration.web_services.value if self._explicit else (),
+            domain=domain,
             mesh_address=self._host.settings.address,
             search=(f"{spec.namespace}.svc.{domain}", f"svc.{domain}", domain),
             uids=uids_of(spec.users),
@@ -260,6 +282,7 @@ class Sidecar:
             unsubscribe()
 
     async def _run_application(self, captured: Captured, envoy: Envoy) -> None:
+        self._write_names(captured)
         application = self.application = self._build_application(captured, envoy)
         if application is None:
             self._announce()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from gossamer.compile.bootstrap import BootstrapSettings, compile_bootstrap
 from gossamer.core.frozen import FrozenMap
@@ -25,6 +26,8 @@ from gossamer.node.sandbox import Command
 from gossamer.node.users import login_environment
 from gossamer.node.workload import WorkloadSpec
 
+HOSTS_FOLDER: Final = "hosts"
+
 
 def envoy_log(host: Host, spec: WorkloadSpec) -> Path:
     return host.settings.state / "logs" / f"{spec.slug}.envoy.log"
@@ -37,6 +40,11 @@ def envoy_name(spec: WorkloadSpec) -> str:
 
 def application_log(host: Host, spec: WorkloadSpec) -> Path:
     return host.settings.state / "logs" / f"{spec.slug}.log"
+
+
+def hosts_file(host: Host, spec: WorkloadSpec) -> Path:
+    """The names of services, for an application in explicit capture."""
+    return host.settings.state / HOSTS_FOLDER / spec.slug
 
 
 def envoy_settings(
@@ -115,6 +123,7 @@ def application_settings(host: Host, spec: WorkloadSpec, captured: Captured) -> 
         cwd=spec.cwd,
         log=None if spec.terminal else application_log(host, spec),
         network=captured.network,
+        hosts=hosts_file(host, spec) if captured.names and not host.choice.nameless else None,
         user=spec.users[0] if spec.users else "",
     )
     return ApplicationSettings(

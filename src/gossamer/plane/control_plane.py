@@ -48,6 +48,8 @@ _LOG = logging.getLogger(__name__)
 MESH_FILE = "mesh.json"
 """What commands on this host need to know of the mesh: its trust domain, and its CA folder if one is plugged in."""
 EXPIRE_S = 1.0
+_PASSING = frozenset({"selects-nothing"})
+"""True as long as the workloads that are meant do not run: shown to who asks, and no event."""
 PREPARED = 32
 """Namespaces that are compiled for before anybody of them connects."""
 PATIENCE_S = 5.0
@@ -143,6 +145,7 @@ class ControlPlane:
             lambda: self.pipeline.services,
             self.pipeline.start,
         )
+        registry.web_services = lambda: self.pipeline.web_services
         registry.groups = lambda: self.pipeline.groups
         registry.ejections, registry.watches = self.reports.ejections, lambda: self.pipeline.watches
         names, addresses = _names(self.settings)
@@ -226,7 +229,7 @@ class ControlPlane:
 
     def _tell_diagnostics(self) -> None:
         """Log what is wrong with the configuration now, and was not a push ago."""
-        found = self.pipeline.diagnostics
+        found = [one for one in self.pipeline.diagnostics if one.code not in _PASSING]
         for diagnostic in found:
             if diagnostic not in self._told:
                 _LOG.warning("diagnostic", extra={"diagnostic": diagnostic.to_json()})

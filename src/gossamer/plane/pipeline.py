@@ -28,7 +28,7 @@ from gossamer.model.groups import Groups
 from gossamer.model.mesh import Mesh, build_mesh
 from gossamer.model.modules import Modules
 from gossamer.model.proxy import Proxy
-from gossamer.model.service import Service, Workload
+from gossamer.model.service import Protocol, Resolution, Service, Workload
 from gossamer.model.tokens import KeySource
 from gossamer.plane.admission import Candidate, admission_of, candidates_of, in_force, unjudged
 from gossamer.plane.envoy_check import Trial
@@ -154,7 +154,14 @@ class Pipeline:
         """The ports of services that an HTTP proxy cannot serve, as `hostname:port`, sorted."""
         if self._built is None:
             return ()
-        return self._memo(_service_ports, self._built[0].services.all)
+        return self._memo(_service_ports, self._built[0].services.all, web=False)
+
+    @property
+    def web_services(self) -> tuple[str, ...]:
+        """The ports of services that an HTTP proxy can serve."""
+        if self._built is None:
+            return ()
+        return self._memo(_service_ports, self._built[0].services.all, web=True)
 
     def resources(self, proxy: Proxy) -> Resources | None:
         """What the newest build tells a proxy; None while there is none to give."""
@@ -186,12 +193,16 @@ def _some_detect(rules: tuple[Resource[DestinationRule], ...]) -> bool:
     )
 
 
-def _service_ports(services: tuple[Service, ...]) -> tuple[str, ...]:
+def _service_ports(services: tuple[Service, ...], *, web: bool) -> tuple[str, ...]:
+    """Without those that are nobody's to answer for: what is dialled is where they are (`resolution: NONE`)."""
     return tuple(
         sorted(
             f"{service.hostname}:{port.number}"
             for service in services
             for port in service.ports
-            if not port.protocol.is_http and "*" not in service.hostname
+            if port.protocol.is_http is web
+            and port.protocol is not Protocol.UDP
+            and not service.wildcard
+            and service.resolution is not Resolution.NONE
         )
     )

@@ -45,6 +45,8 @@ class RegistryService:
         self._start = start
         self.ejections = Ejections()
         """What agents report of their Envoys' own judgement."""
+        self.web_services: Callable[[], Iterable[str]] = tuple
+        """The services that speak HTTP, for hosts that capture explicitly."""
         self.groups: Callable[[], Groups] = FrozenMap
         self.watches: Callable[[], bool] = lambda: False
         """Whether there may be anything to report."""
@@ -65,9 +67,13 @@ class RegistryService:
     ) -> AsyncIterator[rpc.RegisterResponse]:
         host, granted = await self._peer(context)
         told: tuple[str, ...] = ()
+        web_told: tuple[str, ...] = ()
+        explicit = False
         async for request in requests:
             host, granted = await self._peer(context)  # again: a host may have been revoked meanwhile
             known, told = told, tuple(self._services())
+            explicit = explicit or any(_is_explicit(one) for one in request.workloads)
+            web_known, web_told = web_told, tuple(self.web_services()) if explicit else ()
             rejected = self._take(host, granted, request)
             yield rpc.RegisterResponse(
                 sequence=request.sequence,
@@ -76,6 +82,7 @@ class RegistryService:
                 starts=self._starts(host, request),
                 control_plane_version=__version__,
                 services=told if told != known else (),
+                web_services=web_told if web_told != web_known else (),
                 watch_endpoints=self.watches(),
             )
 
@@ -133,6 +140,10 @@ class RegistryService:
         apply(time.monotonic())
         if self._registry.snapshot is not before:
             self._changed()
+
+
+def _is_explicit(workload: rpc.Workload) -> bool:
+    return workload.capture.mode == rpc.CAPTURE_MODE_EXPLICIT
 
 
 def _keys(keys: Iterable[rpc.WorkloadKey]) -> list[tuple[str, str]]:

@@ -373,6 +373,26 @@ class Capture(message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @typing.final
+    class ServiceAddressesEntry(message.Message):
+        DESCRIPTOR: descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MODE_FIELD_NUMBER: builtins.int
     NETWORK_NAMESPACE_FIELD_NUMBER: builtins.int
     APPLICATION_ADDRESS_FIELD_NUMBER: builtins.int
@@ -381,6 +401,10 @@ class Capture(message.Message):
     HTTP_PROXY_PORT_FIELD_NUMBER: builtins.int
     OUTBOUND_PORTS_FIELD_NUMBER: builtins.int
     DNS_FIELD_NUMBER: builtins.int
+    SERVICE_ADDRESSES_FIELD_NUMBER: builtins.int
+    WEB_ADDRESS_FIELD_NUMBER: builtins.int
+    WEB_PORTS_FIELD_NUMBER: builtins.int
+    DNS_PORT_FIELD_NUMBER: builtins.int
     mode: CaptureMode.ValueType
     network_namespace: builtins.str
     """Path of the application's network namespace; empty when Envoy shares it."""
@@ -397,8 +421,20 @@ class Capture(message.Message):
     http_proxy_port: builtins.int
     dns: builtins.bool
     """Whether a DNS listener inside the network namespace answers for the mesh's names."""
+    web_address: builtins.str
+    dns_port: builtins.int
+    """Explicit mode: the port at `address` at which names of services are answered over DNS (UDP); 0: none."""
     @builtins.property
     def outbound_ports(self) -> containers.ScalarMap[builtins.str, builtins.int]: ...
+    @builtins.property
+    def service_addresses(self) -> containers.ScalarMap[builtins.str, builtins.str]:
+        """Explicit mode: the loopback addresses that services have for this workload, by hostname, where `outbound_ports` are
+        opened (without one, at `address`), and the one that all services have in common that speak HTTP alone, with the
+        ports that may be opened there.
+        """
+
+    @builtins.property
+    def web_ports(self) -> containers.RepeatedScalarFieldContainer[builtins.int]: ...
     def __init__(
         self,
         *,
@@ -410,10 +446,14 @@ class Capture(message.Message):
         http_proxy_port: builtins.int = ...,
         outbound_ports: abc.Mapping[builtins.str, builtins.int] | None = ...,
         dns: builtins.bool = ...,
+        service_addresses: abc.Mapping[builtins.str, builtins.str] | None = ...,
+        web_address: builtins.str = ...,
+        web_ports: abc.Iterable[builtins.int] | None = ...,
+        dns_port: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "application_address", b"application_address", "dns", b"dns", "http_proxy_port", b"http_proxy_port", "mesh_address", b"mesh_address", "mode", b"mode", "network_namespace", b"network_namespace", "outbound_ports", b"outbound_ports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "application_address", b"application_address", "dns", b"dns", "dns_port", b"dns_port", "http_proxy_port", b"http_proxy_port", "mesh_address", b"mesh_address", "mode", b"mode", "network_namespace", b"network_namespace", "outbound_ports", b"outbound_ports", "service_addresses", b"service_addresses", "web_address", b"web_address", "web_ports", b"web_ports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -578,6 +618,7 @@ class RegisterResponse(message.Message):
     SERVICES_FIELD_NUMBER: builtins.int
     WATCH_ENDPOINTS_FIELD_NUMBER: builtins.int
     STARTS_FIELD_NUMBER: builtins.int
+    WEB_SERVICES_FIELD_NUMBER: builtins.int
     sequence: builtins.int
     lease_seconds: builtins.int
     """A workload that is not renewed for so long is taken out."""
@@ -598,6 +639,12 @@ class RegisterResponse(message.Message):
     def starts(self) -> containers.RepeatedCompositeFieldContainer[Start]:
         """How the Envoys of this request's workloads are to be started."""
 
+    @builtins.property
+    def web_services(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Ports of services that speak HTTP, `hostname:port` each, sorted, told to a host with a workload in explicit capture.
+        Empty: as said last.
+        """
+
     def __init__(
         self,
         *,
@@ -608,10 +655,11 @@ class RegisterResponse(message.Message):
         services: abc.Iterable[builtins.str] | None = ...,
         watch_endpoints: builtins.bool = ...,
         starts: abc.Iterable[Start] | None = ...,
+        web_services: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["control_plane_version", b"control_plane_version", "lease_seconds", b"lease_seconds", "rejected", b"rejected", "sequence", b"sequence", "services", b"services", "starts", b"starts", "watch_endpoints", b"watch_endpoints"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["control_plane_version", b"control_plane_version", "lease_seconds", b"lease_seconds", "rejected", b"rejected", "sequence", b"sequence", "services", b"services", "starts", b"starts", "watch_endpoints", b"watch_endpoints", "web_services", b"web_services"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

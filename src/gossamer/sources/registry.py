@@ -220,11 +220,16 @@ def registration_problem(message: rpc.Workload) -> str:
     ):
         if text and problem:
             return problem
-    for address in (*message.addresses, capture.mesh_address, capture.address, capture.application_address):
+    for address in (
+        *message.addresses,
+        *(capture.mesh_address, capture.address, capture.application_address, capture.web_address),
+        *capture.service_addresses.values(),
+    ):
         if address and not names.is_ip(address):
             return f"{address!r} is no IP address"
     numbers = [number for port in message.ports for number in (port.number, port.mesh_port or 1)]
     numbers += [*message.gateway_ports, *message.gateway_ports.values(), *capture.outbound_ports.values()]
+    numbers += [*capture.web_ports, capture.dns_port or 1]
     wrong = next((number for number in numbers if not 0 < number < 65536), None)
     return "" if wrong is None else f"{wrong} is no port"
 
@@ -298,4 +303,8 @@ def _capture(message: rpc.Capture, ports: Iterable[rpc.WorkloadPort]) -> Capture
         http_proxy_port=message.http_proxy_port,
         outbound_ports=FrozenMap(sorted(message.outbound_ports.items())),
         dns=message.dns,
+        service_addresses=FrozenMap(sorted(message.service_addresses.items())),
+        web_address=message.web_address,
+        web_ports=tuple(sorted(message.web_ports)),
+        dns_port=message.dns_port,
     )

@@ -16,6 +16,7 @@ from gossamer.core.errors import CaptureError
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.proxy import CaptureMode
 from gossamer.node.sandbox import Command, Isolation, Network, Sandbox, SandboxSettings, open_sandbox
+from gossamer.node.sandbox_spawn import HOSTS
 
 _PROBE: Final = "probe"
 _NAMES: Final = {
@@ -43,10 +44,12 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """The way taken, and those that were not possible."""
+    """The way taken, and those that were not possible; `nameless` is why applications in explicit capture cannot be
+    given the names of services (empty: they can)."""
 
     isolation: Isolation
     attempts: tuple[Attempt, ...] = ()
+    nameless: str = ""
 
     @property
     def mode(self) -> CaptureMode:
@@ -55,7 +58,8 @@ class Choice:
     def __str__(self) -> str:
         failures = "".join(f"; not {_NAMES[attempt.isolation]}: {attempt.reason}" for attempt in self.attempts)
         bypass = " (an application could bypass its sidecar)" if self.isolation is Isolation.NONE else ""
-        return f"{_NAMES[self.isolation]}{bypass}{failures}"
+        names = f"; names of services do not resolve by themselves: {self.nameless}" if self.nameless else ""
+        return f"{_NAMES[self.isolation]}{bypass}{names}{failures}"
 
 
 async def choose_capture(way: Way, settings: SandboxSettings) -> tuple[Sandbox, Choice]:
@@ -72,7 +76,7 @@ async def choose_capture(way: Way, settings: SandboxSettings) -> tuple[Sandbox, 
             continue
         if sandbox.adopted:
             await _check_adopted(way, sandbox)
-            return sandbox, Choice(isolation=sandbox.isolation)
+            return sandbox, Choice(isolation=sandbox.isolation, nameless=await _without_names(sandbox))
         try:
             if isolation is not Isolation.NONE:
                 await _probe(sandbox)
@@ -80,7 +84,7 @@ async def choose_capture(way: Way, settings: SandboxSettings) -> tuple[Sandbox, 
             attempts.append(Attempt(isolation=isolation, reason=str(error)))
             await sandbox.close()
             continue
-        return sandbox, Choice(isolation=isolation, attempts=tuple(attempts))
+        return sandbox, Choice(isolation=isolation, attempts=tuple(attempts), nameless=await _without_names(sandbox))
     reasons = "; ".join(f"{_NAMES[attempt.isolation]}: {attempt.reason}" for attempt in attempts)
     raise CaptureError(f"this host does not allow {way.value} capture: {reasons}")
 
@@ -103,15 +107,31 @@ async def _check_adopted(way: Way, sandbox: Sandbox) -> None:
         raise CaptureError(f"sidecars run already with {running} capture; stop them before asking for {way.value}")
 
 
-async def _probe(sandbox: Sandbox) -> None:
-    """Go through all that a workload needs: a network, a confined program, a program that enters."""
+async def _without_names(sandbox: Sandbox) -> str:
+    """Why a program cannot have a hosts file of its own here, empty if it can or needs none."""
+    if sandbox.isolation is not Isolation.NONE:
+        return ""
+    try:
+        child = await sandbox.spawn("probe-names", replace(_trial(), hosts=HOSTS))
+    except CaptureError as error:
+        return str(error).rpartition(": ")[2]
+    code = await child.wait()
+    return f"programs with a hosts file of their own do not run here (exit code {code})" if code else ""
+
+
+def _trial() -> Command:
+    """A program that does nothing, to see whether it may."""
     program = ("/bin/true",) if Path("/bin/true").exists() else ("true",)
     environment = FrozenMap({"PATH": os.environ.get("PATH", os.defpath)})
-    log = Path(os.devnull)
+    return Command(argv=program, env=environment, log=Path(os.devnull))
+
+
+async def _probe(sandbox: Sandbox) -> None:
+    """Go through all that a workload needs: a network, a confined program, a program that enters."""
     await sandbox.add_network(Network(name=_PROBE))
     confined, entering = await asyncio.gather(
-        sandbox.spawn("probe", Command(argv=program, env=environment, log=log, network=_PROBE)),
-        sandbox.spawn("probe-entering", Command(argv=program, env=environment, log=log, enters=True)),
+        sandbox.spawn("probe", replace(_trial(), network=_PROBE)),
+        sandbox.spawn("probe-entering", replace(_trial(), enters=True)),
     )
     codes = await asyncio.gather(confined.wait(), entering.wait())
     if any(codes):

@@ -9,18 +9,24 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from gossamer.model.proxy import Capture
+
 _LOCAL: Final = "localhost,127.0.0.0/8,::1"
 
 
 def explicit_environment(
-    address: str, ports: tuple[int, ...], http_proxy_port: int, services: Mapping[str, tuple[str, int]]
+    capture: Capture, ports: tuple[int, ...], services: Mapping[str, tuple[str, int]]
 ) -> dict[str, str]:
     """Variables of an application in explicit capture.
 
-    HOST and PORT say where to listen. `services` maps a short name to the address and port of its outbound listener.
+    HOST and PORT say where to listen, MESH_DNS where names are answered over DNS. `services` maps a short name to the
+    address and port of its outbound listener.
     """
-    proxy = f"http://{address}:{http_proxy_port}"
+    address = capture.address
+    proxy = f"http://{address}:{capture.http_proxy_port}"
     variables = {"HOST": address}
+    if capture.dns_port:
+        variables["MESH_DNS"] = f"{address}:{capture.dns_port}"
     if ports:
         variables["PORT"] = str(ports[0])
     for name in ("HTTP_PROXY", "http_proxy"):

@@ -26,6 +26,8 @@ _LISTEN: Final = "0A"
 """The state of a listening socket in /proc/net/tcp."""
 LOOPBACK: Final = ipaddress.IPv4Network("127.64.0.0/10")
 """Workloads' own addresses in explicit capture."""
+SERVICES: Final = ipaddress.IPv4Network("127.128.0.0/10")
+"""Addresses that services have for one workload in explicit capture."""
 SHARED: Final = ipaddress.IPv4Network("100.64.0.0/11")
 """Workloads' own addresses inside their namespaces: carriers' shared space, never a service's."""
 
@@ -42,18 +44,18 @@ class Ports:
         if path is not None:
             self._load(path)
 
-    def allocate(self, purpose: str, address: str, *, preferred: int = 0) -> int:
-        """The TCP port of `purpose` at `address`: the one it had, else `preferred` if free, else a free one.
-
-        CaptureError if there is none.
-        """
+    def allocate(self, purpose: str, address: str, *, preferred: int = 0, kind: int = socket.SOCK_STREAM) -> int:
+        """The port of `purpose` at `address`, of TCP unless `kind` says otherwise: the one it had, else `preferred` if
+        free, else a free one. CaptureError if there is none."""
         known = self._ports.get(purpose)
-        if known is not None and known[0] == address and (purpose in self._confirmed or _free(*known, shared=True)):
+        if known is not None and known[0] != address:
+            known = None
+        if known is not None and (purpose in self._confirmed or _free(*known, shared=True, kind=kind)):
             self._confirmed.add(purpose)
             return known[1]
         taken = {port for other, (where, port) in self._ports.items() if where == address and other != purpose}
         for port in self._candidates(purpose, preferred):
-            if port not in taken and _free(address, port, shared=False):
+            if port not in taken and _free(address, port, shared=False, kind=kind):
                 self._ports[purpose] = (address, port)
                 self._confirmed.add(purpose)
                 self._save()
@@ -77,7 +79,8 @@ class Ports:
         if known is None or ipaddress.IPv4Address(known) not in network:
             taken = set(self._addresses.values())
             size = network.num_addresses - 2
-            start = _number(purpose) % size
+            # two meshes of one machine have workloads of one name, and take other addresses all the same
+            start = _number(f"{self._path}/{purpose}") % size
             numbers = ((start + step) % size + 1 for step in range(size))
             known = next(address for number in numbers if (address := str(network[number])) not in taken)
             self._addresses[purpose] = known
@@ -143,10 +146,10 @@ def _listens(address: str, port: int) -> bool:
     return False
 
 
-def _free(address: str, port: int, *, shared: bool) -> bool:
+def _free(address: str, port: int, *, shared: bool, kind: int = socket.SOCK_STREAM) -> bool:
     """Whether a listener could be bound; `shared` allows for an Envoy of ours that holds the port already."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as attempt:
+    with contextlib.suppress(OSError), socket.socket(family, kind) as attempt:
         if shared:  # Envoy shares its ports in this way, and only with processes of the same user
             attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         attempt.bind((address, port))

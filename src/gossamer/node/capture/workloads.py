@@ -12,8 +12,10 @@ from typing import Final
 
 from gossamer.core.errors import CaptureError
 from gossamer.core.frozen import FrozenMap
+from gossamer.model.names import short_names
 from gossamer.model.proxy import Capture, CaptureMode
 from gossamer.node.capture.environment import explicit_environment, short_name
+from gossamer.node.capture.explicit import dns_port, names_by_address, open_services, service_ports
 from gossamer.node.capture.ports import LOOPBACK, SHARED, Ports
 from gossamer.node.sandbox import HostCapture, Isolation, Network, Sandbox
 
@@ -25,8 +27,9 @@ class CaptureRequest:
     """A workload to capture.
 
     `ports` are those that it serves, `mesh_address` the host's address that peers dial, `services` the
-    `hostname:port`s that it may call (for explicit capture alone), `search` the resolver's search list. With `uids`, it
-    is what runs on the host already under these user ids, and stays on the host's network.
+    `hostname:port`s that it may call (for explicit capture alone; `web_services` those that speak HTTP), `search` the
+    resolver's search list. With `uids`, it is what runs on the host already under these user ids, and stays on the
+    host's network.
     """
 
     namespace: str
@@ -34,6 +37,8 @@ class CaptureRequest:
     ports: tuple[int, ...] = ()
     mesh_address: str = "127.0.0.1"
     services: tuple[str, ...] = ()
+    web_services: tuple[str, ...] = ()
+    domain: str = "cluster.local"
     search: tuple[str, ...] = ()
     uids: tuple[int, ...] = ()
 
@@ -54,6 +59,8 @@ class Captured:
     addresses: tuple[str, ...] = ()
     network: str = ""
     environment: FrozenMap[str, str] = field(default_factory=FrozenMap)
+    names: FrozenMap[str, tuple[str, ...]] = field(default_factory=FrozenMap)
+    """Names of services by the address at which its sidecar answers for them, when explicit."""
 
 
 class Capturer:
@@ -95,29 +102,30 @@ class Capturer:
     def _explicit(self, request: CaptureRequest, base: Capture) -> Captured:
         address = self.ports.address(f"{request.key}/loopback", LOOPBACK)
         proxy_port = self.ports.allocate(f"{request.key}/proxy", address)
-        outbound = self._outbound(request, address)
+        opened = open_services(self.ports, request.key, service_ports(request.services, request.web_services))
         capture = replace(
             base,
             address=address,
             application_address=address,
             http_proxy_port=proxy_port,
-            outbound_ports=outbound,
+            outbound_ports=opened.ports,
+            service_addresses=opened.addresses,
+            web_address=opened.web_address,
+            web_ports=opened.web_ports,
+            dns_port=dns_port(self.ports, request.key, address),
         )
         names = {
-            name: (address, port)
-            for service, port in outbound.items()
-            if (name := short_name(service.rpartition(":")[0], request.namespace))
+            name: (opened.addresses[host], opened.ports[service])
+            for service in sorted(request.services)
+            if (name := short_name(host := service.rpartition(":")[0], request.namespace))
         }
-        variables = explicit_environment(address, request.ports, proxy_port, names)
-        return Captured(capture=capture, addresses=(address,), environment=FrozenMap(variables))
-
-    def _outbound(self, request: CaptureRequest, address: str) -> FrozenMap[str, int]:
-        services = sorted(set(request.services))
-        for service in services:
-            if not service.rpartition(":")[2].isdigit():
-                raise CaptureError(f"{service!r} is no service port: hostname:port is wanted")
-        return FrozenMap(
-            (service, self.ports.allocate(f"{request.key}/outbound/{service}", address)) for service in services
+        variables = explicit_environment(capture, request.ports, names)
+        shorter = {host: short_names(host, request.namespace, request.domain) for host in opened.named}
+        return Captured(
+            capture=capture,
+            addresses=(address,),
+            environment=FrozenMap(variables),
+            names=names_by_address(opened.named, shorter),
         )
 
     async def remove(self, key: str) -> None:
