@@ -98,7 +98,7 @@ def _visible(services: Iterable[Service], namespace: str) -> tuple[Service, ...]
     oldest."""
     chosen: dict[str, Service] = {}
     for service in services:
-        if not exported(service.export_to, namespace) and service.namespace != namespace:
+        if not exported(service.export_to, namespace):
             continue
         known = chosen.get(service.hostname)
         if known is None or _preference(service, namespace) < _preference(known, namespace):

@@ -171,10 +171,11 @@ def _rule(resource: Resource[DestinationRule], settings: MeshSettings) -> Rule:
         )
         for place, subset in enumerate(spec.subsets)
     )
+    home = frozenset[str]() if spec.export_to else frozenset({resource.namespace})
     return Rule(
         host=qualified(spec.host, resource.namespace, settings.domain),
         namespace=resource.namespace,
-        export_to=export_targets(spec.export_to, settings.export_destinations_to, resource.namespace),
+        export_to=export_targets(spec.export_to, settings.export_destinations_to, resource.namespace) | home,
         selector=spec.workload_selector.match_labels if spec.workload_selector else None,
         destination=DestinationPolicy(policy=spec.traffic_policy, subsets=_unique(subsets), origins=(origin,)),
     )
@@ -219,6 +220,10 @@ def _for_host(destinations: Destinations, namespace: str, host: str) -> Iterator
 
 
 def _speaks(rule: Rule, client: Client) -> bool:
-    if rule.selector is not None:
-        return rule.namespace == client.namespace and rule.selector.items() <= client.labels.items()
-    return rule.namespace == client.namespace or exported(rule.export_to, client.namespace)
+    """Whether a rule is meant for a client: a rule that its author exports elsewhere alone is not for its own namespace
+    either; the mesh's default for exporting never takes one away from there."""
+    if not exported(rule.export_to, client.namespace):
+        return False
+    if rule.selector is None:
+        return True
+    return rule.namespace == client.namespace and rule.selector.items() <= client.labels.items()

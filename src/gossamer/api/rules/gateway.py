@@ -176,7 +176,8 @@ def _check_certificates(tls: ServerTLSSettings, given: list[str], at: At) -> Non
         )
         require(tls.private_key, at["privateKey"], f"{tls.mode} TLS requires a private key")
         if tls.mode is not ServerTLSMode.SIMPLE:
-            require(tls.ca_certificates, at["caCertificates"], f"{tls.mode} TLS requires a client CA bundle")
+            bundle = tls.ca_certificates or any(pair.ca_certificates for pair in tls.tls_certificates)
+            require(bundle, at["caCertificates"], f"{tls.mode} TLS requires a client CA bundle")
     for index, pair in enumerate(tls.tls_certificates):
         here = at["tlsCertificates", index]
         require(pair.server_certificate, here["serverCertificate"], "a server certificate must be set")
