@@ -62,7 +62,20 @@ SPOKEN_OF: Final[dict[tuple[str, str], tuple[Status, str]]] = {
         Status.NOT_YET,
         "read by nothing: agents of a mesh reach one another directly, whatever network their workloads name",
     ),
-}
+    ("Gateway.gateway.networking.k8s.io", "listeners[].tls.mode"): (Status.PARTLY, "not `Passthrough`"),
+    **{("Sidecar", f"ingress[].tls.{name}"): (Status.REFUSED, "Istio refuses it here too") for name in (
+        "httpsRedirect", "credentialName", "credentialNames", "caCertCredentialName", "tlsCertificates",
+        "subjectAltNames",
+    )},
+    **{(kind, f"{name}.namespace"): (Status.REFUSED, "Istio refuses it too") for kind, name in (
+        ("EnvoyFilter", "targetRefs[]"), ("AuthorizationPolicy", "targetRef"), ("RequestAuthentication", "targetRef"),
+        ("WasmPlugin", "targetRef"), ("TrafficExtension", "targetRefs[]"), ("Telemetry", "targetRef"),
+    )},
+    ("WasmPlugin", "imagePullSecret"): (Status.NOT_YET, "it is for OCI images, which are not fetched; warned of"),
+    ("TrafficExtension", "wasm.imagePullSecret"): (
+        Status.NOT_YET, "it is for OCI images, which are not fetched; warned of",
+    ),
+}  # fmt: skip
 """Where a rule of its own says what becomes of a field: by kind and path, with all that is below it."""
 
 
@@ -96,12 +109,12 @@ def specs() -> dict[str, tuple[str, type]]:
 def rows() -> Iterator[Row]:
     """Every field of every kind; a message that a kind holds in several places is told of once, at the first."""
     for kind, (_, spec) in specs().items():
-        for row in _fields(kind, spec, "", set()):
+        for row in fields_of(kind, spec, "", set()):
             status, why = verdict(kind, row.path)
             yield Row(kind=kind, path=row.path, message=row.message, attribute=row.attribute, status=status, why=why)
 
 
-def _fields(kind: str, spec: type, prefix: str, seen: set[Any]) -> Iterator[Row]:
+def fields_of(kind: str, spec: type, prefix: str, seen: set[Any]) -> Iterator[Row]:
     seen.add(spec)
     for field in fields(spec):
         hint = hints_of(spec)[field.name]
@@ -113,7 +126,7 @@ def _fields(kind: str, spec: type, prefix: str, seen: set[Any]) -> Iterator[Row]
                 for way in ("exact", "prefix", "regex"):
                     yield Row(kind=kind, path=f"{path}{suffix}.{way}", message="StringMatch", attribute="value")
             elif message is not StringMatch and message not in seen:
-                yield from _fields(kind, message, f"{path}{suffix}.", seen)
+                yield from fields_of(kind, message, f"{path}{suffix}.", seen)
 
 
 def messages(hint: Any, suffix: str = "") -> Iterator[tuple[str, Any]]:

@@ -294,6 +294,19 @@ def test_service() -> None:
     assert errors("Service", {"type": "ExternalName"}) == [("required", "spec.externalName")]
 
 
+def test_what_a_service_says_to_load_balancers_alone() -> None:
+    spec = {
+        "ports": [{"port": 80}],
+        "sessionAffinity": "ClientIP",
+        "loadBalancerSourceRanges": ["10.0.0.0/8"],
+    }
+    found = load_one(resource("Service") | {"spec": spec}).diagnostics
+    assert [(one.is_error, one.code, one.path) for one in found] == [
+        (False, "no-effect", "spec.sessionAffinity"),
+        (False, "no-effect", "spec.loadBalancerSourceRanges"),
+    ]
+
+
 def test_endpoint_slice() -> None:
     document = resource("EndpointSlice", labels={"kubernetes.io/service-name": "a"}) | {
         "addressType": "IPv4",

@@ -21,15 +21,18 @@ from typing import Any, Final
 
 import yaml
 
+from gossamer.api.config import Config
 from gossamer.api.kinds import KINDS, Kind
 from gossamer.api.load import SourceFile, load
+from gossamer.api.resource import Resource
 from gossamer.cli.offline import Fleet, build_fleet
 from gossamer.core.frozen import FrozenMap
-from gossamer.core.ids import ResourceId
 from gossamer.core.memo import Memo
 from gossamer.core.resources import EXTENSION, Resources
+from gossamer.model.extensions import module_key, wasm_of
 from gossamer.model.proxy import Capture, Proxy, ProxyType
-from gossamer.model.service import Workload
+from gossamer.model.service import Health, Workload
+from gossamer.model.tokens import key_sources
 from gossamer.node.groups import grouped
 from gossamer.node.workload import WorkloadSpec
 from gossamer.plane.group_service import describe_group
@@ -63,6 +66,22 @@ PROXIES: Final = {
         name="gateway",
         addresses=("2.2.2.2",),
         labels=FrozenMap({"istio": "ingressgateway"}),
+    ),
+    "attached": Proxy(
+        type=ProxyType.ROUTER,
+        namespace="default",
+        name="edge",
+        addresses=("2.2.2.3",),
+        labels=FrozenMap(
+            {"gateway.networking.k8s.io/gateway-name": "edge", "gateway.networking.k8s.io/gateway-class-name": "istio"}
+        ),
+    ),
+    "subject": Proxy(
+        type=ProxyType.ROUTER,
+        namespace="default",
+        name="edge",
+        addresses=("2.2.2.4",),
+        labels=FrozenMap({"gateway.networking.k8s.io/gateway-name": "subject"}),
     ),
     "member": _sidecar("default", "member", "10.1.0.7", group="subject"),
 }
@@ -100,7 +119,6 @@ class Row:
 @cache
 def worlds() -> dict[str, World]:
     """By name."""
-    found: dict[str, Json] = yaml.safe_load((FOLDER / "worlds.yaml").read_text())
     return {
         name: World(
             documents=given["documents"],
@@ -108,20 +126,27 @@ def worlds() -> dict[str, World]:
             registrations=tuple(_workload(one) for one in given.get("registrations", ())),
             slots=given.get("slots", False),
         )
-        for name, given in found.items()
+        for name, given in read("worlds.yaml").items()
     }
 
 
 def _workload(given: Json) -> Workload:
-    plain = {name: FrozenMap(value) if isinstance(value, dict) else value for name, value in given.items()}
-    return Workload(namespace=plain.pop("namespace", "default"), tls=plain.pop("tls", True), **plain)
+    plain: Json = {name: FrozenMap(value) if isinstance(value, dict) else value for name, value in given.items()}
+    plain["health"] = Health(plain.get("health", "HEALTHY"))
+    return Workload(**{"namespace": "default", "tls": True, **plain})
 
 
-def rows() -> Iterator[Row]:
+@cache
+def rows() -> tuple[Row, ...]:
     """Every row of every file."""
-    for path in sorted(FOLDER.glob("*.yaml")):
-        if path.stem != "worlds":
-            yield from _rows_of(yaml.safe_load(path.read_text()))
+    files = (path for path in sorted(FOLDER.glob("*.yaml")) if path.stem not in ("worlds", "excused"))
+    return tuple(row for path in files for row in _rows_of(read(path.name)))
+
+
+def read(name: str) -> Json:
+    """One of the files."""
+    found: Json = yaml.load((FOLDER / name).read_text(), yaml.CSafeLoader)
+    return found
 
 
 def _rows_of(file: Json) -> Iterator[Row]:
@@ -169,7 +194,7 @@ def _moved(kind: Kind, file: Json, first: str, place: str, more: Json) -> Iterat
             if inner is not None:
                 _put(moved, place, inner)
             given = merged({} if more.get("bare") else given, merged(more.get("given", {}), moved))
-            besides = {name: more[name] for name in ("in", "mesh") if name in more}
+            besides: Json = {name: more[name] for name in ("in", "mesh") if name in more}
             besides["beside"] = "\n---\n".join(filter(None, (row.get("beside"), more.get("beside"))))
             yield _row(kind, file["in"], place + rest, file.get("spec", {}), {**row, "given": given, **besides})
 
@@ -240,7 +265,7 @@ class Answers:
     def shown(self) -> object:
         """What is compared."""
         if self.slots:
-            return {
+            return self.besides, {
                 name: sorted((one.name, one.version) for one in found.all_of(EXTENSION))
                 for name, found in self.resources.items()
             }
@@ -260,6 +285,7 @@ class Auditor:
         key = (row.world, row.beside, row.mesh, text)
         if key not in self._known:
             self._known[key] = self._answers(row, text)
+            self._memo.next_generation()
         return self._known[key]
 
     def _answers(self, row: Row, text: str) -> Answers | str:
@@ -280,10 +306,16 @@ class Auditor:
             resources={name: fleet.resources(proxy) for name, proxy in asked.items()},
             besides=(
                 *(fleet.mesh.proxies.for_proxy(proxy) for proxy in asked.values()),
+                key_sources(loaded.config.request_authentications),
+                [module_key(wasm) for wasm in map(wasm_of, _extensions(loaded.config)) if wasm is not None],
                 *(_started(fleet) if "member" in asked else ()),
             ),
             slots=world.slots,
         )
+
+
+def _extensions(config: Config) -> tuple[Resource[Any], ...]:
+    return (*config.wasm_plugins, *config.traffic_extensions)
 
 
 def _started(fleet: Fleet) -> tuple[WorkloadSpec, ...]:
@@ -303,6 +335,3 @@ def _document(kind: Kind, spec: Json) -> Json:
     version = f"{kind.group}/{kind.versions[0]}" if kind.group else kind.versions[0]
     document = {"apiVersion": version, "kind": kind.name, "metadata": metadata}
     return {**document, "spec": body} if kind.body else {**document, **body}
-
-
-__all__ = ["Auditor", "ResourceId", "Row", "rows"]

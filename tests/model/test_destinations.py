@@ -46,6 +46,12 @@ def test_a_rule_that_is_not_exported_speaks_at_home_alone() -> None:
     assert balancer(hidden, namespace="client") == "none"
 
 
+def test_a_rule_that_is_exported_elsewhere_alone_is_not_for_its_own_namespace() -> None:
+    lent = rule("lent", "RANDOM", more="  exportTo: [client]")
+    assert balancer(lent) == "none"
+    assert balancer(lent, namespace="client") == "RANDOM"
+
+
 def test_the_more_specific_host_wins_and_then_the_older_rule() -> None:
     wild, exact = rule("wild", "RANDOM", host="*.cluster.local"), rule("exact", "ROUND_ROBIN", host="reviews")
     assert balancer(wild, exact) == "ROUND_ROBIN"

@@ -135,3 +135,14 @@ def test_a_proxy_of_a_host_calls_no_unix_socket(registered: bool) -> None:
     found = compiled(entry, proxy=replace(SIDECAR, binds_paths=not registered))
     assert ("/run/agent.sock" in str(found.json())) is not registered
     assert "10.0.0.1" in str(found.json())
+
+
+def test_a_service_that_is_exported_elsewhere_alone_is_not_seen_at_home() -> None:
+    lent = istio(
+        "ServiceEntry", "lent", "  hosts: [lent.com]\n  ports: [{number: 80, name: http}]\n  exportTo: [other]"
+    )
+    seen = {
+        namespace: [one.service.hostname for one in compiled(lent, proxy=proxy).view.outbound.services]
+        for namespace, proxy in (("default", SIDECAR), ("other", replace(SIDECAR, namespace="other")))
+    }
+    assert seen == {"default": [], "other": ["lent.com"]}

@@ -14,6 +14,7 @@ from gossamer.model.check_policies import check_policies
 from gossamer.model.check_proxies import check_proxies
 from gossamer.model.check_routes import check_routes
 from gossamer.model.check_selectors import check_selectors
+from gossamer.model.check_services import check_services
 from gossamer.model.check_sidecars import check_sidecars
 from gossamer.model.known import known_workloads
 from gossamer.model.service import Workload
@@ -26,6 +27,7 @@ def check_resources(config: Config, memo: Memo, running: tuple[Workload, ...] = 
         *check_policies(config),
         *check_proxies(config),
         *check_routes(config, memo),
+        *check_services(config, memo),
         *check_gateways(config, memo),
         *check_sidecars(config, memo, known),
         *check_credentials(config, memo, known),

@@ -11,7 +11,7 @@ from gossamer.api import names
 from gossamer.api.findings import At
 from gossamer.api.kubernetes import EndpointSlice, Service
 from gossamer.api.resource import Resource
-from gossamer.api.rules.common import check, check_port, require
+from gossamer.api.rules.common import check, check_port, require, written
 from gossamer.api.structure import closest
 
 SERVICE_NAME: Final = "kubernetes.io/service-name"
@@ -44,11 +44,23 @@ def check_service(resource: Resource[Service], raw: Any, at: At) -> None:
         if len(spec.ports) > 1:
             require(port.name, at["ports", index, "name"], "each of several ports needs a name")
     _warn_of_equal_names(spec, at)
+    _say_what_is_not_acted_on(raw, at)
     if spec.traffic_distribution not in ("", "PreferClose", "PreferSameZone", "PreferSameNode"):
         message = "trafficDistribution is PreferSameZone (or PreferClose, its former name) or PreferSameNode"
         at["trafficDistribution"].error("invalid-value", message)
     if spec.internal_traffic_policy not in ("Cluster", "Local"):
         at["internalTrafficPolicy"].error("invalid-value", "internalTrafficPolicy is Cluster or Local")
+
+
+def _say_what_is_not_acted_on(raw: Any, at: At) -> None:
+    """Of the fields that decide about calls, those which a mesh does not see to, Istio's neither."""
+    if written(raw, "sessionAffinity") == "ClientIP":
+        hint = "a DestinationRule says so with loadBalancer.consistentHash.useSourceIp"
+        at["sessionAffinity"].warning("no-effect", "sidecars keep no sessionAffinity, Istio's neither", hint)
+    if written(raw, "loadBalancerSourceRanges"):
+        hint = "an AuthorizationPolicy says so with source.remoteIpBlocks"
+        message = "it is for a cloud's load balancer; the mesh lets in whoever reaches it"
+        at["loadBalancerSourceRanges"].warning("no-effect", message, hint)
 
 
 def _warn_of_equal_names(spec: Service, at: At) -> None:

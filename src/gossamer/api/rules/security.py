@@ -18,7 +18,7 @@ from gossamer.api.findings import At
 from gossamer.api.peer_authentication import PeerAuthentication
 from gossamer.api.resource import Resource
 from gossamer.api.rules.common import BOOLEAN_TRUE, check, is_written, require, written
-from gossamer.api.rules.targets import check_targets, check_waypoints, check_workload_selector
+from gossamer.api.rules.targets import check_targets, check_workload_selector
 from gossamer.api.structure import closest
 
 DRY_RUN: Final = "istio.io/dry-run"
@@ -54,7 +54,6 @@ def check_authorization_policy(resource: Resource[AuthorizationPolicy], raw: Any
     spec = resource.spec
     check_workload_selector(spec.selector, at["selector"])
     check_targets(spec, raw, at, strict=True)
-    check_waypoints(spec, raw, at)
     dry_run = resource.annotations.get(DRY_RUN)
     if dry_run is not None and dry_run not in BOOLEANS:
         message = f'annotation {DRY_RUN} must be "true" or "false", not "{dry_run}"'

@@ -55,17 +55,14 @@ def check_targets(spec: Targeted, raw: Any, at: At, *, strict: bool = False, sel
     single: PolicyTargetReference | None = getattr(spec, "target_ref", None)
     for here, reference in ([(at["targetRef"], single)] if single else []) + references:
         _check_reference(reference, here, strict=strict)
+        _check_waypoint(reference, here, selector)
 
 
-def check_waypoints(spec: Targeted, raw: Any, at: At) -> None:
-    """A policy that is attached to a service is enforced by waypoints, which nobody runs here."""
-    path = "targetRef" if is_written(raw, "targetRef") else "targetRefs"
-    single: PolicyTargetReference | None = getattr(spec, "target_ref", None)
-    for reference in (*([single] if single else []), *spec.target_refs):
-        if reference.kind in ("Service", "ServiceEntry"):
-            message = f"policies attached to a {reference.kind} are for waypoints, of which this mesh has none"
-            hint = "nobody enforces it; name the workloads of the service with a selector"
-            at[path].warning("no-effect", message, hint)
+def _check_waypoint(reference: PolicyTargetReference, at: At, selector: str) -> None:
+    """What is attached to a service is for waypoints, which nobody runs here."""
+    if reference.kind in ("Service", "ServiceEntry"):
+        message = f"what is attached to a {reference.kind} is for waypoints, of which this mesh has none"
+        at.warning("no-effect", message, f"nobody acts on it; name the workloads of the service with {selector}")
 
 
 def _check_reference(reference: PolicyTargetReference, at: At, *, strict: bool) -> None:

@@ -125,6 +125,7 @@ def _chain_is_meant(listener: Listener, chain: FilterChain, patch: Patch, place:
         and asked.transport_protocol in ("", match.transport_protocol)
         and set(protocols) <= set(match.application_protocols)
         and asked.destination_port in (0, port)
+        and asked.transport_socket in ("", chain.transport_socket.name)
         # the one listener of all inbound ports has a chain for each
         and (not _is_inbound_capture(listener) or wanted == INBOUND_PORT or place.is_port(port, wanted))
     )
