@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import signal
@@ -79,6 +80,8 @@ def test_mutual_tls_in_each_capture_mode(who: str, capture: str) -> None:
         need("does not allow transparent capture" not in up.said, f"{who} may not make namespaces here")
         until(lambda: PRODUCTPAGE in get(port, PAGE).body, "details has seen productpage's certificate", 5)
         assert get(port, PAGE).peer == INGRESS
+        if who != "root":
+            _tells_who_could_be_bypassed(found, bypassable=capture == "explicit")
         chosen = found.status("agent")["capture"]
         assert chosen.startswith(_name(capture, who)), chosen
         row = found.row("default/details-v1")
@@ -87,6 +90,17 @@ def test_mutual_tls_in_each_capture_mode(who: str, capture: str) -> None:
         if os.geteuid() == 0 or capture == "explicit":  # else this process cannot go where the application is
             assert _says_ready(row)[1] == 200
         assert up.stop() == 0
+
+
+def _tells_who_could_be_bypassed(found: Place, *, bypassable: bool) -> None:
+    """Both in the list of proxies and in the overview; a gateway captures nothing."""
+    sidecars = ["default/details-v1", "default/productpage-v1"]
+    state = f"--state={found.state}"
+    (mesh,) = json.loads(found.run("status", "-o", "json", state).said)["meshes"]
+    assert mesh["capture"]["bypassable"] == (sidecars if bypassable else [])
+    assert mesh["well"] is not bypassable, mesh
+    assert mesh["proxies"]["known"] == mesh["proxies"]["in_sync"] == 3
+    assert found.run("proxy", "list", state).said.count("(bypassable)") == (2 if bypassable else 0)
 
 
 def _says_ready(row: dict[str, Any]) -> tuple[str, int]:

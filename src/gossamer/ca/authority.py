@@ -67,6 +67,11 @@ class Authority:
         return fingerprint(self.root)
 
     @property
+    def root_ends(self) -> datetime:
+        """When the root of new certificates is no longer valid (UTC)."""
+        return self.root.not_valid_after_utc
+
+    @property
     def signer_key_id(self) -> str:
         """Identifier of the signing key, in hexadecimal digits, as certificates name their authority's key."""
         return (self.issuer.authority_key_identifier.key_identifier or b"").hex()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -50,6 +51,7 @@ async def _serve(plane: ControlPlane, stop: asyncio.Event) -> int:
             snapshot=lambda: view_snapshot(plane),
             authority=plane.authority,
             ledger=plane.ledger,
+            since=datetime.now(UTC),
         )
         write_private(runtime / ADDRESSES, json.dumps(addresses).encode())
         async with serving(runtime / PLANE_SOCKET, local_routes(view)):

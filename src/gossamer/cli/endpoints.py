@@ -7,7 +7,8 @@ from urllib.parse import urlencode
 
 import typer
 
-from gossamer.cli.proxy import OutputOption, StateOption, folders
+from gossamer.cli.parts import folders
+from gossamer.cli.proxy import OutputOption, StateOption
 from gossamer.cli.render import Output, print_data, print_table
 from gossamer.core.errors import GossamerError, UnavailableError
 from gossamer.rpc.local import PLANE_SOCKET, call

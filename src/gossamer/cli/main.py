@@ -86,6 +86,12 @@ COMMANDS: Final[tuple[Entry, ...]] = (
         panel=RUNNING,
     ),
     Entry(
+        name="status",
+        module="gossamer.cli.status",
+        summary="Say whether the mesh is well: control plane, configuration, proxies, capture, certificates.",
+        panel=RUNNING,
+    ),
+    Entry(
         name="ca",
         module="gossamer.cli.ca",
         summary="The authority: its root, certificates, join tokens.",
@@ -101,6 +107,12 @@ COMMANDS: Final[tuple[Entry, ...]] = (
         name="compile",
         module="gossamer.cli.compile",
         summary="Show what configuration tells one Envoy: listeners, routes, clusters, endpoints.",
+        panel=OFFLINE,
+    ),
+    Entry(
+        name="version",
+        module="gossamer.cli.version",
+        summary="The versions of all that it is made of, and which security advisories apply to its Envoy.",
         panel=OFFLINE,
     ),
     Entry(

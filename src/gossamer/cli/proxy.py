@@ -6,11 +6,9 @@ sockets on this host.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,10 +17,10 @@ from typing import Annotated, Any, Final
 import typer
 
 from gossamer.cli.durations import load_duration
+from gossamer.cli.parts import answers, folders, proxies_of
 from gossamer.cli.render import Output, print_data, print_table
 from gossamer.core.errors import GossamerError, UnavailableError, UsageError
-from gossamer.rpc.local import AGENT_SOCKET, PLANE_SOCKET, call
-from gossamer.sources.state import runtime_folder, runtime_folders
+from gossamer.rpc.local import AGENT_SOCKET, call
 
 app = typer.Typer(no_args_is_help=True)
 StateOption = Annotated[Path | None, typer.Option(help="The mesh's state folder, where several run on this host.")]
@@ -67,7 +65,7 @@ class Found:
 @app.command("list")
 def list_command(state: StateOption = None, output: OutputOption = Output.TABLE) -> None:
     """List the proxies: what they were told, how they are, and whether an application could get round them."""
-    rows = _proxies(folders(state))
+    rows = proxies_of(folders(state))
     if output is not Output.TABLE:
         print_data(rows, output)
         return
@@ -150,24 +148,11 @@ def upgrade(
         typer.echo(f"{found.namespace}/{found.name}: {what}, process {done['pid']}")
 
 
-def folders(state: Path | None) -> list[Path]:
-    return [runtime_folder(state)] if state else runtime_folders()
-
-
-def _answers(folders: Iterable[Path], socket: str, path: str) -> list[tuple[Path, Any]]:
-    found = []
-    for folder in folders:
-        if (folder / socket).exists():
-            with contextlib.suppress(UnavailableError):
-                found.append((folder, call(folder / socket, "GET", path).json()))
-    return found
-
-
 def _all(state: Path | None) -> list[Found]:
     """The workloads of this host. UnavailableError if there are none."""
     found = [
         Found(agent=folder / AGENT_SOCKET, namespace=row["namespace"], name=row["name"])
-        for folder, status in _answers(folders(state), AGENT_SOCKET, "/v1/status")
+        for folder, status in answers(folders(state), AGENT_SOCKET, "/v1/status")
         for row in status["workloads"]
     ]
     if not found:
@@ -188,62 +173,6 @@ def _find(name: str, state: Path | None) -> Found:
 
 def _ask(found: Found, what: str) -> Any:
     return call(found.agent, "GET", f"/v1/workloads/{found.namespace}/{found.name}/{what}", timeout_s=30.0)
-
-
-def _proxies(folders: list[Path]) -> list[dict[str, Any]]:
-    """One row for each proxy that a control plane or an agent on this host knows."""
-    planes = _answers(folders, PLANE_SOCKET, "/v1/status")
-    agents = _answers(folders, AGENT_SOCKET, "/v1/status")
-    if not planes and not agents:
-        raise UnavailableError("no mesh runs on this host; start one with `gossamer up` or `gossamer demo`")
-    rows: dict[tuple[Path | None, str], dict[str, Any]] = {}
-    for folder, status in planes:
-        states = {proxy["name"]: proxy for proxy in status["proxies"]}
-        for workload in status["workloads"]:
-            name = f"{workload['namespace']}/{workload['name']}"
-            rows[folder, name] = _row(name, workload["type"]) | {
-                "host": workload["host"],
-                "health": workload["health"],
-                "capture": workload["capture"],
-                "bypassable": workload["bypassable"] and workload["type"] == "sidecar",
-                "configuration": states.get(name, {}).get("state", "NOT CONNECTED"),
-                "rejections": _rejections(states.get(name, {})),
-            }
-        for name, proxy in states.items():
-            known = {"configuration": proxy["state"], "rejections": _rejections(proxy)}
-            rows.setdefault((folder, name), _row(name, "sidecar") | known)
-    for folder, status in agents:
-        for workload in status["workloads"]:
-            name = f"{workload['namespace']}/{workload['name']}"
-            row = rows.setdefault((folder, name), _row(name, workload["type"]))
-            row["host"] = row["host"] or status["host"]
-            row["bypassable"] = status["bypassable"] and workload["type"] == "sidecar"
-            row |= {
-                key: workload[key] for key in ("envoy", "envoy_version", "application", "problem", "certificate_ends")
-            }
-    return [rows[key] for key in sorted(rows, key=lambda key: (str(key[0]), key[1]))]
-
-
-def _row(name: str, type_: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "type": type_,
-        "configuration": "",
-        "envoy": "",
-        "envoy_version": "",
-        "application": "",
-        "problem": "",
-        "host": "",
-        "health": "",
-        "capture": "",
-        "bypassable": False,
-        "certificate_ends": "",
-        "rejections": [],
-    }
-
-
-def _rejections(proxy: dict[str, Any]) -> list[dict[str, Any]]:
-    return [rejection for part in proxy.get("types", ()) for rejection in part["rejections"]]
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from gossamer.api.last_good import LastGood
 from gossamer.api.load import SourceFile, load
 from gossamer.cli.cast import Cast, build_running_cast
 from gossamer.cli.inputs import Inputs
-from gossamer.cli.proxy import folders
+from gossamer.cli.parts import folders
 from gossamer.core.errors import UnavailableError, UsageError
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.ids import ResourceId

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
+import subprocess
 from pathlib import Path
 
 from gossamer.core.errors import EnvoyError
 
 VARIABLE = "GOSSAMER_ENVOY"
+_ASKED_SECONDS = 10
 
 
 def find_envoy(override: str | None = None) -> Path:
@@ -27,3 +30,15 @@ def find_envoy(override: str | None = None) -> Path:
     if not (path.is_file() and os.access(path, os.X_OK)):
         raise EnvoyError(f"{path} is not an executable file; set {VARIABLE} to an Envoy binary")
     return path
+
+
+def envoy_version(binary: Path) -> str:
+    """What a binary says that it is: `1.40.0`. EnvoyError if it is no Envoy. Not for a process that has threads."""
+    try:
+        done = subprocess.run([str(binary), "--version"], capture_output=True, timeout=_ASKED_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EnvoyError(f"{binary} does not say its version: {error}") from error
+    found = re.search(rb"version: \w+/(\d+\.\d+\.\d+[^/\s]*)/", done.stdout)
+    if found is None:
+        raise EnvoyError(f"{binary} does not say its version: is it an Envoy?")
+    return found[1].decode()

@@ -39,6 +39,8 @@ class View:
     """All that the mesh is made of, as `plane.snapshot` has it."""
     authority: Latest[Authority]
     ledger: Ledger
+    since: datetime
+    """When the process began to serve."""
 
 
 def local_routes(view: View) -> list[Route]:
@@ -48,6 +50,7 @@ def local_routes(view: View) -> list[Route]:
         return JSONResponse(
             {
                 "version": __version__,
+                "since": view.since.isoformat(timespec="seconds"),
                 "ready": view.ready(),
                 "generation": view.generation(),
                 **view.bound(),
@@ -56,6 +59,10 @@ def local_routes(view: View) -> list[Route]:
                 "proxies": [_proxy(row) for row in view.proxies()],
                 "workloads": [_workload(row) for row in view.registrations()],
                 "keys": view.keys(),
+                "root": {
+                    "sha256": view.authority.value.root_fingerprint,
+                    "ends": view.authority.value.root_ends.isoformat(timespec="seconds"),
+                },
             }
         )
 
