@@ -188,6 +188,7 @@ def test_the_schema_knows_the_fields_by_their_written_names() -> None:
     json.dumps(schema)
     assert list(schema["properties"]) == [
         "version",
+        "profile",
         "meshConfig",
         "config",
         "locality",

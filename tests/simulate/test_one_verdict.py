@@ -45,7 +45,7 @@ from tests.simulate.verdicts import (
     request_of,
 )
 
-SETS, CALLS = 24, 24
+SETS, CALLS = 32, 24
 """Of the sample on a real Envoy: policies, and calls for each, HTTP's and TCP's."""
 PRINCIPALS = (*(f"cluster.local/ns/{ns}/sa/{sa}" for ns in ("web", "foo") for sa in "ab"), "td1/ns/foo/sa/a", "")
 LOG_FIELDS = {
@@ -81,7 +81,7 @@ def _inspecting() -> Json:
     return {"listener_filters": [build.inspector("tls")]}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(seed=st.integers(min_value=0, max_value=2**40))
 def test_the_simulator_says_what_the_policies_say(seed: int) -> None:
     maker = OneVerdict(seed)

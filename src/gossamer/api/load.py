@@ -21,6 +21,7 @@ from gossamer.api.document import Entry, read_document
 from gossamer.api.last_good import Held, LastGood
 from gossamer.api.mesh_config import MeshConfig
 from gossamer.api.mesh_document import read_mesh_config
+from gossamer.api.profile import Profile, profile_name, profile_text
 from gossamer.api.reader import split_documents
 from gossamer.api.resource import Resource
 from gossamer.api.source_index import SourceIndex, Written
@@ -64,18 +65,20 @@ def load(
     *,
     mesh_config: SourceFile | None = None,
     mesh_config_key: str = "",
+    profile: Profile = Profile.NONE,
     memo: Memo | None = None,
 ) -> Loaded:
     """What the files say together, in whatever order they come. Never raises for what a user wrote.
 
     `last_good` is what the load before returned. Pass the same `memo` each time: a load then costs what changed.
-    `mesh_config` is a file that holds a MeshConfig, by itself or under `mesh_config_key`.
+    `mesh_config` is a file that holds a MeshConfig, by itself or under `mesh_config_key`. `profile` lies under all.
     """
-    gathering = _Gathering(last_good or LastGood(), memo or Memo())
+    gathering = _Gathering(last_good or LastGood(), memo or Memo(), profile)
     for file in sorted(files, key=attrgetter("name")):
         gathering.add(file)
     gathering.restore()
     mesh, mesh_text = gathering.mesh(mesh_config, mesh_config_key)
+    gathering.lay_under(mesh.root_namespace)
     attributes: dict[str, Any] = {
         attribute: tuple([resource for _, resource in sorted(found, key=_PLACE)])
         for attribute, found in gathering.resources.items()
@@ -151,9 +154,10 @@ def _in_file(diagnostic: Diagnostic, file: str, lines: int) -> Diagnostic:
 class _Gathering:
     """A load under way."""
 
-    def __init__(self, last_good: LastGood, memo: Memo) -> None:
+    def __init__(self, last_good: LastGood, memo: Memo, profile: Profile) -> None:
         self.last_good = last_good
         self.memo = memo
+        self.profile = profile
         self.resources: defaultdict[str, list[_Placed]] = defaultdict(list)
         self.diagnostics: list[Diagnostic] = []
         self.written: dict[ResourceId, Written] = {}
@@ -208,19 +212,34 @@ class _Gathering:
                 )
                 self._say(Severity.WARNING, "last-valid-version", message, None, Position(file=name))
 
+    def lay_under(self, root_namespace: str) -> None:
+        """Give the profile's resources, each unless the files have one of its kind, namespace and name."""
+        name = profile_name(self.profile)
+        file = SourceFile(name=name, text=profile_text(self.profile, root_namespace))
+        reading = self.memo.keep(name, _read_file, file, self.memo)
+        for entry, place in reading.entries:
+            first = self.written.setdefault(entry.id, place)
+            if first is place and entry.resource is not None:
+                self._put(entry.attribute, entry.resource)
+            elif first is not place:
+                message = f"this stands in the place of what {name} has under the same name"
+                where = Position(file=first.file, line=first.line, column=1 if first.line else 0)
+                self._say(Severity.INFO, "profile-replaced", message, entry.id, where)
+
     def mesh(self, file: SourceFile | None, key: str) -> tuple[MeshConfig, str | None]:
         """The MeshConfig in use, and the text that gives it."""
+        default = self.memo(read_mesh_config, "", "", self.profile).mesh or MeshConfig()
         if file is None:
-            return MeshConfig(), None
-        reading = self.memo.keep(file.name, read_mesh_config, file.text, key)
+            return default, None
+        reading = self.memo.keep(file.name, read_mesh_config, file.text, key, self.profile)
         self.diagnostics.extend(_in_file(diagnostic, file.name, 0) for diagnostic in reading.diagnostics)
         if reading.mesh is not None:
             return reading.mesh, reading.source
         text = self.last_good.mesh_config
-        earlier = self.memo(read_mesh_config, text).mesh if text is not None else None
+        earlier = self.memo(read_mesh_config, text, "", self.profile).mesh if text is not None else None
         if earlier is None:
             self.unread.append(file.name)
-            return MeshConfig(), None
+            return default, None
         return earlier, text
 
     def remembered(self, mesh_text: str | None) -> LastGood:

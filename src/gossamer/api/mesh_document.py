@@ -17,6 +17,7 @@ from gossamer.api.document import diagnose
 from gossamer.api.findings import At
 from gossamer.api.mesh_config import MeshConfig
 from gossamer.api.positions import Path
+from gossamer.api.profile import Profile, lay_mesh_under
 from gossamer.api.reader import Chunk, UnreadableError, read_value, split_documents
 from gossamer.api.rules.common import written
 from gossamer.api.rules.mesh import check_mesh_config
@@ -38,9 +39,9 @@ class MeshReading:
     source: str = ""
 
 
-def read_mesh_config(text: str, key: str = "") -> MeshReading:
+def read_mesh_config(text: str, key: str = "", profile: Profile = Profile.NONE) -> MeshReading:
     """What the text of a MeshConfig says, or the MeshConfig under `key` of the mapping that the text holds; an empty
-    one is the default. Never raises."""
+    one is the default. Where it says nothing, the profile does. Never raises."""
     given: list[tuple[Any, Chunk]] = []
     for chunk in split_documents(text):
         try:
@@ -52,14 +53,13 @@ def read_mesh_config(text: str, key: str = "") -> MeshReading:
             given.append((value, chunk))
     if len(given) > 1:
         return _refused("there can be one MeshConfig", Position(line=given[1][1].line + 1, column=1))
-    if not given:
-        return MeshReading(mesh=MeshConfig())
-    value, chunk = given[0]
+    value, chunk = given[0] if given else (None, Chunk(text="", line=0))
     if key:
         value = written(value, key) if isinstance(value, dict) else None
     if value is None:
-        return MeshReading(mesh=MeshConfig())
-    mesh, at = build_mesh_config(value, (key,) if key else ())
+        mesh, _ = build_mesh_config(lay_mesh_under({}, profile))
+        return MeshReading(mesh=mesh)
+    mesh, at = build_mesh_config(lay_mesh_under(value, profile), (key,) if key else ())
     found = diagnose(chunk.text, [(MESH_CONFIG, finding) for finding in at.findings], line=chunk.line)
     return MeshReading(mesh=mesh, diagnostics=found, source=json.dumps(value))
 

@@ -26,6 +26,7 @@ from gossamer.api.mesh_members import (
     check_place,
     check_workload,
 )
+from gossamer.api.profile import Profile
 from gossamer.api.reader import UnreadableError, read_value
 from gossamer.api.resource import Resource
 from gossamer.api.rules.common import check_unique, require
@@ -41,6 +42,8 @@ class MeshFile:
 
     __pydantic_config__ = STRICT
     version: UInt32
+    profile: Profile = Profile.NONE
+    """Configuration that lies under this mesh's own: `nist`."""
     mesh_config: MeshConfig = field(default_factory=MeshConfig)
     config: tuple[str, ...] = ()
     locality: str = ""

@@ -15,7 +15,16 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from gossamer.cli.inputs import FileOption, MeshConfigOption, MoreFiles, given_files, load_inputs, load_labels
+from gossamer.api.profile import Profile
+from gossamer.cli.inputs import (
+    FileOption,
+    MeshConfigOption,
+    MoreFiles,
+    ProfileOption,
+    given_files,
+    load_inputs,
+    load_labels,
+)
 from gossamer.cli.offline import build_fleet
 from gossamer.cli.render import Output, print_data, print_diagnostics, print_table
 from gossamer.compile.to_json import resources_to_json
@@ -45,6 +54,7 @@ def command(
     labels: Annotated[str, typer.Option(metavar="K=V,K=V", help="The workload's labels.")] = "",
     service_account: Annotated[str, typer.Option(help="The workload's service account.")] = "default",
     mesh_config: MeshConfigOption = None,
+    profile: ProfileOption = Profile.NONE,
     output: Annotated[
         Output, typer.Option("--output", "-o", help="A list of the resources, or all that is in them.")
     ] = Output.TABLE,
@@ -64,7 +74,7 @@ def command(
         addresses=tuple(_address(text) for text in ip or ()),
     )
     memo = Memo()
-    inputs = load_inputs(given_files(files, more), mesh_config, memo)
+    inputs = load_inputs(given_files(files, more), mesh_config, memo, profile=profile)
     print_diagnostics(inputs.diagnostics, inputs.texts, file=sys.stderr)
     if not inputs.loaded.index and any(diagnostic.code in _UNREADABLE for diagnostic in inputs.diagnostics):
         typer.echo("error: nothing is compiled: none of these files can be read", err=True)

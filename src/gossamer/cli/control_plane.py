@@ -11,7 +11,9 @@ from typing import Annotated
 
 import typer
 
-from gossamer.cli.durations import load_duration
+from gossamer.api.profile import Profile, profile_lifetime
+from gossamer.cli.durations import LifetimeOption, load_duration
+from gossamer.cli.inputs import ProfileOption
 from gossamer.cli.lifecycle import run_until_stopped
 from gossamer.cli.logs import log_events
 from gossamer.core.errors import EnvoyError
@@ -86,7 +88,8 @@ def command(
     name: Annotated[
         list[str] | None, typer.Option(help="A further name or address by which hosts dial us. May be repeated.")
     ] = None,
-    lifetime: Annotated[str, typer.Option(help="How long a workload's certificate is valid.")] = "24h",
+    lifetime: LifetimeOption = "",
+    profile: ProfileOption = Profile.NONE,
     private_redirects: Annotated[
         bool,
         typer.Option(
@@ -105,7 +108,8 @@ def command(
         ca_folder=ca,
         trust_domain=trust_domain,
         names=tuple(name or ()),
-        lifetime=load_duration(lifetime),
+        lifetime=load_duration(lifetime) if lifetime else profile_lifetime(profile),
+        profile=profile,
         private_redirects=private_redirects,
         envoy=_envoy(),
     )

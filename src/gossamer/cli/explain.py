@@ -15,10 +15,11 @@ from typing import Annotated, Final
 import typer
 
 from gossamer.api.config import Config
+from gossamer.api.profile import Profile
 from gossamer.cli.asking import GOOD, People, ask, ask_outside
 from gossamer.cli.cast import Cast, build_cast
 from gossamer.cli.explain_view import explain_json, print_explanation
-from gossamer.cli.inputs import FileOption, Inputs, MeshConfigOption, load_inputs
+from gossamer.cli.inputs import FileOption, Inputs, MeshConfigOption, ProfileOption, load_inputs
 from gossamer.cli.proxy import StateOption
 from gossamer.cli.question import Question, parse_headers, parse_url
 from gossamer.cli.render import Output, print_data, print_diagnostics
@@ -51,6 +52,7 @@ def command(
     client_ip: Annotated[str, typer.Option(metavar="IP", help="The address that the client has.")] = "",
     state: StateOption = None,
     mesh_config: MeshConfigOption = None,
+    profile: ProfileOption = Profile.NONE,
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print it.")] = Output.TABLE,
 ) -> None:
     """Say what becomes of a request in the mesh that runs here (with -f: in files), and why.
@@ -68,7 +70,7 @@ def command(
         headers=(*parse_headers(header or ()), *(_bearer(jwt) if jwt else ())),
         check=check_token,
     )
-    mesh = _files(files, mesh_config) if files else _running(state)
+    mesh = _files(files, mesh_config, profile) if files else _running(state)
     answer = _answer(mesh, question, People(caller=caller, target=target, gateway=gateway, client=client_ip))
     if output is Output.TABLE:
         print_explanation(answer, mesh.inputs)
@@ -89,9 +91,9 @@ def _running(state: Path | None) -> _Mesh:
     return _Mesh(inputs=running.inputs, cast=running.cast)
 
 
-def _files(files: list[Path], mesh_config: Path | None) -> _Mesh:
+def _files(files: list[Path], mesh_config: Path | None, profile: Profile) -> _Mesh:
     memo = Memo()
-    inputs = load_inputs(files, mesh_config, memo)
+    inputs = load_inputs(files, mesh_config, memo, profile=profile)
     errors = [diagnostic for diagnostic in inputs.diagnostics if diagnostic.is_error]
     print_diagnostics(errors, inputs.texts, file=sys.stderr)
     return _Mesh(inputs=inputs, cast=build_cast(inputs.loaded.config, memo))

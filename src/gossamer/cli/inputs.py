@@ -15,6 +15,7 @@ import typer
 
 from gossamer.api.config import Config
 from gossamer.api.load import Loaded, SourceFile, load
+from gossamer.api.profile import Profile, profile_texts
 from gossamer.api.source_index import placed
 from gossamer.core.diagnostics import Diagnostics
 from gossamer.core.errors import UsageError
@@ -41,6 +42,11 @@ MeshConfigOption = Annotated[
 ]
 
 
+ProfileOption = Annotated[
+    Profile, typer.Option("--profile", help="Configuration that lies under what is given: nist.", show_default=False)
+]
+
+
 def given_files(*groups: list[Path] | None) -> list[Path]:
     """All files that a command was given. UsageError for none."""
     found = [path for group in groups for path in group or ()]
@@ -59,11 +65,16 @@ class Inputs:
 
 
 def load_inputs(
-    paths: Sequence[Path], mesh_config: Path | None = None, memo: Memo | None = None, *, key: str = ""
+    paths: Sequence[Path],
+    mesh_config: Path | None = None,
+    memo: Memo | None = None,
+    *,
+    key: str = "",
+    profile: Profile = Profile.NONE,
 ) -> Inputs:
     """Read and load files, folders (every .yaml, .yml and .json in and below them) and `-` for standard input.
 
-    `mesh_config` is a file with a MeshConfig, by itself or under `key`.
+    `mesh_config` is a file with a MeshConfig, by itself or under `key`; `profile` lies under all that is read.
     """
     texts: dict[str, str] = {}
     if Path("-") in paths:
@@ -77,10 +88,11 @@ def load_inputs(
     mesh = _mesh_config(mesh_config)
     sources = [SourceFile(name=name, text=text) for name, text in texts.items() if not mesh or name != mesh.name]
     memo = memo or Memo()
-    loaded = load(sources, mesh_config=mesh, mesh_config_key=key, memo=memo)
+    loaded = load(sources, mesh_config=mesh, mesh_config_key=key, profile=profile, memo=memo)
     checked = _checked(loaded, memo)
     if mesh:
         texts[mesh.name] = mesh.text
+    texts |= profile_texts(profile, loaded.config.mesh.root_namespace)
     return Inputs(texts=texts, loaded=loaded, diagnostics=(*found.diagnostics, *loaded.diagnostics, *checked))
 
 

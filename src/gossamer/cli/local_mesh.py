@@ -45,7 +45,8 @@ class MeshOptions:
     capture: str = "auto"
     listen: str = "127.0.0.1:15012"
     join_listen: str = "127.0.0.1:15013"
-    lifetime: str = "24h"
+    lifetime: str = ""
+    """Of certificates; empty: what the mesh's profile says."""
 
 
 class LocalMesh:
@@ -60,6 +61,7 @@ class LocalMesh:
         self._config = opened.config
         self._specs = opened.specs
         self._mesh_config = self._written(opened.mesh_config)
+        self._profile = opened.profile.value
         self._trust_domain = opened.trust_domain
         self._children: dict[str, Child] = {}
         self._spares = dict(spares)
@@ -159,7 +161,8 @@ class LocalMesh:
     async def _start_plane(self) -> None:
         argv = [*(f"--config={path}" for path in self._config), f"--state={self.state}"]
         argv += [f"--listen={self._addresses['xds']}", f"--join-listen={self._addresses['join']}"]
-        argv += [f"--lifetime={self.options.lifetime}"]
+        argv += [f"--lifetime={self.options.lifetime}"] if self.options.lifetime else []
+        argv += [f"--profile={self._profile}"] if self._profile else []
         argv += [f"--mesh-config={self._mesh_config}"] if self._mesh_config else []
         await self._start("control-plane", argv, PLANE_SOCKET)
 

@@ -11,6 +11,7 @@ from typing import Final
 from gossamer.api.load import SourceFile, load
 from gossamer.api.mesh_file import MeshFile, join_deployments, load_mesh_file
 from gossamer.api.mesh_members import GatewayProxy, Health, WorkloadProcess
+from gossamer.api.profile import Profile
 from gossamer.api.reader import read_value
 from gossamer.api.workload_group import HTTPHealthCheckConfig, TCPHealthCheckConfig
 from gossamer.core.diagnostics import Diagnostics
@@ -35,6 +36,11 @@ class OpenedMesh:
     mesh_config: str | None
     specs: tuple[WorkloadSpec, ...]
     diagnostics: Diagnostics
+
+    @property
+    def profile(self) -> Profile:
+        """What lies under the mesh's configuration."""
+        return self.file.profile
 
     @property
     def trust_domain(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from gossamer.api.last_good import LastGood
 from gossamer.api.load import SourceFile, load
+from gossamer.api.profile import Profile, profile_texts
 from gossamer.cli.cast import Cast, build_running_cast
 from gossamer.cli.inputs import Inputs
 from gossamer.cli.parts import folders
@@ -53,12 +54,13 @@ def open_running(state: Path | None) -> RunningMesh:
 
 def build_running(snapshot: dict[str, Any], memo: Memo) -> tuple[Inputs, Cast]:
     """What a control plane's snapshot says."""
-    texts, bare = snapshot["texts"], snapshot["mesh_config"]
+    texts, bare, profile = snapshot["texts"], snapshot["mesh_config"], Profile(snapshot["profile"])
     last_good = LastGood.from_bytes(snapshot["last_good"].encode("utf-8", "surrogatepass"))
     loaded = load(
         [SourceFile(name=name, text=text) for name, text in texts.items() if name != bare],
         last_good,
         mesh_config=SourceFile(name=bare, text=texts[bare]) if bare in texts else None,
+        profile=profile,
         memo=memo,
     )
     config = loaded.config
@@ -71,6 +73,7 @@ def build_running(snapshot: dict[str, Any], memo: Memo) -> tuple[Inputs, Cast]:
         config, _ = in_force(config, candidates_of(config, modules, loaded.index), admission_of(admitted))
     keys = {KeySource(url=one["url"], discovered=one["discovered"]): one["jwks"] for one in snapshot["keys"]}
     cast = build_running_cast(config, memo, _registered(snapshot), FrozenMap(keys))
+    texts |= profile_texts(profile, config.mesh.root_namespace)
     return Inputs(texts=texts, loaded=loaded, diagnostics=loaded.diagnostics), cast
 
 

@@ -12,9 +12,10 @@ from typing import Annotated
 
 import typer
 
+from gossamer.api.profile import Profile
 from gossamer.cli.asking import GOOD, People, ask
 from gossamer.cli.cast import build_cast
-from gossamer.cli.inputs import FileOption, Inputs, MeshConfigOption, given_files, load_inputs
+from gossamer.cli.inputs import FileOption, Inputs, MeshConfigOption, ProfileOption, given_files, load_inputs
 from gossamer.cli.mesh_file import OpenedMesh, open_mesh
 from gossamer.cli.question import Question, parse_headers, parse_url
 from gossamer.cli.render import Output, print_data, print_diagnostics, texts_of
@@ -51,6 +52,7 @@ def command(
     chance: Annotated[float, typer.Option(min=0.0, max=0.999999, help=_CHANCE_HELP)] = 0.5,
     mesh: Annotated[Path | None, typer.Option(metavar="FILE", help=_MESH_HELP)] = None,
     mesh_config: MeshConfigOption = None,
+    profile: ProfileOption = Profile.NONE,
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print it.")] = Output.TABLE,
 ) -> None:
     """Follow one request through the proxies, and name the YAML that decides about it.
@@ -79,7 +81,7 @@ def command(
     memo = Memo()
     opened = _opened(mesh) if mesh else None
     paths = [*opened.config, *(files or ()), *more] if opened else given_files(files, more)
-    inputs = _inputs(paths, mesh_config, opened, memo)
+    inputs = _inputs(paths, mesh_config, opened, profile, memo)
     errors = [diagnostic for diagnostic in inputs.diagnostics if diagnostic.is_error]
     print_diagnostics(errors, inputs.texts, file=sys.stderr)
     answer = ask(build_cast(inputs.loaded.config, memo, opened.specs if opened else ()), question, people)
@@ -91,11 +93,14 @@ def command(
         raise typer.Exit(1)
 
 
-def _inputs(paths: list[Path], mesh_config: Path | None, opened: OpenedMesh | None, memo: Memo) -> Inputs:
-    """The configuration; without --mesh-config, the mesh file's own MeshConfig holds."""
+def _inputs(
+    paths: list[Path], mesh_config: Path | None, opened: OpenedMesh | None, profile: Profile, memo: Memo
+) -> Inputs:
+    """The configuration; without --mesh-config and --profile, those of the mesh file hold."""
+    profile = profile or (opened.profile if opened is not None else Profile.NONE)
     if mesh_config is None and opened is not None and opened.mesh_config is not None:
-        return load_inputs(paths, opened.path, memo, key="meshConfig")
-    return load_inputs(paths, mesh_config, memo)
+        return load_inputs(paths, opened.path, memo, key="meshConfig", profile=profile)
+    return load_inputs(paths, mesh_config, memo, profile=profile)
 
 
 def _opened(path: Path) -> OpenedMesh:

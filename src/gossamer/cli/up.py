@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from gossamer.cli.child import Spare
+from gossamer.cli.durations import LifetimeOption
 
 
 def command(
@@ -22,7 +23,7 @@ def command(
     capture: Annotated[str, typer.Option(help="How traffic reaches sidecars: auto, transparent, explicit.")] = "auto",
     listen: Annotated[str, typer.Option(help="HOST:PORT of the control plane.")] = "127.0.0.1:0",
     join_listen: Annotated[str, typer.Option(help="HOST:PORT where further hosts join.")] = "127.0.0.1:0",
-    lifetime: Annotated[str, typer.Option(help="How long a workload's certificate is valid.")] = "24h",
+    lifetime: LifetimeOption = "",
 ) -> None:
     """Run control plane, gateways and workloads of one file on this machine; Ctrl-C stops all of it."""
     spares = {name: Spare(name) for name in ("control-plane", "agent")} if file.is_file() else {}

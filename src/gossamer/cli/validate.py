@@ -13,7 +13,17 @@ from typing import Annotated
 
 import typer
 
-from gossamer.cli.inputs import FileOption, Inputs, MeshConfigOption, MoreFiles, given_files, load_inputs, patches_envoy
+from gossamer.api.profile import Profile
+from gossamer.cli.inputs import (
+    FileOption,
+    Inputs,
+    MeshConfigOption,
+    MoreFiles,
+    ProfileOption,
+    given_files,
+    load_inputs,
+    patches_envoy,
+)
 from gossamer.cli.render import Output, print_data, print_diagnostics, print_table, summary, where
 from gossamer.core.diagnostics import Diagnostic
 
@@ -22,6 +32,7 @@ def command(
     files: FileOption = None,
     more: MoreFiles = None,
     mesh_config: MeshConfigOption = None,
+    profile: ProfileOption = Profile.NONE,
     output: Annotated[
         Output | None, typer.Option("--output", "-o", help="Print a list instead of annotated source lines.")
     ] = None,
@@ -35,7 +46,7 @@ def command(
 
     [dim]gossamer validate -f config/ -f more.yaml[/dim]
     """
-    inputs = load_inputs(given_files(files, more), mesh_config)
+    inputs = load_inputs(given_files(files, more), mesh_config, profile=profile)
     if envoy and patches_envoy(inputs.loaded.config):
         from gossamer.cli.ask_envoy import ask_envoy  # noqa: PLC0415 - takes long, and few need it
 

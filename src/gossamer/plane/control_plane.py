@@ -18,6 +18,7 @@ from pathlib import Path
 
 import grpc.aio
 
+from gossamer.api.profile import Profile
 from gossamer.ca.authority import Authority, Lifetimes
 from gossamer.ca.folder import load_authority, open_authority
 from gossamer.ca.ledger import Ledger
@@ -73,6 +74,7 @@ class Settings:
     names: tuple[str, ...] = ()
     """Further names and addresses by which hosts dial this control plane; they go into its certificate."""
     lifetime: timedelta = timedelta(hours=24)
+    profile: Profile = Profile.NONE
     drain_s: float = 5.0
     private_redirects: bool = False
     """Whether an issuer of tokens may redirect whoever fetches its keys to a private address."""
@@ -253,6 +255,7 @@ def open_control_plane(settings: Settings) -> ControlPlane:
         mesh_config=str(settings.mesh_config) if settings.mesh_config else None,
         last_good=load_last_good(settings.state),
         admitted=load_admitted(settings.state) if settings.envoy is not None else None,
+        profile=settings.profile,
     )
     pipeline.build(source.latest.value, ())
     trust_domain = pipeline.trust_domain

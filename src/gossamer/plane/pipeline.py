@@ -11,6 +11,7 @@ from gossamer.api.config import Config
 from gossamer.api.destination_rule import DestinationRule
 from gossamer.api.last_good import LastGood
 from gossamer.api.load import Loaded, SourceFile, load
+from gossamer.api.profile import Profile
 from gossamer.api.resource import Resource
 from gossamer.api.source_index import placed
 from gossamer.compile.check import check_config
@@ -47,15 +48,18 @@ class Pipeline:
         mesh_config: str | None,
         last_good: LastGood | None,
         admitted: Mapping[ResourceId, str] | None = None,
+        profile: Profile = Profile.NONE,
     ) -> None:
         """`mesh_config` names the file, among those that are read, that is a bare MeshConfig. `admitted` are the
-        documents of EnvoyFilters and extensions that Envoy took already; None: nobody judges, and all are in force."""
+        documents of EnvoyFilters and extensions that Envoy took already; None: nobody judges, and all are in force.
+        `profile` lies under all that is read."""
         self.generation = 0
         self.last_good = last_good or LastGood()
         self.loaded: Loaded | None = None
         self._built: tuple[Mesh, Endpoints] | None = None
         self._running: tuple[Workload, ...] = ()
         self._mesh_config = mesh_config
+        self.profile = profile
         self._memo = Memo()
         self._source_diagnostics: Diagnostics = ()
         self.admission = None if admitted is None else admission_of(admitted)
@@ -71,7 +75,7 @@ class Pipeline:
         sources = [SourceFile(name=name, text=text) for name, text in files.texts.items() if name != self._mesh_config]
         mesh_config = self._mesh_config and files.texts.get(self._mesh_config)
         bare = SourceFile(name=self._mesh_config or "", text=mesh_config) if mesh_config is not None else None
-        self.loaded = load(sources, self.last_good, mesh_config=bare, memo=self._memo)
+        self.loaded = load(sources, self.last_good, mesh_config=bare, profile=self.profile, memo=self._memo)
         self.last_good = self.loaded.last_good
         config, modules = self.loaded.config, self.modules
         self.wanted = candidates_of(config, modules, self.loaded.index)

@@ -24,6 +24,7 @@ def view_snapshot(plane: ControlPlane) -> dict[str, Any]:
         "texts": dict(plane.source.latest.value.texts),
         "mesh_config": str(plane.settings.mesh_config) if plane.settings.mesh_config else None,
         "last_good": pipeline.last_good.to_bytes().decode("utf-8", "surrogatepass"),
+        "profile": plane.settings.profile.value,
         "trust_domain": plane.settings.trust_domain,
         "registrations": plane.registry.save(time.monotonic()),
         "lost": [list(key) for key, entry in plane.registry.snapshot.items() if entry.condition is Condition.LOST],
