@@ -17,6 +17,11 @@ def said(mesh: dict[str, Any]) -> list[tuple[str, str, str]]:
     return [(path_text(one.path), one.severity.value, one.code) for one in found]
 
 
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+KEY = "-----BEGIN EC PRIVATE KEY-----\nMIIB\n-----END EC PRIVATE KEY-----\n"
+ANCHOR = ("caCertificates[0].pem", "error", "invalid-value")
+
+
 @pytest.mark.parametrize(
     ("mesh", "found"),
     [
@@ -45,6 +50,19 @@ def said(mesh: dict[str, Any]) -> list[tuple[str, str, str]]:
         (
             {"defaultConfig": {"connectionSettings": {"listenerConnectionLimit": -1}}},
             [("defaultConfig.connectionSettings.listenerConnectionLimit", "error", "out-of-range")],
+        ),
+        ({"caCertificates": [{"pem": PEM}], "defaultConfig": {"caCertificatesPem": [PEM]}}, []),
+        ({"caCertificates": [{"pem": ""}]}, [ANCHOR]),
+        ({"caCertificates": [{"pem": PEM.replace("MIIB", "M")}]}, [ANCHOR]),
+        ({"caCertificates": [{"pem": PEM + KEY}]}, [ANCHOR]),
+        ({"caCertificates": [{"pem": PEM.replace("CERTIFICATE", "PUBLIC KEY")}]}, [ANCHOR]),
+        (
+            {"caCertificates": [{"pem": PEM, "trustDomains": ["cluster.local", "x"]}]},
+            [("caCertificates[0].trustDomains[1]", "warning", "no-effect")],
+        ),
+        (
+            {"defaultConfig": {"caCertificatesPem": [PEM, "x"]}},
+            [("defaultConfig.caCertificatesPem[1]", "error", "invalid-value")],
         ),
         ({"verifyCertificateAtClient": True}, []),
         ({"serviceSettings": [{"settings": {"clusterLocal": True}, "hosts": ["*.shop.svc.cluster.local"]}]}, []),

@@ -94,7 +94,7 @@ def test_a_refused_field_that_says_what_is_so_anyway_is_let_pass(field: str, val
 
 
 def test_an_item_of_a_list_is_left_out_of_the_mesh_config_alone() -> None:
-    authority = {"pem": "", "spiffeBundleUrl": "https://spire.example/bundle"}
+    authority = {"trustDomains": ["td"], "spiffeBundleUrl": "https://spire.example/bundle"}
     mesh, at = build_mesh_config({"trustDomain": "td", "caCertificates": [authority]})
     assert mesh is not None
     assert mesh.trust_domain == "td"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from gossamer.compile.static import Stub
 from gossamer.core.frozen import FrozenMap
+from gossamer.core.resources import SECRET
 from gossamer.model.proxy import Proxy, ProxyType
 from gossamer.model.service import Workload
 from tests.compile.compiled import GATEWAY, SIDECAR, Compiled, compiled, istio, service
@@ -168,3 +171,31 @@ def test_envoy_takes_all_of_it(envoy: Path, stub: Stub, tmp_path: Path) -> None:
     assert validated(envoy, unverified.resources, stub, tmp_path) == ""
     of_gateway = compiled(gateway("{mode: SIMPLE, credentialName: c}"), proxy=GATEWAY, mesh_config=MESH)
     assert validated(envoy, of_gateway.resources, stub, tmp_path) == ""
+
+
+def anchors(mesh: dict[str, Any], stub: Stub) -> dict[str, int]:
+    """How many certificates each trust domain is told to believe beside the mesh's own roots."""
+    found = compiled(mesh_config=json.dumps(mesh).replace("PEM", json.dumps(stub.authority)[1:-1]))
+    secret = found.one(SECRET, "ROOTCA-anchors")
+    bundles = secret["validation_context"]["custom_validator_config"]["typed_config"]["trust_domains"]
+    return {
+        one["name"]: base64.b64decode(one.get("trust_bundle", {}).get("inline_bytes", "")).count(b"BEGIN CERTIFICATE")
+        for one in bundles
+    }
+
+
+def test_anchors_are_of_the_trust_domains_that_they_name(stub: Stub) -> None:
+    domains = {"trustDomain": "td", "trustDomainAliases": ["old"]}
+    assert anchors({"caCertificates": [{"pem": "PEM"}]}, stub) == {"cluster.local": 1}
+    of_all = {"caCertificates": [{"pem": "PEM"}, {"pem": "PEM", "trustDomains": ["old", "other"]}], **domains}
+    assert anchors(of_all, stub) == {"td": 1, "old": 2}
+    given = {"defaultConfig": {"caCertificatesPem": ["PEM"]}, **domains}
+    assert anchors(given, stub) == {"td": 1, "old": 1}
+    assert anchors({"caCertificates": [{"pem": "PEM", "trustDomains": ["old"]}], **domains}, stub) == {
+        "td": 0,
+        "old": 1,
+    }
+
+
+def test_without_anchors_there_is_no_secret_of_them() -> None:
+    assert compiled(mesh_config="trustDomainAliases: [old]").names(SECRET) == []

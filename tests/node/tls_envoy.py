@@ -68,8 +68,9 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def bootstrap(folder: Path, port: int, *, api_type: str, certificate: str) -> dict[str, Any]:
-    """An Envoy that answers over mutual TLS with what it learns from the socket `sds` in the folder."""
+def bootstrap(folder: Path, port: int, *, api_type: str, certificate: str, peers: str = "") -> dict[str, Any]:
+    """An Envoy that answers over mutual TLS with what it learns from the socket `sds` in the folder; `peers` is how the
+    names of those begin whom it lets in."""
 
     def secret(name: str) -> dict[str, Any]:
         source = {
@@ -87,6 +88,14 @@ def bootstrap(folder: Path, port: int, *, api_type: str, certificate: str) -> di
             "validation_context_sds_secret_config": secret(TRUST),
         },
     }
+    if peers:
+        common = tls["common_tls_context"]
+        assert isinstance(common, dict)
+        match = {"san_type": "URI", "matcher": {"prefix": peers}}
+        common["combined_validation_context"] = {
+            "default_validation_context": {"match_typed_subject_alt_names": [match]},
+            "validation_context_sds_secret_config": common.pop("validation_context_sds_secret_config"),
+        }
     http = {
         "@type": f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "in",
@@ -141,11 +150,11 @@ def bootstrap(folder: Path, port: int, *, api_type: str, certificate: str) -> di
 
 @asynccontextmanager
 async def running(
-    envoy: Path, folder: Path, *, api_type: str = "DELTA_GRPC", certificate: str = WORKLOAD
+    envoy: Path, folder: Path, *, api_type: str = "DELTA_GRPC", certificate: str = WORKLOAD, peers: str = ""
 ) -> AsyncIterator[int]:
     """An Envoy and its port; its secrets come from the folder's socket, whenever that is there."""
     port = free_port()
-    config = json.dumps(bootstrap(folder, port, api_type=api_type, certificate=certificate))
+    config = json.dumps(bootstrap(folder, port, api_type=api_type, certificate=certificate, peers=peers))
     command = [str(envoy), "--config-yaml", config, "--concurrency", "1", "--use-dynamic-base-id"]
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
@@ -162,14 +171,14 @@ async def running(
 
 @asynccontextmanager
 async def serving(
-    envoy: Path, secrets: SecretSet, *, api_type: str = "DELTA_GRPC", certificate: str = WORKLOAD
+    envoy: Path, secrets: SecretSet, *, api_type: str = "DELTA_GRPC", certificate: str = WORKLOAD, peers: str = ""
 ) -> AsyncIterator[int]:
     """An Envoy that has these secrets, and its port."""
     with TemporaryDirectory(prefix="sds") as name:
         folder = Path(name)
         async with (
             serve_secrets(folder / "sds" / "socket", secrets),
-            running(envoy, folder, api_type=api_type, certificate=certificate) as port,
+            running(envoy, folder, api_type=api_type, certificate=certificate, peers=peers) as port,
         ):
             yield port
 

@@ -59,15 +59,7 @@ UNSUPPORTED: Final[Mapping[str, Mapping[str, str]]] = {
                 "envoyMetricsService", "extraStatTags",
             )
         },
-        # built next
-        **dict.fromkeys(
-            (
-                "caCertificates[].pem",
-
-                "defaultConfig.interceptionMode", "defaultConfig.caCertificatesPem",
-            ),
-            _LEFT_OUT,
-        ),
+        "defaultConfig.interceptionMode": _LEFT_OUT,
     },
 }  # fmt: skip
 """By kind (`Kind.identity`) and pattern: what happens without it, or does the job instead."""

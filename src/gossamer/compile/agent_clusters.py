@@ -10,3 +10,6 @@ from typing import Final
 
 XDS_CLUSTER: Final = "xds-grpc"
 SDS_CLUSTER: Final = "sds-grpc"
+TRUST_ANCHORS: Final = "ROOTCA-anchors"
+"""The secret by which agents are told of anchors of trust beside the mesh's own roots."""
+SPIFFE_VALIDATOR: Final = "envoy.tls.cert_validator.spiffe"

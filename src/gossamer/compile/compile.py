@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from gossamer.compile.anchors import compile_anchors
 from gossamer.compile.clusters import Caller, by_dns, compile_clusters, passthrough_clusters
 from gossamer.compile.customise import customised
 from gossamer.compile.dns import dns_filter, dns_listener, explicit_dns_listener, services_of
@@ -93,6 +94,7 @@ def _parts(view: ProxyView, memo: Memo) -> list[tuple[Table, ...]]:
             services = memo.keep("", services_of, view.outbound.named)
             parts.append((memo.keep(proxy, _explicit_dns_table, proxy, services, settings.domain),))
     parts.append(compile_secrets(view.opened.credentials, memo))
+    parts.append(compile_anchors(settings.anchors, memo))
     return parts
 
 

@@ -23,6 +23,7 @@ from gossamer.api.mesh_config import (
 from gossamer.api.proxy_config import ConnectionSettings, ProxyConfig, ProxyHeaders, Topology
 from gossamer.api.virtual_service import Destination, HTTPRetry
 from gossamer.core.frozen import FrozenMap, Value
+from gossamer.model.anchors import Anchors, build_anchors
 from gossamer.model.connections import connection_settings
 from gossamer.model.names import most_specific
 from gossamer.model.tls_choices import NO_CHOICES, TlsChoices, build_tls_choices
@@ -69,6 +70,8 @@ class MeshSettings(Value):
     """By host, which may be a wildcard: whether callers reach endpoints of their own cluster alone."""
     auto_mtls: bool = True
     tls: TlsChoices = NO_CHOICES
+    anchors: tuple[Anchors, ...] = ()
+    """What workloads believe beside the mesh's own roots."""
     connect_timeout: float = 10.0
     inbound_stat_name: str = ""
     """Patterns of the names under which clusters are counted; empty for their own."""
@@ -149,6 +152,7 @@ def build_settings(mesh: MeshConfig) -> MeshSettings:
         ),
         auto_mtls=mesh.enable_auto_mtls,
         tls=build_tls_choices(mesh),
+        anchors=build_anchors(mesh, (mesh.trust_domain, *mesh.trust_domain_aliases)),
         connect_timeout=mesh.connect_timeout.total_seconds(),
         inbound_stat_name=mesh.inbound_cluster_stat_name,
         outbound_stat_name=mesh.outbound_cluster_stat_name,

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 import grpc
 import grpc.aio
 from envoy.config.core.v3.base_pb2 import DataSource
-from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateValidationContext, TlsCertificate
+from envoy.extensions.transport_sockets.tls.v3.common_pb2 import TlsCertificate
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.service.discovery.v3 import discovery_pb2 as discovery
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -30,6 +30,7 @@ from gossamer.core.latest import Latest
 from gossamer.core.resources import SECRET, Resource, version_of
 from gossamer.node.file_secrets import is_file_secret, load_file_secret
 from gossamer.node.identity import KeyedCertificate
+from gossamer.node.trust import trust_context
 from gossamer.rpc.calls import Context
 
 WORKLOAD: Final = "default"
@@ -43,16 +44,15 @@ _LOG = logging.getLogger(__name__)
 _Set = FrozenMap[str, Resource]
 
 
-def identity_secrets(identity: KeyedCertificate) -> tuple[Resource, Resource]:
-    """The two secrets that an identity is to Envoy: `default` and `ROOTCA`."""
+def identity_secrets(identity: KeyedCertificate, named: Iterable[Resource] = ()) -> tuple[Resource, Resource]:
+    """The two secrets that an identity is to Envoy: `default` and `ROOTCA`, with what is `named` beside its roots."""
     certificate = TlsCertificate(
         certificate_chain=DataSource(inline_bytes=identity.chain_pem),
         private_key=DataSource(inline_bytes=identity.key_pem),
     )
-    trust = CertificateValidationContext(trusted_ca=DataSource(inline_bytes=identity.roots_pem))
     return (
         _resource(Secret(name=WORKLOAD, tls_certificate=certificate)),
-        _resource(Secret(name=TRUST, validation_context=trust)),
+        _resource(Secret(name=TRUST, validation_context=trust_context(identity.roots_pem, named))),
     )
 
 
@@ -69,7 +69,8 @@ class SecretSet:
     def __init__(self, lent: Iterable[Path] = ()) -> None:
         self._lent = tuple(lent)
         self.latest: Latest[_Set] = Latest(FrozenMap())
-        self._identity: tuple[Resource, ...] = ()
+        self._identity: KeyedCertificate | None = None
+        self._own: tuple[Resource, ...] = ()
         self._named: tuple[Resource, ...] = ()
         self._files: dict[str, Resource] = {}
 
@@ -92,18 +93,21 @@ class SecretSet:
 
     def set_identity(self, identity: KeyedCertificate) -> None:
         """Offer this identity as `default` and `ROOTCA`; a renewed one replaces it."""
-        self._identity = identity_secrets(identity)
+        self._identity = identity
+        self._own = identity_secrets(identity, self._named)
         self._publish()
 
     def set_named(self, secrets: Iterable[Resource]) -> None:
         """Offer these beside the identity, and no other; they travel unread, as the control plane serialised them."""
         self._named = tuple(secrets)
+        if self._identity is not None:
+            self._own = identity_secrets(self._identity, self._named)
         self._publish()
 
     def _publish(self) -> None:
         # The identity comes last: whatever the control plane names, it cannot replace what this host made.
         self.latest.publish(
-            FrozenMap({secret.name: secret for secret in (*self._named, *self._files.values(), *self._identity)})
+            FrozenMap({secret.name: secret for secret in (*self._named, *self._files.values(), *self._own)})
         )
 
 

@@ -16,6 +16,7 @@ from gossamer.api.rules.common import check, check_duration, check_export_to, re
 from gossamer.api.rules.extension_provider import check_extension_providers
 from gossamer.api.rules.locality import check_locality, check_zones
 from gossamer.api.rules.mesh_proxies import check_default_config
+from gossamer.api.rules.pem import certificates_problem
 from gossamer.api.rules.tls import check_mesh_tls
 
 
@@ -46,6 +47,7 @@ def check_mesh_config(mesh: MeshConfig, at: At) -> None:
         check_zones(mesh.zone_aware_lb_setting, at["zoneAwareLbSetting"])
     _check_tls(mesh, at)
     _check_services(mesh, at)
+    _check_anchors(mesh, at)
     _check_stat_names(mesh, at)
     if mesh.default_config is not None:
         check_default_config(mesh.default_config, at["defaultConfig"])
@@ -69,6 +71,20 @@ def _check_tls(mesh: MeshConfig, at: At) -> None:
     if mesh.verify_certificate_at_client is False:
         message = "servers outside the mesh are believed without proof where a DestinationRule names no caCertificates"
         at["verifyCertificateAtClient"].warning("insecure", message)
+
+
+def _check_anchors(mesh: MeshConfig, at: At) -> None:
+    known = (mesh.trust_domain, *mesh.trust_domain_aliases)
+    for index, anchor in enumerate(mesh.ca_certificates):
+        here = at["caCertificates", index]
+        if anchor.pem is not None:
+            check(certificates_problem(anchor.pem), here["pem"])
+        for number, domain in enumerate(anchor.trust_domains):
+            if domain not in known:
+                message = f"nobody of {domain} is let in: it is neither trustDomain nor one of trustDomainAliases"
+                here["trustDomains", number].warning("no-effect", message)
+    for index, pem in enumerate(mesh.default_config.ca_certificates_pem if mesh.default_config else ()):
+        check(certificates_problem(pem), at["defaultConfig", "caCertificatesPem", index])
 
 
 def _check_stat_names(mesh: MeshConfig, at: At) -> None:

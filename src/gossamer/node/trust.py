@@ -1,0 +1,66 @@
+"""What an Envoy verifies its peers of the mesh by: the roots that its certificates came with, and the anchors that the
+control plane names beside them.
+
+Invariant: an anchor counts for the trust domains that it is given for and for no other, and one that is damaged is left
+out, since Envoy would refuse all of them for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from envoy.config.core.v3.base_pb2 import DataSource
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
+from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateValidationContext
+from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
+from envoy.extensions.transport_sockets.tls.v3.tls_spiffe_validator_config_pb2 import SPIFFECertValidatorConfig
+from google.protobuf.any_pb2 import Any as AnyMessage
+
+from gossamer.ca.certificates import load_chain
+from gossamer.compile.agent_clusters import SPIFFE_VALIDATOR, TRUST_ANCHORS
+from gossamer.core.errors import IdentityError
+from gossamer.core.resources import Resource
+
+_LOG = logging.getLogger(__name__)
+_BLOCK: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\s*", re.DOTALL)
+
+
+def trust_context(roots_pem: bytes, named: Iterable[Resource]) -> CertificateValidationContext:
+    """Whom to believe; `named` are the control plane's secrets, among which there may be one of anchors."""
+    context = CertificateValidationContext(trusted_ca=DataSource(inline_bytes=roots_pem))
+    anchors = next((_anchors(one) for one in named if one.name == TRUST_ANCHORS), None)
+    if anchors is None:
+        return context
+    domains = [
+        SPIFFECertValidatorConfig.TrustDomain(
+            name=domain.name,
+            trust_bundle=DataSource(inline_bytes=roots_pem.rstrip() + b"\n" + _sound(domain.trust_bundle.inline_bytes)),
+        )
+        for domain in anchors.trust_domains
+    ]
+    config = AnyMessage()
+    config.Pack(SPIFFECertValidatorConfig(trust_domains=domains), deterministic=True)
+    context.custom_validator_config.CopyFrom(TypedExtensionConfig(name=SPIFFE_VALIDATOR, typed_config=config))
+    return context
+
+
+def _anchors(secret: Resource) -> SPIFFECertValidatorConfig | None:
+    found = Secret.FromString(AnyMessage.FromString(secret.body).value)
+    config = SPIFFECertValidatorConfig()
+    return config if found.validation_context.custom_validator_config.typed_config.Unpack(config) else None
+
+
+def _sound(pem: bytes) -> bytes:
+    """The certificates that can be read."""
+    kept = []
+    for block in _BLOCK.findall(pem):
+        try:
+            load_chain(block, "an anchor of caCertificates")
+        except IdentityError as error:
+            _LOG.warning("anchor-left-out", extra={"reason": str(error)})
+        else:
+            kept.append(block)
+    return b"".join(kept)
