@@ -152,8 +152,11 @@ def verdict(kind: str, path: str) -> tuple[Status, str]:
     for beginning, why in NO_EFFECT.get(kind, {}).items():
         if _is_within(path, beginning):
             return Status.NO_EFFECT, why
-    for beginning, refusal in REFUSED.get(kind, {}).items():
-        if _is_within(path, beginning):
+    for pattern, refusal in REFUSED.get(kind, {}).items():
+        beginning, _, values = pattern.partition("=")
+        if values and beginning == path:
+            return Status.PARTLY, _sentence(f"not `{values}`: {refusal.why}", refusal.instead)
+        if not values and _is_within(path, beginning):
             return Status.REFUSED, _sentence(refusal.why, refusal.instead)
     if kind in NO_EFFECT_YET:
         return Status.NOT_YET, "read and checked; a warning says that nothing acts on it yet"

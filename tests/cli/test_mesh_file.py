@@ -33,3 +33,18 @@ def test_an_empty_folder_is_none(tmp_path: Path) -> None:
     opened, diagnostics = open_mesh(path)
     assert opened is None
     assert [(one.code, one.path) for one in diagnostics] == [("required", "gateways[0].credentials[0]")]
+
+
+def test_a_mesh_that_wants_no_interception_is_captured_explicitly(tmp_path: Path) -> None:
+    path = tmp_path / "gossamer.yaml"
+    for mode, asked, wanted in (
+        ("NONE", "auto", "explicit"),
+        ("NONE", "transparent", "transparent"),
+        ("REDIRECT", "auto", "auto"),
+        ("TPROXY", "auto", "auto"),
+    ):
+        path.write_text(f"version: 1\nmeshConfig: {{defaultConfig: {{interceptionMode: {mode}}}}}\n")
+        opened, diagnostics = open_mesh(path)
+        assert opened is not None, diagnostics
+        assert opened.way(asked) == wanted
+        assert [one.code for one in diagnostics] == {"NONE": ["capture"], "TPROXY": ["unsupported-field"]}.get(mode, [])

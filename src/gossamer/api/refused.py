@@ -61,6 +61,10 @@ REFUSED: Final[Mapping[str, Mapping[str, Refusal]]] = {
             why="keys reach proxies from their own agent alone, and never cross the network",
             instead="a Secret document, or files of the gateway's host, hold a gateway's keys",
         ),
+        "defaultConfig.interceptionMode=TPROXY": Refusal(
+            why="Envoy would have to bind its callers' addresses, which an agent without privileges cannot",
+            instead="who calls is told by X-Forwarded-For and X-Forwarded-Client-Cert",
+        ),
         "defaultConfig.customConfigFile": _BOOTSTRAP,
         "defaultConfig.proxyBootstrapTemplatePath": _BOOTSTRAP,
         "defaultConfig.privateKeyProvider": Refusal(
@@ -69,4 +73,4 @@ REFUSED: Final[Mapping[str, Mapping[str, Refusal]]] = {
         ),
     },
 }
-"""By kind (`Kind.identity`) and path from the spec."""
+"""By kind (`Kind.identity`) and pattern, as in `unsupported`."""

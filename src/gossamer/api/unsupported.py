@@ -26,7 +26,6 @@ from gossamer.core.diagnostics import Severity
 _TELEMETRY: Final = "it is about tracing, metrics or logs by provider; traffic flows as without it"
 _CLIENTS: Final = "clients' certificates are asked for by an Istio Gateway with mode MUTUAL"
 _OF_BACKENDS: Final = "RequestMirror|RequestRedirect|URLRewrite|CORS|ExternalAuth|ExtensionRef"
-_LEFT_OUT: Final = "the MeshConfig counts without it"
 
 UNSUPPORTED: Final[Mapping[str, Mapping[str, str]]] = {
     "Gateway.gateway.networking.k8s.io": {
@@ -59,7 +58,6 @@ UNSUPPORTED: Final[Mapping[str, Mapping[str, str]]] = {
                 "envoyMetricsService", "extraStatTags",
             )
         },
-        "defaultConfig.interceptionMode": _LEFT_OUT,
     },
 }  # fmt: skip
 """By kind (`Kind.identity`) and pattern: what happens without it, or does the job instead."""
@@ -145,7 +143,10 @@ def _visit(node: _Node, value: Any, at: At) -> None:
 def _judge(node: _Node, value: Any, at: At) -> None:
     name = at.path[-1]
     if isinstance(node.said, Refusal):
-        if value is not None and value not in (False, 0, "", [], *node.said.same):
+        if node.values:
+            if value in node.values:
+                at.error("unsupported-field", f'"{name}: {value}" is refused: {node.said.why}', node.said.instead)
+        elif value is not None and value not in (False, 0, "", [], *node.said.same):
             at.error("unsupported-field", f'"{name}" is refused: {node.said.why}', node.said.instead, on_key=True)
     elif not node.values:
         if value is not None and value not in (False, 0, "", []):

@@ -12,6 +12,7 @@ from gossamer.api.load import SourceFile, load
 from gossamer.api.mesh_file import MeshFile, join_deployments, load_mesh_file
 from gossamer.api.mesh_members import GatewayProxy, Health, WorkloadProcess
 from gossamer.api.profile import Profile
+from gossamer.api.proxy_config import InboundInterceptionMode
 from gossamer.api.reader import read_value
 from gossamer.api.workload_group import HTTPHealthCheckConfig, TCPHealthCheckConfig
 from gossamer.core.diagnostics import Diagnostics
@@ -41,6 +42,12 @@ class OpenedMesh:
     def profile(self) -> Profile:
         """What lies under the mesh's configuration."""
         return self.file.profile
+
+    def way(self, asked: str) -> str:
+        """How its traffic is captured: as asked for, or else as interceptionMode says (NONE: explicitly)."""
+        config = self.file.mesh_config.default_config
+        none = config is not None and config.interception_mode is InboundInterceptionMode.NONE
+        return "explicit" if asked == "auto" and none else asked
 
     @property
     def trust_domain(self) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gossamer.cli.child import Spare
@@ -65,7 +65,7 @@ def local_mesh(opened: OpenedMesh, options: MeshOptions, spares: Mapping[str, Sp
     """The mesh of an opened file, not started yet. UsageError when the capture asked for is none."""
     if options.capture not in ("auto", "transparent", "explicit"):
         raise UsageError(f"--capture {options.capture} is none of auto, transparent, explicit")
-    return LocalMesh(options, opened, spares or {})
+    return LocalMesh(replace(options, capture=opened.way(options.capture)), opened, spares or {})
 
 
 def default_state(file: Path) -> Path:
