@@ -4,8 +4,10 @@
 
 - HTTP on port 8080: what arrived, as JSON; `POST /-/ask` makes it ask somebody and tell what came back, `GET
   /-/to/HOST/PATH` makes it pass a request on, over connections that it keeps, `GET /-/drip` lasts a minute, and `GET
-  /-/fail` gets a 502;
+  /-/fail` gets a 502; a WebSocket gets the same of its handshake, for each message;
 - TCP on port 9090: `NAME: ` and the line, for each that it gets;
+- gRPC on port 9091: the same, twice in a stream, by the method `/echo.Echo/Say`;
+- TCP on port 9306: `NAME: ` before anything is asked, and then as on 9090;
 - TLS on port 9443, with a certificate of its own: HTTP as on 8080.
 """
 
@@ -15,20 +17,25 @@ import asyncio
 import sys
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import httpx
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from tests.compile.certificates import Issuer
 from tests.e2e.agreement.asking import ask
 
 HTTP, TCP, TLS = 8080, 9090, 9443
+GRPC, GREETING = 9091, 9306
 
 
 def application(name: str) -> Starlette:
@@ -40,6 +47,13 @@ def application(name: str) -> Starlette:
         headers = [[key, value] for key, value in request.headers.items()]
         said: dict[str, Any] = {"name": name, "method": request.method, "path": raw, "headers": headers}
         return JSONResponse(said, headers={"x-from": name})
+
+    async def talk(socket: WebSocket) -> None:
+        await socket.accept()
+        headers = [[key, value] for key, value in socket.headers.items()]
+        said = {"name": name, "method": "GET", "path": socket.url.path, "headers": headers}
+        async for message in socket.iter_text():
+            await socket.send_json(said | {"message": message})
 
     async def told(request: Request) -> Response:
         return JSONResponse(await ask(**await request.json()))
@@ -72,15 +86,42 @@ def application(name: str) -> Starlette:
             Route("/-/fail", fail),
             Route("/-/to/{host}/{rest:path}", relay),
             Route("/{rest:path}", echo, methods=anything),
+            WebSocketRoute("/{rest:path}", talk),
         ],
     )
 
 
-async def _tcp(name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _tcp(name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, first: bool = False) -> None:
+    if first:
+        writer.write(f"{name}: welcome\n".encode())
     while line := await reader.readline():
         writer.write(f"{name}: ".encode() + line)
         await writer.drain()
     writer.close()
+
+
+def _grpc(name: str, port: int) -> grpc.aio.Server:
+    async def say(request: bytes, _: object) -> AsyncIterator[bytes]:
+        for _count in range(2):
+            yield f"{name}: ".encode() + request
+
+    server = grpc.aio.server()
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {"Say": grpc.unary_stream_rpc_method_handler(say)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("echo.Echo", handlers),))
+    server.add_insecure_port(f"0.0.0.0:{port}")
+    return server
+
+
+@asynccontextmanager
+async def _streams(name: str) -> AsyncIterator[None]:
+    """What a workload serves beside HTTP, TCP and TLS."""
+    calls = _grpc(name, GRPC)
+    await calls.start()
+    try:
+        async with await asyncio.start_server(partial(_tcp, name, first=True), "0.0.0.0", GREETING):
+            yield
+    finally:
+        await calls.stop(None)
 
 
 async def serve(name: str, ports: tuple[int, int, int] = (HTTP, TCP, TLS)) -> None:
@@ -89,12 +130,13 @@ async def serve(name: str, ports: tuple[int, int, int] = (HTTP, TCP, TLS)) -> No
     with tempfile.TemporaryDirectory() as folder:
         own = Issuer().issue("secure.example").write(Path(folder), "own")
         quiet: dict[str, Any] = {"log_level": "warning", "host": "0.0.0.0", "lifespan": "off"}
+        quiet["ws"] = "websockets-sansio"
         servers = [
             uvicorn.Server(uvicorn.Config(web, port=ports[0], **quiet)),
             uvicorn.Server(uvicorn.Config(web, port=ports[2], ssl_certfile=own, **quiet)),
         ]
         lines = await asyncio.start_server(lambda reader, writer: _tcp(name, reader, writer), "0.0.0.0", ports[1])
-        async with lines:
+        async with lines, nullcontext() if ports != (HTTP, TCP, TLS) else _streams(name):
             await asyncio.gather(*(server.serve() for server in servers))
 
 

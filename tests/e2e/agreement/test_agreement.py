@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ import yaml
 from gossamer.cli.asking import People, ask
 from gossamer.cli.question import Question, parse_url
 from gossamer.cli.simulate_view import Answer
-from tests.e2e.agreement import explained
+from tests.compile.certificates import Issuer
+from tests.e2e.agreement import explained, originated
+from tests.e2e.agreement.asking import SAY
 from tests.e2e.agreement.prediction import End, agrees, end_of, ends_of, received
 from tests.e2e.agreement.world import CALLER, GATEWAY, World, running
 
@@ -67,6 +70,34 @@ def test_what_explains_a_denial_is_what_the_access_log_names(world: World) -> No
             _settled(partial(_logged, world, line, f"rbac_access_denied_matched_policy[{policy}]"))
 
 
+def test_an_egress_gateway_shows_the_certificate_of_a_secret_and_of_its_successor(world: World, tmp_path: Path) -> None:
+    """Mutual TLS begun for a workload; no request fails while the Secret is changed."""
+    issuer = Issuer()
+    with originated.strict_server(issuer, tmp_path) as port:
+        world.apply(originated.with_client(issuer, port, "first.test"))
+        _settled(partial(_seen_as, world, "first.test"))
+        world.write(originated.with_client(issuer, port, "second.test"))
+        seen: set[str] = set()
+        deadline = time.monotonic() + SETTLE_S
+        while "second.test" not in seen:
+            assert time.monotonic() < deadline, seen
+            seen.add(_peer_of(world))
+        assert seen <= {"first.test", "second.test"}
+        assert {_peer_of(world) for _ in range(5)} == {"second.test"}
+        other = Issuer("a stranger")
+        world.write(originated.with_client(other, port, "third.test"))
+        _settled(partial(_seen_as, world, "503"))
+
+
+def _peer_of(world: World) -> str:
+    reply = world.from_caller(url=originated.URL)
+    return str(reply["headers"].get("x-peer", reply["status"]))
+
+
+def _seen_as(world: World, name: str) -> None:
+    assert _peer_of(world) == name
+
+
 def _decided(answer: Answer) -> tuple[str, bool]:
     """The policy that turned a request away, as Envoy's log names it, and whether the dry run would have."""
     outcome = answer.call.hops[0].outcome
@@ -86,12 +117,24 @@ def _logged(world: World, request: str, words: str) -> None:
 
 
 def _question(world: World, call: dict[str, Any]) -> Question:
-    return Question(
-        url=parse_url(world.filled(call["url"])),
+    scheme, _, rest = world.filled(call["url"]).partition("://")
+    asked = Question(
+        url=parse_url(f"{_CARRIED_BY.get(scheme, scheme)}://{rest}"),
         method=call.get("method", "GET"),
         headers=tuple(call.get("headers", {}).items()),
         http2=call.get("http2", False),
     )
+    match scheme:
+        case "ws":
+            return replace(asked, headers=(("connection", "upgrade"), ("upgrade", "websocket")))
+        case "grpc":
+            return replace(asked, url=parse_url(f"http://{rest}{SAY}"), method="POST", http2=True)
+        case _:
+            return asked
+
+
+_CARRIED_BY = {"ws": "http", "grpc": "http", "greeting": "tcp"}
+"""What the simulator is asked about in place of a scheme."""
 
 
 def _people(call: dict[str, Any]) -> People:

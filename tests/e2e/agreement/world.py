@@ -48,6 +48,8 @@ class World:
     certificate: dict[str, str]
     """A key and a certificate, as a Secret holds them."""
     memo: Memo = field(default_factory=Memo)
+    written: int = 0
+    """How many configurations were written."""
 
     @property
     def _case(self) -> Path:
@@ -70,6 +72,11 @@ class World:
             self._case.unlink()
             until(lambda: self._live(before), "the case is gone", 20)
 
+    def _different(self, text: str) -> str:
+        """The text as no case before had it: what does not change is no news to anybody."""
+        self.written += 1
+        return f"{text}\n# {self.written}\n"
+
     def filled(self, text: str) -> str:
         """A case's text, with the ports of the server outside in it."""
         for name, port in zip(("OUTSIDE_HTTP", "OUTSIDE_TCP", "OUTSIDE_TLS"), self.outside, strict=True):
@@ -78,7 +85,7 @@ class World:
 
     def write(self, text: str) -> None:
         """Put a case's configuration on disk, whole and at once."""
-        text = self.filled(text)
+        text = self._different(self.filled(text))
         passing = self._case.with_name(".case.yaml.new")
         passing.write_text(text, encoding="utf-8")
         self.place.user.give(passing)
@@ -152,7 +159,12 @@ def _workload(name: str) -> str:
     namespace: {"other" if app == "b" else "default"}
     serviceAccount: {app}
     labels: {{app: {app}, version: {version or "v1"}}}
-    ports: [{{name: http, port: 8080}}, {{name: tcp, port: 9090}}, {{name: tls, port: 9443}}]
+    ports:
+      - {{name: http, port: 8080}}
+      - {{name: tcp, port: 9090}}
+      - {{name: tls, port: 9443}}
+      - {{name: grpc, port: 9091}}
+      - {{name: greeting, port: 9306}}
     command: ["${{PYTHON}}", -m, tests.e2e.agreement.app, {name}]
     env: {{PYTHONPATH: "{os.pathsep.join((str(ROOT / "src"), str(ROOT)))}"}}
     health: {{path: /, port: 8080}}
