@@ -194,6 +194,7 @@ def test_the_schema_knows_the_fields_by_their_written_names() -> None:
         "locality",
         "network",
         "cluster",
+        "attestors",
         "gateways",
         "workloads",
     ]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc.aio
 
+from gossamer.ca.attestation import Attest
 from gossamer.ca.authority import Authority, Lifetimes
 from gossamer.ca.folder import open_authority
 from gossamer.ca.issue import create_token
@@ -53,13 +54,20 @@ class Plane:
 
 @asynccontextmanager
 async def serve_plane(
-    folder: Path, *, lifetimes: Lifetimes | None = None, clock: Clock | None = None, port: int = 0
+    folder: Path,
+    *,
+    lifetimes: Lifetimes | None = None,
+    clock: Clock | None = None,
+    port: int = 0,
+    attest: Attest | None = None,
 ) -> AsyncIterator[Plane]:
     """The identity services of the mesh whose state is in `folder`, a new one if it is empty."""
     clock = clock or Clock()
     lifetimes = lifetimes or Lifetimes()
     authority = Latest(open_authority(folder / "ca", TRUST_DOMAIN, clock()))
-    service = IdentityService(authority=authority, ledger=Ledger(folder), clock=clock, lifetimes=lifetimes)
+    service = IdentityService(
+        authority=authority, ledger=Ledger(folder), clock=clock, lifetimes=lifetimes, attest=attest
+    )
     server_identity = ServerIdentity(authority, clock, lifetimes=lifetimes)
     server = grpc.aio.server()
     server.add_generic_rpc_handlers([service.certificates_handler()])

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gossamer.ca.ledger import KEPT, Ledger
+from gossamer.ca.records import SCHEMA
 from gossamer.ca.tokens import Grant, HostRecord, JoinToken, Refusal, TokenError, TokenRecord, allows, renewed
 from gossamer.core.errors import IdentityError, StateError
 
@@ -203,7 +204,7 @@ def test_the_secret_is_nowhere_on_disk(ledger: Ledger, tmp_path: Path) -> None:
 def test_files_of_a_newer_version_are_refused(ledger: Ledger, tmp_path: Path) -> None:
     ledger.add_token(record())
     path = tmp_path / "tokens" / f"{token().digest}.json"
-    path.write_text(json.dumps({"schema": 2, "content": {}}))
+    path.write_text(json.dumps({"schema": SCHEMA + 1, "content": {}}))
     with pytest.raises(StateError, match="newer Gossamer"):
         ledger.join(token().digest, KEY, NOW)
 

@@ -321,7 +321,7 @@ def _extensions(config: Config) -> tuple[Resource[Any], ...]:
 def _started(fleet: Fleet) -> tuple[WorkloadSpec, ...]:
     """How an agent starts a workload of the group."""
     request = rpc.DescribeGroupRequest(group=rpc.WorkloadKey(namespace="default", name="subject"))
-    answer = describe_group(fleet.mesh.groups, lambda _namespace, _account: True, request)
+    answer = describe_group(fleet.mesh.groups, lambda _namespace, _account: "", request)
     if not answer.document:
         return ()
     return (grouped(WorkloadSpec(name="member", service_account="", group="subject"), answer.document),)

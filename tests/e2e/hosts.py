@@ -21,6 +21,7 @@ class Plane:
     host: str = "127.0.0.1"
     xds: int = field(default_factory=free_port)
     join: int = field(default_factory=free_port)
+    options: tuple[str, ...] = ()
     part: Part | None = None
 
     def start(self) -> Part:
@@ -31,15 +32,20 @@ class Plane:
             f"--state={self._state}",
             f"--listen={self.host}:{self.xds}",
             f"--join-listen={self.host}:{self.join}",
+            *self.options,
         )
         return self.part
 
-    def token(self, host: str, *grants: str) -> str:
+    def token(self, host: str, *grants: str, lifetime: str = "1h") -> str:
         """A join token for a host, as an operator makes it."""
-        words = [f"--grant={grant}" for grant in grants]
+        words = [f"--lifetime={lifetime}", *(f"--grant={grant}" for grant in grants)]
         made = self.place.run("ca", "token", f"--host={host}", *words, f"--state={self._state}")
         assert made.child.returncode == 0, made.said
         return made.said.split()[-1]
+
+    def ca(self, *words: str) -> Part:
+        """What `gossamer ca` says of it."""
+        return self.place.run("ca", *words, f"--state={self._state}")
 
     @property
     def _state(self) -> str:

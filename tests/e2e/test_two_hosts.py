@@ -147,7 +147,7 @@ def test_a_host_runs_what_its_token_names_and_nothing_else(hosts: TwoHosts) -> N
         env={"GOSSAMER_TOKEN": token},
     )
     assert thief.child.returncode == 1
-    assert "may not run default/bookinfo-productpage: its join token did not name it" in thief.said
+    assert "may not run default/bookinfo-productpage: its join token grants it default/bookinfo-details" in thief.said
 
 
 def test_the_link_fails_and_returns(hosts: TwoHosts) -> None:

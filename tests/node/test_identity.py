@@ -186,7 +186,9 @@ def test_a_workload_gets_an_identity_of_its_own_key(tmp_path: Path, files: Ident
                 assert identity.dns_name == "reviews-v1.default.workload.cluster.local"
                 assert identity.roots_pem == plane.authority.value.roots_pem
                 assert await identities.add(reviews()) is latest
-                with pytest.raises(IdentityError, match=r"may not have identities of prod/bookinfo.*default/\*"):
+                with pytest.raises(
+                    IdentityError, match=r"may not run prod/bookinfo: its join token grants it default/\*"
+                ):
                     await identities.add(reviews("prod"))
                 async with open_channel(plane.mutual, identity) as channel:
                     with pytest.raises(grpc.aio.AioRpcError, match="is a workload") as refused:

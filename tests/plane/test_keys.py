@@ -11,21 +11,16 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gossamer.api.load import SourceFile, load
 from gossamer.model.tokens import KeySource
 from gossamer.plane import issuer
 from gossamer.plane.keys import KeyStore
+from tests.certificates import write_server_certificate
 from tests.jws import Issuer
 
 JWKS = Issuer("https://x").jwks
@@ -80,27 +75,6 @@ def _serve(found: Server, context: ssl.SSLContext | None) -> Iterator[Server]:
 @pytest.fixture
 def server() -> Iterator[Server]:
     yield from _serve(Server(), None)
-
-
-def _certificate(folder: Path) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "issuer")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, SHA256())
-    )
-    path = folder / "issuer.pem"
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.write_bytes(private + certificate.public_bytes(Encoding.PEM))
-    return path
 
 
 def config_of(*rules: dict[str, str]) -> str:
@@ -228,7 +202,7 @@ def test_an_issuer_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> Non
 
 
 def test_certificates_are_verified(tmp_path: Path) -> None:
-    pem = _certificate(tmp_path)
+    pem = write_server_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     for tls in _serve(Server(scheme="https", answers={"/keys": JWKS}), context):

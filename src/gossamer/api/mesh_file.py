@@ -50,6 +50,8 @@ class MeshFile:
     """`region/zone/subzone` of this machine; what a workload or its labels say goes before."""
     network: str = ""
     cluster: str = ""
+    attestors: str = ""
+    """A file of those who vouch for further hosts (`gossamer control-plane --attestors`)."""
     gateways: tuple[GatewayProxy, ...] = ()
     workloads: tuple[WorkloadProcess, ...] = ()
 

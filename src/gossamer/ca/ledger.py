@@ -10,14 +10,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from gossamer.ca.files import create_private, dump_document, load_document, private_folder, write_private
+from gossamer.ca.attestation import Attested, attested_host
+from gossamer.ca.files import create_private, load_document, private_folder, write_private
+from gossamer.ca.records import SCHEMA, dump_host, dump_token, dump_use, host_of, token_of, use_of
 from gossamer.ca.spiffe import check_host
-from gossamer.ca.tokens import Grant, HostRecord, TokenRecord, TokenUse, check_token, check_use
+from gossamer.ca.tokens import (
+    HostRecord,
+    TokenRecord,
+    TokenUse,
+    check_again,
+    check_token,
+    check_use,
+    withdrawn,
+)
 from gossamer.core.errors import IdentityError, StateError
 
-SCHEMA: Final = 1
 KEPT: Final = timedelta(days=7)
 """How long after its end a token is remembered, to tell 'expired' and 'used' from 'unknown'."""
 
@@ -28,10 +37,12 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self._tokens = private_folder(folder / "tokens")
         self._hosts = private_folder(folder / "hosts")
+        self._shown = private_folder(folder / "shown")
+        """Tokens of other issuers that were shown, until they end."""
 
     def add_token(self, record: TokenRecord) -> None:
         """Remember a new token; StateError if it cannot be written."""
-        if not create_private(self._tokens / f"{record.digest}.json", _dump_token(record)):
+        if not create_private(self._tokens / f"{record.digest}.json", dump_token(record)):
             raise StateError("a join token with the same secret exists; its randomness is broken")
 
     def tokens(self) -> list[tuple[TokenRecord, TokenUse | None]]:
@@ -40,11 +51,19 @@ class Ledger:
         known = sorted((record for record in found if record), key=lambda record: record.created)
         return [(record, self._use(record.digest)) for record in known]
 
-    def join(self, digest: str, key: str, now: datetime) -> HostRecord:
+    def withdraw_token(self, id: str) -> TokenRecord:
+        """Let nobody join by the token whose digest begins so; returns it. IdentityError if there is none, or several,
+        or its host has joined."""
+        found = [(record, use) for record, use in self.tokens() if id and record.digest.startswith(id)]
+        record = withdrawn(found, id)
+        write_private(self._tokens / f"{record.digest}.json", dump_token(record))
+        return record
+
+    def join(self, digest: str, key: str, now: datetime, address: str = "") -> HostRecord:
         """Use a token for a key, and remember the host with what it was granted. TokenError if the token is refused."""
         token = self.check_token(digest, now)
-        use = TokenUse(key=key, when=now)
-        first = create_private(self._tokens / f"{digest}.used", _dump(key=key, when=now.isoformat()))
+        use = TokenUse(key=key, when=now, address=address, host=token.host)
+        first = create_private(self._tokens / f"{digest}.used", dump_use(use))
         host = self.host(token.host)
         if not first:
             use = self._use(digest) or use
@@ -57,6 +76,44 @@ class Ledger:
         self.save_host(joined)
         return joined
 
+    def join_attested(self, attested: Attested, key: str, now: datetime, address: str = "") -> HostRecord:
+        """Remember a host that somebody vouches for. TokenError if its token brought in another key already,
+        IdentityError if the host was revoked."""
+        host = attested.host_of(key)
+        self._show(attested, TokenUse(key=key, when=now, address=address, host=host, expires=attested.expires))
+        joined = attested_host(attested, self.host(host), host, key, now)
+        self.save_host(joined)
+        return joined
+
+    def renew_attested(self, record: HostRecord, attested: Attested, key: str, now: datetime) -> HostRecord:
+        """What is known of a host that is vouched for again, which `key` speaks for now. IdentityError if it is another
+        that is vouched for."""
+        if (attested.attestor, attested.subject) != (record.attestor, record.subject):
+            raise IdentityError(
+                f"host {record.host} was attested as {record.subject} by {record.attestor}, and is not "
+                f"{attested.subject} of {attested.attestor}"
+            )
+        use = TokenUse(key=key, when=now, host=record.host, expires=attested.expires)
+        self._show(attested, use, proved=True)
+        return replace(record, grants=attested.grants, token=attested.digest, lifetime=attested.lifetime)
+
+    def _show(self, attested: Attested, use: TokenUse, *, proved: bool = False) -> None:
+        """Tie a token to the host that shows it first."""
+        path = self._shown / f"{attested.digest}.json"
+        if create_private(path, dump_use(use)):
+            self._forget_shown(use.when)
+            return
+        content = load_document(path, SCHEMA)
+        if content is not None and not attested.reuse:
+            check_again(use_of(content, path), use, proved=proved)
+
+    def _forget_shown(self, now: datetime) -> None:
+        for path in self._shown.glob("*.json"):
+            content = load_document(path, SCHEMA)
+            expires = None if content is None else use_of(content, path).expires
+            if expires is not None and expires < now:
+                path.unlink(missing_ok=True)
+
     def check_token(self, digest: str, now: datetime) -> TokenRecord:
         """The record of a token that is known and not expired, used or not; TokenError otherwise."""
         return check_token(self._token(digest), now)
@@ -64,7 +121,7 @@ class Ledger:
     def host(self, name: str) -> HostRecord | None:
         """What is kept of a host, or None."""
         content = load_document(self._hosts / f"{check_host(name)}.json", SCHEMA)
-        return None if content is None else _host_of(content, self._hosts / name)
+        return None if content is None else host_of(content, self._hosts / name)
 
     def hosts(self) -> Iterator[HostRecord]:
         """All hosts, by name."""
@@ -74,7 +131,7 @@ class Ledger:
                 yield record
 
     def save_host(self, record: HostRecord) -> None:
-        write_private(self._hosts / f"{record.host}.json", _dump_host(record))
+        write_private(self._hosts / f"{record.host}.json", dump_host(record))
 
     def revoke_host(self, name: str) -> None:
         """Let the host ask for nothing more; what it holds ends with its lifetime. IdentityError if there is none."""
@@ -92,72 +149,9 @@ class Ledger:
 
     def _token(self, digest: str) -> TokenRecord | None:
         content = load_document(self._tokens / f"{digest}.json", SCHEMA)
-        return None if content is None else _token_of(content, self._tokens / digest)
+        return None if content is None else token_of(content, self._tokens / digest)
 
     def _use(self, digest: str) -> TokenUse | None:
         path = self._tokens / f"{digest}.used"
         content = load_document(path, SCHEMA)
-        if content is None:
-            return None
-        try:
-            return TokenUse(key=str(content["key"]), when=datetime.fromisoformat(content["when"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise _damaged(path, error) from error
-
-
-def _dump(**content: Any) -> bytes:
-    return dump_document(SCHEMA, content)
-
-
-def _damaged(path: Path, error: object) -> StateError:
-    return StateError(f"{path} is damaged ({error}); move it away, and give its host a new join token")
-
-
-def _dump_token(record: TokenRecord) -> bytes:
-    return _dump(
-        digest=record.digest,
-        host=record.host,
-        grants=[str(grant) for grant in record.grants],
-        created=record.created.isoformat(),
-        expires=record.expires.isoformat(),
-    )
-
-
-def _token_of(content: dict[str, Any], path: Path) -> TokenRecord:
-    try:
-        return TokenRecord(
-            digest=content["digest"],
-            host=content["host"],
-            grants=tuple(Grant.parse(grant) for grant in content["grants"]),
-            created=datetime.fromisoformat(content["created"]),
-            expires=datetime.fromisoformat(content["expires"]),
-        )
-    except (KeyError, TypeError, ValueError, IdentityError) as error:
-        raise _damaged(path, error) from error
-
-
-def _dump_host(record: HostRecord) -> bytes:
-    return _dump(
-        host=record.host,
-        grants=[str(grant) for grant in record.grants],
-        keys=list(record.keys),
-        token=record.token,
-        joined=record.joined.isoformat(),
-        renewed=record.renewed.isoformat(),
-        revoked=record.revoked,
-    )
-
-
-def _host_of(content: dict[str, Any], path: Path) -> HostRecord:
-    try:
-        return HostRecord(
-            host=content["host"],
-            grants=tuple(Grant.parse(grant) for grant in content["grants"]),
-            keys=tuple(content["keys"]),
-            token=content["token"],
-            joined=datetime.fromisoformat(content["joined"]),
-            renewed=datetime.fromisoformat(content["renewed"]),
-            revoked=bool(content["revoked"]),
-        )
-    except (KeyError, TypeError, ValueError, IdentityError) as error:
-        raise _damaged(path, error) from error
+        return None if content is None else use_of(content, path)

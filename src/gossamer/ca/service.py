@@ -11,18 +11,20 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NoReturn
+from urllib.parse import unquote
 
 import grpc
 from cryptography import x509
 
 from gossamer import __version__
+from gossamer.ca.attestation import Attest, Attested, Evidence
 from gossamer.ca.authority import Authority, Lifetimes, host_names, workload_names
 from gossamer.ca.certificates import key_fingerprint, verify_request
 from gossamer.ca.ledger import Ledger
 from gossamer.ca.peer import HostPeer, host_of
 from gossamer.ca.spiffe import HostId, workload_id
-from gossamer.ca.tokens import REASON, HostRecord, JoinToken, TokenError, allows, renewed
-from gossamer.core.errors import GossamerError, IdentityError
+from gossamer.ca.tokens import REASON, TOKEN_ID, HostRecord, JoinToken, Refusal, TokenError, renewed
+from gossamer.core.errors import GossamerError, IdentityError, UnavailableError
 from gossamer.core.latest import Latest
 from gossamer.rpc import calls
 from gossamer.rpc import gossamer_pb2 as pb
@@ -42,6 +44,8 @@ class IdentityService:
     ledger: Ledger
     clock: Callable[[], datetime]
     lifetimes: Lifetimes = field(default_factory=Lifetimes)
+    attest: Attest | None = None
+    """Who vouches for hosts without a join token; None: nobody."""
     owner: Callable[[str, str], str | None] = lambda _namespace, _name: None
     """The host that runs a workload (namespace, name) now; None if nobody does. No other gets its identity."""
 
@@ -62,14 +66,13 @@ class IdentityService:
 
     async def join(self, request: pb.JoinRequest, context: calls.Context) -> pb.JoinResponse:
         try:
-            token = JoinToken.parse(request.token)
-            self.ledger.check_token(token.digest, self.clock())
-            key = verify_request(request.csr_pem.encode())  # before the token is used up
-            host = await asyncio.to_thread(self.ledger.join, token.digest, key_fingerprint(key), self.clock())
+            key = verify_request(request.csr_pem.encode())  # before a token is used up
+            host = await self._admit(request, key_fingerprint(key), context.peer())
             chain = self._sign_host(host, request.csr_pem)
         except GossamerError as error:
-            await _refuse(context, error, event="join-refused")
-        _LOG.info("host-joined", extra={"host": host.host, "grants": _spelt(host)})
+            await _refuse(context, error, event="join-refused", **_shown(request))
+        known = {"host": host.host, "by": host.how, "peer": context.peer(), **_shown(request)}
+        _LOG.info("host-joined", extra={**known, "grants": _spelt(host)})
         return pb.JoinResponse(
             host=host.host,
             certificate_chain_pem=chain,
@@ -77,6 +80,22 @@ class IdentityService:
             grants=_spelt(host),
             control_plane_version=__version__,
         )
+
+    async def _admit(self, request: pb.JoinRequest, key: str, peer: str) -> HostRecord:
+        """The host that a token, or evidence, lets in. TokenError, IdentityError or UnavailableError if it does not."""
+        if request.HasField("evidence"):
+            attested = await self._attested(request.evidence)
+            return await asyncio.to_thread(self.ledger.join_attested, attested, key, self.clock(), _address(peer))
+        token = JoinToken.parse(request.token)
+        return await asyncio.to_thread(self.ledger.join, token.digest, key, self.clock(), _address(peer))
+
+    async def _attested(self, shown: pb.Evidence) -> Attested:
+        if self.attest is None:
+            raise TokenError(
+                Refusal.UNTRUSTED,
+                "this mesh believes no token but its own join tokens: start its control plane with --attestors",
+            )
+        return await self.attest(Evidence(kind=shown.kind, token=shown.token))
 
     async def sign(self, request: pb.SignRequest, context: calls.Context) -> pb.SignResponse:
         authority = self.authority.value
@@ -88,11 +107,8 @@ class IdentityService:
                 service_account=request.service_account,
                 name=request.workload,
             )
-            if not allows(host.grants, request.namespace, request.service_account):
-                raise _DeniedError(
-                    f"host {host.host} may not have identities of {request.namespace}/{request.service_account}; "
-                    f"its join token granted {', '.join(_spelt(host))}"
-                )
+            if problem := host.problem(request.namespace, request.service_account):
+                raise _DeniedError(problem)
             owner = self.owner(request.namespace, request.workload)
             if owner not in (None, host.host):
                 raise _DeniedError(f"{request.namespace}/{request.workload} runs on host {owner}; choose another name")
@@ -100,7 +116,7 @@ class IdentityService:
                 verify_request(request.csr_pem.encode()),
                 workload_names(workload),
                 now=self.clock(),
-                lifetime=self.lifetimes.workload,
+                lifetime=min(self.lifetimes.workload, host.lifetime or self.lifetimes.workload),
                 serial=x509.random_serial_number(),
             )
         except GossamerError as error:
@@ -111,6 +127,9 @@ class IdentityService:
         try:
             peer, host = self._caller(context)
             new = key_fingerprint(verify_request(request.csr_pem.encode()))
+            if host.attestor:
+                attested = await self._attested(request.evidence)
+                host = await asyncio.to_thread(self.ledger.renew_attested, host, attested, new, self.clock())
             record = renewed(host, current=peer.key, new=new, now=self.clock())
             await asyncio.to_thread(self.ledger.save_host, record)
             chain = self._sign_host(record, request.csr_pem)
@@ -161,7 +180,7 @@ class IdentityService:
             verify_request(csr_pem.encode()),
             host_names(HostId(trust_domain=authority.trust_domain, host=host.host)),
             now=self.clock(),
-            lifetime=self.lifetimes.host,
+            lifetime=host.lifetime or self.lifetimes.host,
             serial=x509.random_serial_number(),
         ).decode()
 
@@ -179,13 +198,32 @@ def _spelt(host: HostRecord) -> list[str]:
     return [str(grant) for grant in host.grants]
 
 
-async def _refuse(context: calls.Context, error: GossamerError, *, event: str) -> NoReturn:
-    _LOG.warning(event, extra={"reason": str(error), "peer": context.peer()})
+def _shown(request: pb.JoinRequest) -> dict[str, str]:
+    """What a host showed, by a name that tells nothing of it: as `gossamer ca tokens` calls it."""
+    if request.HasField("evidence"):
+        return {"evidence": request.evidence.kind}
+    try:
+        return {"token": JoinToken.parse(request.token).digest[:TOKEN_ID]}
+    except TokenError:
+        return {}
+
+
+def _address(peer: str) -> str:
+    """The address in gRPC's name of a peer (`ipv4:127.0.0.1:5`, `ipv6:%5B::1%5D:5`)."""
+    return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")
+
+
+async def _refuse(context: calls.Context, error: GossamerError, *, event: str, **known: str) -> NoReturn:
+    if isinstance(error, TokenError):
+        known |= {"refusal": error.reason.value}
+    _LOG.warning(event, extra={"reason": str(error), "peer": context.peer()} | known)
     if isinstance(error, TokenError):
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error), ((REASON, error.reason.value),))
     if isinstance(error, _DeniedError):
         await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
     if isinstance(error, IdentityError):
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+    if isinstance(error, UnavailableError):
+        await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
     await context.abort(grpc.StatusCode.INTERNAL, str(error))
     raise AssertionError  # abort always raises

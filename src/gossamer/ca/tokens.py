@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -21,6 +21,8 @@ from gossamer.core.errors import IdentityError
 
 DEFAULT_LIFETIME: Final = timedelta(hours=1)
 SECRET_BYTES: Final = 32
+TOKEN_ID: Final = 12
+"""Digits of a token's digest that name it in commands and logs."""
 REASON: Final = "gossamer-reason"
 """Key of the trailing metadata that says by a `Refusal` why a token was refused."""
 _VERSION: Final = "v1"
@@ -35,6 +37,9 @@ class Refusal(StrEnum):
     UNKNOWN = "token-unknown"
     EXPIRED = "token-expired"
     USED = "token-used"
+    WITHDRAWN = "token-withdrawn"
+    UNTRUSTED = "token-untrusted"
+    """Evidence of another issuer that this one, or what it is of, is none that the mesh believes."""
 
 
 class TokenError(IdentityError):
@@ -121,6 +126,12 @@ class TokenRecord:
     grants: tuple[Grant, ...]
     created: datetime
     expires: datetime
+    withdrawn: bool = False
+
+    @property
+    def id(self) -> str:
+        """What the token is called among people; nothing of its secret."""
+        return self.digest[:TOKEN_ID]
 
     def __post_init__(self) -> None:
         check_host(self.host)
@@ -132,10 +143,14 @@ class TokenRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenUse:
-    """That a token was used, by which key (its fingerprint) and when."""
+    """That a token was used: by which key (its fingerprint), when, from which address, and for which host. A token of
+    another issuer ends by itself: `expires`."""
 
     key: str
     when: datetime
+    address: str = ""
+    host: str = ""
+    expires: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,18 +165,44 @@ class HostRecord:
     joined: datetime
     renewed: datetime
     revoked: bool = False
+    attestor: str = ""
+    """Who vouches for it, where it did not join by a join token."""
+    subject: str = ""
+    """Of whom its attestor spoke."""
+    lifetime: timedelta | None = None
+    """How long it is believed, and the certificates of its workloads are valid at most; None: as the mesh has it."""
+
+    @property
+    def how(self) -> str:
+        """By what it has its grants, for messages."""
+        return f"attestor {self.attestor} ({self.subject})" if self.attestor else "its join token"
+
+    def problem(self, namespace: str, service_account: str) -> str:
+        """Why it may not run what has this identity; empty if it may."""
+        if allows(self.grants, namespace, service_account):
+            return ""
+        granted = ", ".join(str(grant) for grant in self.grants)
+        return f"host {self.host} may not run {namespace}/{service_account}: {self.how} grants it {granted}"
 
 
 def check_token(record: TokenRecord | None, now: datetime) -> TokenRecord:
     """The token's record, if it is known and not expired; TokenError otherwise."""
     if record is None:
         raise TokenError(
-            Refusal.UNKNOWN, "the control plane knows no such join token; was it made for this mesh? make a new one"
+            Refusal.UNKNOWN,
+            "the control plane knows no such join token: it was made by another control plane of this root, or long "
+            "ago; make a new one by `gossamer ca token`",
+        )
+    if record.withdrawn:
+        raise TokenError(
+            Refusal.WITHDRAWN,
+            f"the join token for host {record.host} was withdrawn; ask for a new one where it came from",
         )
     if record.expires <= now:
         raise TokenError(
             Refusal.EXPIRED,
-            f"the join token for host {record.host} expired on {record.expires:%Y-%m-%d %H:%M:%S} UTC; make a new one",
+            f"the join token for host {record.host} expired on {record.expires:%Y-%m-%d %H:%M:%S} UTC; make a new one "
+            "by `gossamer ca token`",
         )
     return record
 
@@ -178,18 +219,35 @@ def check_use(record: TokenRecord, use: TokenUse, key: str, host: HostRecord | N
     if not again:
         raise TokenError(
             Refusal.USED,
-            f"the join token for host {record.host} was used on {use.when:%Y-%m-%d %H:%M:%S} UTC, and a token serves "
-            "once; if that was not this host, revoke the host; make a new token",
+            f"the join token for host {record.host} was used on {use.when:%Y-%m-%d %H:%M:%S} UTC"
+            f"{f' from {use.address}' if use.address else ''}, and a token serves once; if that was not this host, "
+            f"somebody else has its identity: `gossamer ca revoke {record.host}`; then make a new token",
+        )
+
+
+def withdrawn(found: list[tuple[TokenRecord, TokenUse | None]], id: str) -> TokenRecord:
+    """The one token that was found by its `id`, as it is when nobody may join by it any more. IdentityError if there is
+    not one, or it has served."""
+    if len(found) != 1:
+        raise IdentityError(f"{'several join tokens begin' if found else 'no join token begins'} with {id!r}")
+    record, use = found[0]
+    if use is not None:
+        raise IdentityError(f"host {record.host} has joined by this token already: revoke the host")
+    return replace(record, withdrawn=True)
+
+
+def check_again(use: TokenUse, again: TokenUse, *, proved: bool) -> None:
+    """Whether a token of another issuer may be shown again: by the same key, or by the same host if that is `proved` by
+    its certificate; TokenError if not."""
+    if again.key != use.key and not (proved and again.host == use.host):
+        raise TokenError(
+            Refusal.USED,
+            f"this token brought in host {use.host} on {use.when:%Y-%m-%d %H:%M:%S} UTC"
+            f"{f' from {use.address}' if use.address else ''}, with another key: if that was this host, keep its state "
+            "folder; if not, revoke that host; then show a new token",
         )
 
 
 def renewed(record: HostRecord, *, current: str, new: str, now: datetime) -> HostRecord:
     """The record after a renewal: the key in use stays good, so that a lost answer locks nobody out."""
-    return HostRecord(
-        host=record.host,
-        grants=record.grants,
-        keys=tuple(dict.fromkeys((new, current))),
-        token=record.token,
-        joined=record.joined,
-        renewed=now,
-    )
+    return replace(record, keys=tuple(dict.fromkeys((new, current))), renewed=now)

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +23,7 @@ from gossamer.core.errors import UnavailableError, UsageError
 from gossamer.node.agent import Agent, open_agent
 from gossamer.node.binary import find_envoy
 from gossamer.node.capture.choose import Way
+from gossamer.node.evidence import Attestation, parse_attestation, token_folder
 from gossamer.node.host import AgentSettings
 from gossamer.node.local_api import local_routes
 from gossamer.node.workload import Here, WorkloadSpec, load_specs
@@ -30,6 +32,20 @@ from gossamer.sources.state import lock, private_folder, private_places, runtime
 
 _LOG = logging.getLogger(__name__)
 _TOLD_S: Final = 1.0
+
+
+AttestOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="GOSSAMER_ATTEST",
+        help="In place of a join token, one of somebody whom the control plane believes (its --attestors): "
+        "kubernetes:FILE or oidc:FILE, or env:VARIABLE in place of FILE.",
+    ),
+]
+RootOption = Annotated[
+    str,
+    typer.Option(envvar="GOSSAMER_ROOT", help="With --attest, the mesh's root: its SHA-256, or a file that holds it."),
+]
 
 
 class OnStop(StrEnum):
@@ -93,6 +109,8 @@ def command(
     token: Annotated[
         str | None, typer.Option(envvar="GOSSAMER_TOKEN", help="The join token (better in the environment).")
     ] = None,
+    attest: AttestOption = None,
+    root: RootOption = "",
     address: Annotated[
         str,
         typer.Option(help="The address at which other hosts dial this one; by default the way to the control plane."),
@@ -112,6 +130,7 @@ def command(
     specs = load_specs(workloads.read_text(encoding="utf-8")) if workloads else ()
     if file:
         specs += _specs_of(file, here_of(locality, network, cluster))
+    attestation = attestation_of(attest, root, token)
     settings = AgentSettings(
         state=folder,
         runtime=runtime_folder(folder),
@@ -119,11 +138,28 @@ def command(
         join=join or next_port(control_plane),
         envoy=find_envoy(envoy),
         token=token,
+        attestation=attestation,
         address=address or address_towards(control_plane),
         way=capture,
-        hidden=private_places(),
+        hidden=(*private_places(), *hidden_by(attestation, folder)),
     )
     raise typer.Exit(agent(settings, specs, on_stop))
+
+
+def attestation_of(attest: str | None, root: str, token: str | None) -> Attestation | None:
+    """What the options of a command say of how its host is attested. UsageError if they disagree."""
+    if not attest:
+        return None
+    if token:
+        raise UsageError("a host joins by --token or by --attest, not by both")
+    return parse_attestation(attest, root)
+
+
+def hidden_by(attestation: Attestation | None, state: Path) -> tuple[Path, ...]:
+    """Folders that no application may see because this host's token is there."""
+    if attestation is None:
+        return ()
+    return token_folder(attestation, (state, Path.cwd(), Path.home(), Path(sys.prefix), Path(tempfile.gettempdir())))
 
 
 def _specs_of(file: Path, here: Here) -> tuple[WorkloadSpec, ...]:

@@ -13,13 +13,15 @@ from gossamer.ca.folder import load_authority, open_authority
 from gossamer.ca.issue import create_token, issue
 from gossamer.ca.ledger import Ledger
 from gossamer.ca.spiffe import workload_id
+from gossamer.ca.tokens import TOKEN_ID
+from gossamer.cli.ca_tokens import OutputOption, StateOption, tokens, withdraw
 from gossamer.cli.durations import load_duration
 from gossamer.cli.render import Output, print_data, print_table
 from gossamer.sources.state import load_document, state_folder
 
 app = typer.Typer(no_args_is_help=True)
-OutputOption = Annotated[Output, typer.Option("--output", "-o", help="table, json or yaml.")]
-StateOption = Annotated[Path | None, typer.Option(help="The control plane's state folder.")]
+app.command()(tokens)
+app.command()(withdraw)
 CaOption = Annotated[Path | None, typer.Option(help="The plugged-in CA folder, where one is used.")]
 TrustDomainOption = Annotated[str, typer.Option(help="The trust domain, before a control plane has run there.")]
 
@@ -101,10 +103,11 @@ def hosts(state: StateOption = None, output: OutputOption = Output.TABLE) -> Non
                 record.joined.isoformat(timespec="seconds"),
                 record.renewed.isoformat(timespec="seconds"),
                 "revoked" if record.revoked else "joined",
+                f"{record.attestor}: {record.subject}" if record.attestor else f"token {record.token[:TOKEN_ID]}",
             )
             for record in records
         ]
-        print_table(("HOST", "MAY RUN", "JOINED", "RENEWED", "STATE"), cells)
+        print_table(("HOST", "MAY RUN", "JOINED", "RENEWED", "STATE", "BY"), cells)
         return
     rows = [
         {
@@ -113,6 +116,9 @@ def hosts(state: StateOption = None, output: OutputOption = Output.TABLE) -> Non
             "joined": record.joined.isoformat(timespec="seconds"),
             "renewed": record.renewed.isoformat(timespec="seconds"),
             "revoked": record.revoked,
+            "attestor": record.attestor,
+            "subject": record.subject,
+            "token": "" if record.attestor else record.token[:TOKEN_ID],
         }
         for record in records
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,8 @@ from gossamer.cli.durations import LifetimeOption, load_duration
 from gossamer.cli.inputs import ProfileOption
 from gossamer.cli.lifecycle import run_until_stopped
 from gossamer.cli.logs import log_events
-from gossamer.core.errors import EnvoyError
+from gossamer.cli.render import print_diagnostics, texts_of
+from gossamer.core.errors import EnvoyError, UsageError
 from gossamer.node.binary import find_envoy
 from gossamer.plane.control_plane import ControlPlane, Settings, open_control_plane
 from gossamer.plane.local_api import View, local_routes
@@ -71,6 +73,20 @@ def _envoy() -> Path | None:
         return None
 
 
+def _checked(attestors: Path | None) -> Path | None:
+    """The file, if all is well with it; its mistakes are shown, and end the command."""
+    if attestors is None:
+        return None
+    if not attestors.is_file():
+        raise UsageError(f"--attestors {attestors}: there is no such file")
+    from gossamer.plane.attestors import AttestorFile  # noqa: PLC0415 - most meshes have none
+
+    if diagnostics := AttestorFile(path=attestors).load():
+        print_diagnostics(diagnostics, texts_of(diagnostics), file=sys.stderr)
+        raise typer.Exit(1)
+    return attestors
+
+
 def command(
     config: Annotated[
         list[Path], typer.Option("--config", "-c", help="A file or folder of configuration. May be repeated.")
@@ -90,6 +106,10 @@ def command(
     ] = None,
     lifetime: LifetimeOption = "",
     profile: ProfileOption = Profile.NONE,
+    attestors: Annotated[
+        Path | None,
+        typer.Option(help="A file of those who vouch for hosts: Kubernetes clusters, clouds, CI systems."),
+    ] = None,
     private_redirects: Annotated[
         bool,
         typer.Option(
@@ -111,6 +131,7 @@ def command(
         lifetime=load_duration(lifetime) if lifetime else profile_lifetime(profile),
         profile=profile,
         private_redirects=private_redirects,
+        attestors=_checked(attestors),
         envoy=_envoy(),
     )
     raise typer.Exit(control_plane(settings))

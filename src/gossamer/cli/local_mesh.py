@@ -59,6 +59,7 @@ class LocalMesh:
         self.runtime = runtime_folder(self.state)
         self.restarts = {"control-plane": 0, "agent": 0}
         self._config = opened.config
+        self._attestors = opened.attestors
         self._specs = opened.specs
         self._mesh_config = self._written(opened.mesh_config)
         self._profile = opened.profile.value
@@ -164,6 +165,7 @@ class LocalMesh:
         argv += [f"--lifetime={self.options.lifetime}"] if self.options.lifetime else []
         argv += [f"--profile={self._profile}"] if self._profile else []
         argv += [f"--mesh-config={self._mesh_config}"] if self._mesh_config else []
+        argv += [f"--attestors={self._attestors}"] if self._attestors else []
         await self._start("control-plane", argv, PLANE_SOCKET)
 
     async def _start_agent(self) -> None:

@@ -36,6 +36,7 @@ class OpenedMesh:
     config: tuple[Path, ...]
     mesh_config: str | None
     specs: tuple[WorkloadSpec, ...]
+    attestors: Path | None
     diagnostics: Diagnostics
 
     @property
@@ -81,6 +82,7 @@ def open_mesh(path: Path, here: Here = _NOWHERE) -> tuple[OpenedMesh | None, Dia
     )
     opened = OpenedMesh(
         path=path,
+        attestors=folder / file.attestors if file.attestors else None,
         file=reading.file,
         config=config,
         mesh_config=_mesh_config(text),

@@ -17,7 +17,7 @@ import typer
 
 from gossamer.api.names import namespace_problem
 from gossamer.ca.tokens import Grant, allows
-from gossamer.cli.agent import address_towards, next_port
+from gossamer.cli.agent import AttestOption, RootOption, address_towards, attestation_of, hidden_by, next_port
 from gossamer.cli.lifecycle import run_until_stopped
 from gossamer.cli.logs import log_events
 from gossamer.cli.whereabouts import Cluster, Locality, Network, here_of
@@ -51,6 +51,8 @@ def command(
     control_plane: Annotated[str, typer.Option(help="HOST:PORT; by default the one that runs on this host.")] = "",
     join: Annotated[str, typer.Option(help="HOST:PORT where hosts join; by default the port after.")] = "",
     token: Annotated[str | None, typer.Option(envvar="GOSSAMER_TOKEN", help="A join token.")] = None,
+    attest: AttestOption = None,
+    root: RootOption = "",
     address: Annotated[str, typer.Option(help="The address at which other hosts dial this one.")] = "",
     capture: Annotated[Way, typer.Option(help="How traffic reaches the sidecar.")] = Way.AUTO,
     capture_user: Annotated[
@@ -85,8 +87,11 @@ def command(
     if problem := namespace_problem(spec.name) or namespace_problem(spec.namespace):
         raise UsageError(f"--name {spec.name}, --namespace {spec.namespace}: {problem}")
     folder = private_folder(state or state_folder() / "run" / spec.slug)
+    if attest and not control_plane:
+        raise UsageError("--attest needs --control-plane; a control plane of yours on this host gives tokens by itself")
     if not control_plane:
         control_plane, join, token = _local_plane(spec)
+    attestation = attestation_of(attest, root, token)
     settings = AgentSettings(
         state=folder,
         runtime=runtime_folder(folder),
@@ -94,10 +99,11 @@ def command(
         join=join or next_port(control_plane),
         envoy=find_envoy(),
         token=token,
+        attestation=attestation,
         address=address or address_towards(control_plane),
         way=capture,
         lifeline=Lifeline.DIE,
-        hidden=private_places(),
+        hidden=(*private_places(), *hidden_by(attestation, folder)),
     )
     log_events(logging.WARNING)
     with lock(folder, "run"):

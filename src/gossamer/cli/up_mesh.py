@@ -40,7 +40,7 @@ def run_mesh(asked: Asked, spares: Mapping[str, Spare]) -> int:
     opened, diagnostics = open_mesh(asked.file)
     if opened is None or diagnostics:
         print_diagnostics(diagnostics, texts_of(diagnostics), file=sys.stderr)
-    if opened is None:
+    if opened is None or not _is_well(opened.attestors):
         return 1
     options = MeshOptions(
         file=asked.file.absolute(),
@@ -53,6 +53,21 @@ def run_mesh(asked: Asked, spares: Mapping[str, Spare]) -> int:
     mesh = local_mesh(opened, options, spares)
     log_events(logging.ERROR if sys.stderr.isatty() else logging.INFO)
     return run_until_stopped(lambda stop: _serve(mesh, opened, stop))
+
+
+def _is_well(attestors: Path | None) -> bool:
+    """Whether the file of attestors, if there is one, can be used; what is wrong with it is shown."""
+    if attestors is None:
+        return True
+    from gossamer.api.attestors import load_attestors  # noqa: PLC0415 - most meshes have none
+
+    try:
+        text = attestors.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the attestors in {attestors}: {error}") from error
+    found, diagnostics = load_attestors(text, str(attestors))
+    print_diagnostics(diagnostics, texts_of(diagnostics), file=sys.stderr)
+    return found is not None
 
 
 async def _serve(mesh: LocalMesh, opened: OpenedMesh, stop: asyncio.Event) -> int:

@@ -32,7 +32,7 @@ from gossamer.node.host import AgentSettings, Host
 from gossamer.node.identity import HostIdentity
 from gossamer.node.identity_client import open_channel
 from gossamer.node.identity_files import IdentityFiles
-from gossamer.node.identity_renewal import Identities, open_host
+from gossamer.node.identity_renewal import Identities, Vouching, open_host
 from gossamer.node.leftovers import forget_all_but, forget_restarts
 from gossamer.node.registration import Key, Registration
 from gossamer.node.sandbox import Sandbox, SandboxSettings
@@ -126,7 +126,10 @@ async def open_agent(
         raise
     sandbox, choice = await capturing
     try:
-        identities = Identities(settings.control_plane, files, identity)
+        vouching = (
+            None if settings.attestation is None else Vouching(attestation=settings.attestation, join=settings.join)
+        )
+        identities = Identities(settings.control_plane, files, identity, vouching=vouching)
         agent = Agent(_host(settings, identities, sandbox, choice))
         agent.host.registration.rejected = agent.refuse
         await agent.host.capturer.remove_all_but(spec.slug for spec in specs)
@@ -223,7 +226,7 @@ async def _join(settings: AgentSettings, files: IdentityFiles, stop: asyncio.Eve
     tries = 0
     while True:
         try:
-            return await open_host(settings.join, files, settings.token, datetime.now(UTC))
+            return await open_host(settings.join, files, settings.attestation or settings.token, datetime.now(UTC))
         except UnavailableError as error:
             if tries % 20 == 5:
                 _LOG.warning("join-awaited", extra={"reason": str(error)})

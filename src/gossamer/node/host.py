@@ -10,6 +10,7 @@ from typing import Final
 from gossamer.node.capture.choose import Choice, Way
 from gossamer.node.capture.workloads import Capturer
 from gossamer.node.envoy_settings import DRAIN_SECONDS
+from gossamer.node.evidence import Attestation
 from gossamer.node.groups import Groups
 from gossamer.node.identity_renewal import Identities
 from gossamer.node.registration import Registration
@@ -31,6 +32,8 @@ class AgentSettings:
     join: str
     envoy: Path
     token: str | None = None
+    attestation: Attestation | None = None
+    """What vouches for this host in place of a token."""
     address: str = "127.0.0.1"
     way: Way = Way.AUTO
     lifeline: Lifeline = Lifeline.OUTLIVE

@@ -21,6 +21,7 @@ from gossamer.ca.certificates import build_request, chain_pem, fingerprint, key_
 from gossamer.ca.spiffe import CONTROL_PLANE, WorkloadId
 from gossamer.ca.tokens import REASON, JoinToken, Refusal, TokenError
 from gossamer.core.errors import IdentityError, UnavailableError
+from gossamer.node.evidence import Attestation
 from gossamer.node.identity import (
     HostIdentity,
     HostTerms,
@@ -76,11 +77,23 @@ async def join(address: str, token_text: str, files: IdentityFiles) -> HostIdent
     """
     token = JoinToken.parse(token_text)
     root = await fetch_root(address, token.root_fingerprint)
+    return await _join(address, root, pb.JoinRequest(token=token_text.strip()), files)
+
+
+async def join_attested(address: str, attestation: Attestation, files: IdentityFiles) -> HostIdentity:
+    """Join the mesh at `host:port` by evidence, keep what came of it and return it. Raises as `join` does."""
+    evidence = attestation.evidence()
+    pinned = attestation.root_fingerprint
+    root = await fetch_root(address, pinned, "that --root pins") if pinned else attestation.roots_pem
+    return await _join(address, root, pb.JoinRequest(evidence=evidence), files)
+
+
+async def _join(address: str, root: bytes, request: pb.JoinRequest, files: IdentityFiles) -> HostIdentity:
     key = files.joining_key()
     if key is None:
         key = key_pem(new_key())
         await asyncio.to_thread(files.save_joining_key, key)
-    request = pb.JoinRequest(token=token_text.strip(), csr_pem=_request(key), agent_version=__version__)
+    request.csr_pem, request.agent_version = _request(key), __version__
     async with grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(root), _CHANNEL) as channel:
         response = await _answer(calls.JOIN.call(channel)(request, timeout=_PATIENCE_S), address)
     terms = HostTerms(trust_domain=response.trust.trust_domain, host=response.host, grants=tuple(response.grants))
@@ -90,7 +103,7 @@ async def join(address: str, token_text: str, files: IdentityFiles) -> HostIdent
     return identity
 
 
-async def fetch_root(address: str, root_fingerprint: str) -> bytes:
+async def fetch_root(address: str, root_fingerprint: str, whose: str = "that made this join token") -> bytes:
     """The root (PEM) with this fingerprint, from the chain that `address` presents. IdentityError if it is not there.
 
     Nothing is trusted by this: whoever is there must still prove a certificate of that root.
@@ -101,7 +114,7 @@ async def fetch_root(address: str, root_fingerprint: str) -> bytes:
         if fingerprint(certificate) == root_fingerprint:
             return chain_pem([certificate])
     raise IdentityError(
-        f"the control plane at {address} is not the one that made this join token (it shows another root), "
+        f"the control plane at {address} is not the one {whose} (it shows another root), "
         "or this is not its port for joining: check the address, or make a new token there"
     )
 
@@ -160,10 +173,12 @@ class CertificateClient:
         identity = workload_identity(key, response.certificate_chain_pem.encode(), trust.roots_pem)
         return identity, trust
 
-    async def renew_host(self) -> tuple[HostIdentity, Trust]:
-        """A new key and certificate for this host. IdentityError if refused, UnavailableError if nobody answers."""
+    async def renew_host(self, attestation: Attestation | None = None) -> tuple[HostIdentity, Trust]:
+        """A new key and certificate for this host, which shows anew what vouches for it, if it joined by that.
+        IdentityError if refused, UnavailableError if nobody answers."""
         key = key_pem(new_key())
-        request = pb.RenewHostRequest(csr_pem=_request(key), agent_version=__version__)
+        evidence = attestation.evidence() if attestation is not None else None
+        request = pb.RenewHostRequest(csr_pem=_request(key), agent_version=__version__, evidence=evidence)
         response = await _answer(calls.RENEW_HOST.call(self._channel)(request, timeout=_PATIENCE_S), self._address)
         trust = _trust(response.trust)
         terms = HostTerms(trust_domain=self._host.trust_domain, host=self._host.host, grants=tuple(response.grants))

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import random
 from typing import Final, TypeVar
@@ -20,6 +20,7 @@ from gossamer.ca.spiffe import WorkloadId
 from gossamer.ca.tokens import JoinToken
 from gossamer.core.errors import IdentityError, StateError, UnavailableError
 from gossamer.core.latest import Latest
+from gossamer.node.evidence import Attestation
 from gossamer.node.identity import (
     HostIdentity,
     KeyedCertificate,
@@ -28,7 +29,7 @@ from gossamer.node.identity import (
     retry_delay,
     with_roots,
 )
-from gossamer.node.identity_client import CertificateClient, Trust, join
+from gossamer.node.identity_client import CertificateClient, Trust, join, join_attested
 from gossamer.node.identity_files import IdentityFiles
 
 K = TypeVar("K", bound=KeyedCertificate)
@@ -50,6 +51,14 @@ class Surroundings:
     chance: Callable[[], float] = random
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vouching:
+    """Who vouches for this host, and where (`host:port`) it joins by that."""
+
+    attestation: Attestation
+    join: str
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Workload:
     id: WorkloadId
@@ -61,9 +70,16 @@ class Identities:
     """The identities of one host that has joined. `serve` must run for anything to be renewed."""
 
     def __init__(
-        self, address: str, files: IdentityFiles, host: HostIdentity, surroundings: Surroundings | None = None
+        self,
+        address: str,
+        files: IdentityFiles,
+        host: HostIdentity,
+        surroundings: Surroundings | None = None,
+        vouching: Vouching | None = None,
     ) -> None:
+        """`vouching` is for a host that joined by evidence: it shows it anew whenever its certificate is renewed."""
         self.host = Latest(host)
+        self._vouching = vouching
         self._address = address
         self._files = files
         self._surroundings = surroundings or Surroundings()
@@ -141,8 +157,13 @@ class Identities:
         return identity
 
     async def _renew_host(self) -> HostIdentity:
-        identity, trust = await self._connected().renew_host()
-        await asyncio.to_thread(self._files.save_host, identity)
+        if self._vouching is not None and self.host.value.not_after <= self._now():
+            identity = await join_attested(self._vouching.join, self._vouching.attestation, self._files)
+            trust = replace(self._trust, roots_pem=identity.roots_pem)
+        else:
+            attestation = self._vouching.attestation if self._vouching is not None else None
+            identity, trust = await self._connected().renew_host(attestation)
+            await asyncio.to_thread(self._files.save_host, identity)
         before, self._client = self._client, CertificateClient(self._address, identity)
         if before is not None and self._group is not None:
             self._group.create_task(before.close(finish=True), name="close-connection")
@@ -219,15 +240,18 @@ class Identities:
             await asyncio.to_thread(self._files.save_workload, identity)
 
 
-async def open_host(address: str, files: IdentityFiles, token: str | None, now: datetime) -> HostIdentity:
-    """This host's identity: the one on disk, else by joining at `address` (of the join port) with the token.
+async def open_host(address: str, files: IdentityFiles, token: str | Attestation | None, now: datetime) -> HostIdentity:
+    """This host's identity: the one on disk, else by joining at `address` (of the join port) with the token, or by what
+    vouches for it.
 
-    A host that has joined keeps what it has, whatever token it is started with, unless that is of another mesh.
+    A host that has joined keeps what it has, whatever it is started with, unless that is of another mesh.
     IdentityError when there is neither, or what there is has ended.
     """
     known = await asyncio.to_thread(files.load_host)
     if known is not None and known.not_after > now and (token is None or _is_of_mesh(known, token)):
         return known
+    if isinstance(token, Attestation):
+        return await join_attested(address, token, files)
     if token is not None:
         return await join(address, token, files)
     if known is None:
@@ -237,6 +261,8 @@ async def open_host(address: str, files: IdentityFiles, token: str | None, now: 
     )
 
 
-def _is_of_mesh(known: HostIdentity, token: str) -> bool:
+def _is_of_mesh(known: HostIdentity, token: str | Attestation) -> bool:
+    if isinstance(token, Attestation):
+        return token.is_of(known.roots_pem)
     pinned = JoinToken.parse(token).root_fingerprint
     return any(fingerprint(root) == pinned for root in load_chain(known.roots_pem, "the roots on disk"))

@@ -110,11 +110,11 @@ def _proxy(host: Host, spec: WorkloadSpec, captured: Captured) -> Proxy:
 
 def application_settings(host: Host, spec: WorkloadSpec, captured: Captured) -> ApplicationSettings:
     """How its application is started."""
-    # our own settings, a join token among them, are not the application's
+    # our own settings, and whatever lets this host join, are not the application's
+    attestation = host.settings.attestation
+    left_out = {"HOST", "PORT", "HOSTNAME", attestation.variable if attestation is not None else ""}
     inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("HOST", "PORT", "HOSTNAME") and not name.startswith("GOSSAMER_")
+        name: value for name, value in os.environ.items() if name not in left_out and not name.startswith("GOSSAMER_")
     }
     own = {"HOSTNAME": spec.name} | (dict(login_environment(spec.users[0])) if spec.users and spec.command else {})
     command = Command(

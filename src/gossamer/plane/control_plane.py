@@ -19,13 +19,13 @@ from pathlib import Path
 import grpc.aio
 
 from gossamer.api.profile import Profile
+from gossamer.ca.attestation import Attest
 from gossamer.ca.authority import Authority, Lifetimes
 from gossamer.ca.folder import load_authority, open_authority
 from gossamer.ca.ledger import Ledger
 from gossamer.ca.peer import ends_of
 from gossamer.ca.service import IdentityService
 from gossamer.ca.serving import ServerIdentity
-from gossamer.ca.tokens import allows
 from gossamer.core.diagnostics import Diagnostic
 from gossamer.core.errors import IdentityError, UsageError
 from gossamer.core.latest import Latest
@@ -78,6 +78,8 @@ class Settings:
     drain_s: float = 5.0
     private_redirects: bool = False
     """Whether an issuer of tokens may redirect whoever fetches its keys to a private address."""
+    attestors: Path | None = None
+    """The file of those who vouch for hosts without a join token."""
     envoy: Path | None = None
     """The Envoy that EnvoyFilters and extensions are tried on; None: nobody is asked."""
 
@@ -138,6 +140,7 @@ class ControlPlane:
             ledger=self.ledger,
             clock=_now,
             lifetimes=_lifetimes(self.settings),
+            attest=_attest(self.settings.attestors),
             owner=lambda namespace, name: self.registry.owner(namespace, name, time.monotonic()),
         )
         registry = RegistryService(
@@ -291,6 +294,14 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _attest(file: Path | None) -> Attest | None:
+    if file is None:
+        return None
+    from gossamer.plane.attestors import open_attestors  # noqa: PLC0415 - most meshes have none
+
+    return open_attestors(file)
+
+
 def _lasts(peer: Peer) -> float | None:
     """Seconds for which the certificate of a peer is still valid; None without one."""
     return (ends_of(peer.certificate) - _now()).total_seconds() if peer.certificate else None
@@ -322,7 +333,7 @@ def _authenticator(identity: IdentityService) -> Authenticate:
             host = identity.known_host(context)
         except IdentityError:
             return None
-        return host.host, lambda namespace, account: allows(host.grants, namespace, account)
+        return host.host, host.problem
 
     return authenticate
 

@@ -14,9 +14,10 @@ from gossamer.rpc import gossamer_pb2 as rpc
 
 
 def describe_group(
-    groups: Groups, granted: Callable[[str, str], bool], request: rpc.DescribeGroupRequest
+    groups: Groups, granted: Callable[[str, str], str], request: rpc.DescribeGroupRequest
 ) -> rpc.DescribeGroupResponse:
-    """The group's spec as JSON, or why there is none for this host."""
+    """The group's spec as JSON, or why there is none for this host; `granted` says why it may not speak for (namespace,
+    service account)."""
     namespace, name = request.group.namespace, request.group.name
     found = groups.get((namespace, name))
     if found is None:
@@ -25,8 +26,8 @@ def describe_group(
     if request.service_account not in ("", account):
         own = request.service_account
         return _refused(f"WorkloadGroup {namespace}/{name} is for service account {account}, not {own}: leave it out")
-    if not granted(namespace, account):
-        return _refused(f"this host may not run {namespace}/{account}: its join token did not name it")
+    if problem := granted(namespace, account):
+        return _refused(problem)
     return rpc.DescribeGroupResponse(document=to_json(WorkloadGroup, found.spec))
 
 

@@ -21,8 +21,8 @@ from gossamer.rpc.calls import Context
 from gossamer.sources.ejections import Ejections
 from gossamer.sources.registry import LEASE_S, Registry
 
-Granted = Callable[[str, str], bool]
-"""Whether a host may speak for (namespace, service account)."""
+Granted = Callable[[str, str], str]
+"""Why a host may not speak for (namespace, service account); empty if it may."""
 Authenticate = Callable[[Context], tuple[str, Granted] | None]
 """The host behind a call and what it may do; None for any other peer."""
 
@@ -111,15 +111,13 @@ class RegistryService:
         return peer
 
     def _take(self, host: str, granted: Granted, request: rpc.RegisterRequest) -> list[rpc.Rejection]:
-        allowed = [w for w in request.workloads if granted(w.namespace, w.service_account or "default")]
+        problems = [granted(w.namespace, w.service_account or "default") for w in request.workloads]
+        judged = list(zip(request.workloads, problems, strict=True))
+        allowed = [workload for workload, problem in judged if not problem]
         rejected = [
-            rpc.Rejection(
-                workload=rpc.WorkloadKey(namespace=workload.namespace, name=workload.name),
-                reason=f"host {host} may not run {workload.namespace}/{workload.service_account or 'default'}: "
-                "its join token did not name it",
-            )
-            for workload in request.workloads
-            if workload not in allowed
+            rpc.Rejection(workload=rpc.WorkloadKey(namespace=workload.namespace, name=workload.name), reason=problem)
+            for workload, problem in judged
+            if problem
         ]
 
         def apply(now: float) -> None:

@@ -141,20 +141,49 @@ class JoinRequest(message.Message):
     TOKEN_FIELD_NUMBER: builtins.int
     CSR_PEM_FIELD_NUMBER: builtins.int
     AGENT_VERSION_FIELD_NUMBER: builtins.int
+    EVIDENCE_FIELD_NUMBER: builtins.int
     token: builtins.str
     csr_pem: builtins.str
     """PKCS #10, PEM. Every name in it is ignored."""
     agent_version: builtins.str
+    @builtins.property
+    def evidence(self) -> Evidence:
+        """In place of a token."""
+
     def __init__(
         self,
         *,
         token: builtins.str = ...,
         csr_pem: builtins.str = ...,
         agent_version: builtins.str = ...,
+        evidence: Evidence | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["evidence", b"evidence"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["agent_version", b"agent_version", "csr_pem", b"csr_pem", "evidence", b"evidence", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Evidence(message.Message):
+    """What somebody else vouches for a host by."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: builtins.int
+    TOKEN_FIELD_NUMBER: builtins.int
+    kind: builtins.str
+    """`kubernetes` (a service account's token) or `oidc` (a token of a cloud or CI system)."""
+    token: builtins.str
+    def __init__(
+        self,
+        *,
+        kind: builtins.str = ...,
+        token: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["agent_version", b"agent_version", "csr_pem", b"csr_pem", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["kind", b"kind", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -168,7 +197,7 @@ class JoinResponse(message.Message):
     GRANTS_FIELD_NUMBER: builtins.int
     CONTROL_PLANE_VERSION_FIELD_NUMBER: builtins.int
     host: builtins.str
-    """The name that the token gave this host."""
+    """The name that this host got: by its token, or of what its evidence says."""
     certificate_chain_pem: builtins.str
     """Leaf first, then intermediates; without the root."""
     control_plane_version: builtins.str
@@ -246,17 +275,23 @@ class RenewHostRequest(message.Message):
 
     CSR_PEM_FIELD_NUMBER: builtins.int
     AGENT_VERSION_FIELD_NUMBER: builtins.int
+    EVIDENCE_FIELD_NUMBER: builtins.int
     csr_pem: builtins.str
     agent_version: builtins.str
+    @builtins.property
+    def evidence(self) -> Evidence:
+        """Anew, of a host that joined by evidence."""
+
     def __init__(
         self,
         *,
         csr_pem: builtins.str = ...,
         agent_version: builtins.str = ...,
+        evidence: Evidence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["evidence", b"evidence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["agent_version", b"agent_version", "csr_pem", b"csr_pem"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["agent_version", b"agent_version", "csr_pem", b"csr_pem", "evidence", b"evidence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
