@@ -45,6 +45,12 @@ def raw():
 def packets():
     socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 
+def hypervisor():
+    socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+
+def rings():
+    checked(libc.syscall(425, 8, ctypes.create_string_buffer(120)))
+
 def read_key():
     Path(settings["key"]).read_text()
 
@@ -94,8 +100,9 @@ def uncover_key():
     checked(libc.umount2(str(Path(settings["key"]).parent).encode(), 2))
 
 for attempt in (
-    drop_rules, change_link, mark, raw, packets, read_key, read_key_by_another_process, unmount_key, find_warden,
-    talk_to_warden, signal_outsider, enter_host_network, write_switch, mount, new_user_namespace, uncover_key,
+    drop_rules, change_link, mark, raw, packets, hypervisor, rings, read_key, read_key_by_another_process, unmount_key,
+    find_warden, talk_to_warden, signal_outsider, enter_host_network, write_switch, mount, new_user_namespace,
+    uncover_key,
 ):
     if os.fork():
         os.wait()
@@ -134,11 +141,12 @@ def test_every_escape_fails(isolation: Isolation, tmp_path: Path) -> None:
             return said
 
     outcomes = dict(line.split() for line in asyncio.run(scenario()).splitlines())
-    assert len(outcomes) == 16
+    assert len(outcomes) == 18
     assert {name for name, outcome in outcomes.items() if outcome == "done"} == set()
     # for the right reasons, and not because the attempts themselves are broken
-    for name in ("drop_rules", "mark", "raw", "packets", "unmount_key", "mount", "new_user_namespace"):
+    for name in ("drop_rules", "mark", "raw", "packets", "rings", "unmount_key", "mount", "new_user_namespace"):
         assert outcomes[name] == "PermissionError", outcomes
+    assert outcomes["hypervisor"] == "OSError", "no such family here"
     assert outcomes["change_link"] == "NetlinkError"
     assert outcomes["uncover_key"] == "OSError", "a locked mount is an invalid argument"
     assert outcomes["read_key"] == outcomes["talk_to_warden"] == "FileNotFoundError"

@@ -126,7 +126,16 @@ def bare_socket(family: int, kind: int, protocol: int) -> int:
 def install_filter(instructions: list[tuple[int, int, int, int]], numbers: Architecture) -> int:
     """Install a seccomp filter of (code, jump true, jump false, operand); returns its notification descriptor."""
     _checked(_libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
+    return _set_filter(instructions, numbers, _SECCOMP_FILTER_FLAG_NEW_LISTENER)
+
+
+def add_filter(instructions: list[tuple[int, int, int, int]], numbers: Architecture) -> None:
+    """Install a seccomp filter that tells nobody. It takes CAP_SYS_ADMIN; set-user-id programs stay what they are."""
+    _set_filter(instructions, numbers, 0)
+
+
+def _set_filter(instructions: list[tuple[int, int, int, int]], numbers: Architecture, flags: int) -> int:
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *i) for i in instructions))
     program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(instructions), ctypes.addressof(code)))
-    result = _libc().syscall(numbers.seccomp, _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_NEW_LISTENER, program)
+    result = _libc().syscall(numbers.seccomp, _SECCOMP_SET_MODE_FILTER, flags, program)
     return _checked(result, "seccomp")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from gossamer.node import sandbox_linux as linux
+from gossamer.node.sandbox_families import keep_families
 
 NAMESERVER: Final = "100.100.100.53"
 """Nobody's address: what is sent to its port 53 is redirected to Envoy's DNS listener."""
@@ -269,6 +270,7 @@ def run_init(program: Program, report: int) -> None:
         try:
             if not program.terminal:
                 os.setpgid(0, 0)
+            keep_families()  # while it may: what it takes is given up next
             linux.keep_capabilities(_KEPT)
             execute(program)
         except Exception as error:
