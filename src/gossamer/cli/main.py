@@ -98,6 +98,12 @@ COMMANDS: Final[tuple[Entry, ...]] = (
         panel=RUNNING,
     ),
     Entry(
+        name="security",
+        module="gossamer.cli.security",
+        summary="How the mesh stands by NIST SP 800-204A and 204B, control by control.",
+        panel=RUNNING,
+    ),
+    Entry(
         name="validate",
         module="gossamer.cli.validate",
         summary="Check configuration and say what is wrong with it, line by line.",

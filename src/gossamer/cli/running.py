@@ -35,10 +35,33 @@ class RunningMesh:
     folder: Path
     inputs: Inputs
     cast: Cast
+    profile: Profile
+    state: Path
+    """Its control plane's state folder."""
+    lifetime_s: float
+    """Of a workload's certificate."""
+    plugged: bool
+    """Whether its authority is one that was plugged in."""
 
 
 def open_running(state: Path | None) -> RunningMesh:
-    """The mesh that runs on this host, or that of a state folder. UnavailableError when none does, UsageError when
+    """The mesh that runs on this host, or that of a state folder. Errors as of `folder_of`."""
+    folder = folder_of(state)
+    snapshot = call(folder / PLANE_SOCKET, "GET", "/v1/snapshot", timeout_s=30.0).json()
+    inputs, cast = build_running(snapshot, Memo())
+    return RunningMesh(
+        folder=folder,
+        inputs=inputs,
+        cast=cast,
+        profile=Profile(snapshot["profile"]),
+        state=Path(snapshot["state"]),
+        lifetime_s=snapshot["lifetime_s"],
+        plugged=snapshot["plugged"],
+    )
+
+
+def folder_of(state: Path | None) -> Path:
+    """The folder of the sockets of the mesh that runs on this host. UnavailableError when none does, UsageError when
     several do and none is named."""
     found = [folder for folder in folders(state) if (folder / PLANE_SOCKET).exists()]
     if len(found) > 1:
@@ -47,9 +70,7 @@ def open_running(state: Path | None) -> RunningMesh:
         raise UnavailableError(
             "no control plane runs on this host; give the configuration by -f, or start `gossamer up`"
         )
-    snapshot = call(found[0] / PLANE_SOCKET, "GET", "/v1/snapshot", timeout_s=30.0).json()
-    inputs, cast = build_running(snapshot, Memo())
-    return RunningMesh(folder=found[0], inputs=inputs, cast=cast)
+    return found[0]
 
 
 def build_running(snapshot: dict[str, Any], memo: Memo) -> tuple[Inputs, Cast]:
