@@ -31,7 +31,7 @@ from gossamer.model.policy import WorkloadPolicies
 from gossamer.model.proxy import Capture, CaptureMode, Proxy, ProxyType
 from gossamer.model.routing import Client
 from gossamer.model.service import Service, ServiceEndpoints
-from gossamer.model.settings import MeshSettings
+from gossamer.model.settings import MeshSettings, observed
 from gossamer.model.sidecars import LOOPBACK
 from gossamer.model.view import InboundPort, Opened, Outbound, OutboundService, ProxyView, RouteTable
 
@@ -236,8 +236,9 @@ def _gateway_tables(proxy: Proxy, settings: MeshSettings, opened: Opened, memo: 
         ROUTE, [memo.keep((proxy, table.name), compile_table, table, settings, memo) for table in opened.tables]
     )
     addresses = (proxy.capture.address,) if proxy.capture.address else wildcards_of(proxy)
+    served = memo(observed, settings) if proxy.capture.observed else settings
     return (
-        *_tables(compile_gateway(opened.servers, addresses, settings), memo),
+        *_tables(compile_gateway(opened.servers, addresses, served), memo),
         routes,
     )
 

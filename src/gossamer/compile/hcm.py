@@ -35,9 +35,11 @@ from google.protobuf.wrappers_pb2 import BoolValue
 from gossamer.api.mesh_config import NormalizationType
 from gossamer.api.proxy_config import ForwardClientCertDetails, ProxyHeaders
 from gossamer.compile.access_log import access_logs
+from gossamer.compile.denials import local_replies
 from gossamer.compile.draft import pack
 from gossamer.compile.dynamic_dns import http_lookup
 from gossamer.compile.policies.slots import http_filters
+from gossamer.compile.seen import http_logs
 from gossamer.compile.serving import describe_caller, limit_connections, set_headers
 from gossamer.compile.tls import HTTP_ALPN
 from gossamer.model.settings import MeshSettings
@@ -94,11 +96,15 @@ def connection_manager(
         upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
         stream_idle_timeout=Duration(),
         request_headers_timeout=Duration(seconds=10),
-        access_log=access_logs(settings),
+        access_log=[
+            *access_logs(settings),
+            *http_logs(settings, rewrites=direction is Direction.GATEWAY or isinstance(routes, str)),
+        ],
         early_header_mutation_extensions=[early] if early is not None else (),
     )
     _normalise(manager, settings.path_normalization)
     if direction is not Direction.OUTBOUND:
+        manager.local_reply_config.CopyFrom(local_replies(tells=settings.tells_denials))
         manager.set_current_client_cert_details.CopyFrom(
             HttpConnectionManager.SetCurrentClientCertDetails(subject=BoolValue(value=True), dns=True, uri=True)
         )

@@ -8,6 +8,7 @@ same in every capture mode, so STRICT is what refuses plaintext there too.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLogFilter, ResponseFlagFilter
@@ -39,6 +40,8 @@ from gossamer.compile.names import BLACK_HOLE
 from gossamer.compile.policies.ports import local_ports
 from gossamer.compile.policies.revision import compile_revisions
 from gossamer.compile.policies.slots import HTTP_SLOTS, TCP_SLOTS, compile_slots, slot_references
+from gossamer.compile.seen import tcp_logs
+from gossamer.compile.seen_names import REFUSED
 from gossamer.compile.serving import buffer_listener
 from gossamer.compile.stat_names import inbound_stat_name
 from gossamer.compile.streams import pass_to, socket
@@ -47,7 +50,7 @@ from gossamer.core.memo import Memo
 from gossamer.core.resources import CLUSTER, LISTENER, ROUTE
 from gossamer.model.proxy import CaptureMode, ProxyType
 from gossamer.model.service import Protocol
-from gossamer.model.settings import MeshSettings
+from gossamer.model.settings import MeshSettings, observed
 from gossamer.model.view import InboundPort, ProxyView
 
 INBOUND_PORT: Final = 15006
@@ -62,9 +65,11 @@ def compile_inbound(view: ProxyView, memo: Memo) -> tuple[Draft, ...]:
     A gateway has the slots alone: its listeners are its servers'. Every draft states its references. `memo` shares the
     slots among proxies with equal policies.
     """
-    slots = memo(compile_slots, view.policies, local_ports(view.proxy))
+    slots = memo(compile_slots, view.policies, local_ports(view.proxy), tells=view.settings.tells_denials)
     if view.proxy.type is ProxyType.ROUTER:
         return slots
+    if view.proxy.capture.observed:
+        view = replace(view, settings=memo(observed, view.settings))
     compiler = ChainCompiler(view.settings, memo(compile_revisions, view.policies), view.policies.peer.origins)
     tables = (decided_table(port, port_cluster(port.number)) for port in view.inbound)
     return (*slots, *_clusters(view), *_listeners(view, compiler), *(table for table in tables if table is not None))
@@ -139,7 +144,7 @@ def _loop_chain(settings: MeshSettings) -> FilterChain:
 def _listener(
     name: str, address: Address, served: list[ServedPort], compiler: ChainCompiler, settings: MeshSettings
 ) -> Listener:
-    refused = access_logs(settings)
+    refused = [*access_logs(settings), *tcp_logs(settings, REFUSED)]
     for log in refused:  # what no chain takes has no connection manager to log it
         log.filter.CopyFrom(AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["NR"])))
     listener = Listener(

@@ -25,6 +25,7 @@ from gossamer.compile.dynamic_dns import server_name_lookup
 from gossamer.compile.limits import seconds
 from gossamer.compile.names import BLACK_HOLE, PASSTHROUGH, cluster_name, target_name
 from gossamer.compile.origins import metadata_of
+from gossamer.compile.seen import PERIOD_S, only_when_ended, tcp_logs
 from gossamer.compile.stat_names import target_stat_name
 from gossamer.model.settings import MeshSettings
 from gossamer.model.view import Chain, Target
@@ -70,7 +71,8 @@ def unknown_cluster(settings: MeshSettings) -> str:
 def pass_to(cluster: str, settings: MeshSettings, idle_timeout: timedelta | None = None, stat_name: str = "") -> Filter:
     """The network filter that passes connections to one cluster, and closes them when they are idle for too long.
     They are counted under `stat_name`, or under the cluster's own."""
-    proxy = TcpProxy(stat_prefix=stat_name or cluster, cluster=cluster, access_log=access_logs(settings))
+    proxy = TcpProxy(stat_prefix=stat_name or cluster, cluster=cluster)
+    _log(proxy, settings)
     if idle_timeout is not None:
         proxy.idle_timeout.CopyFrom(seconds(idle_timeout.total_seconds()))
     return _filter(proxy)
@@ -89,9 +91,9 @@ def tcp_proxy(targets: Iterable[tuple[Target, int]], settings: MeshSettings) -> 
     first = weights[0][0]
     proxy = TcpProxy(
         stat_prefix=target_stat_name(first, settings) or target_name(first),
-        access_log=access_logs(settings),
         hash_policy=tcp_hash_policies(first.consistent_hash),
     )
+    _log(proxy, settings)
     if first.idle_timeout is not None:
         proxy.idle_timeout.CopyFrom(seconds(first.idle_timeout))
     if first.max_duration is not None:
@@ -108,6 +110,15 @@ def tcp_proxy(targets: Iterable[tuple[Target, int]], settings: MeshSettings) -> 
             if weight > 0
         )
     return _filter(proxy)
+
+
+def _log(proxy: TcpProxy, settings: MeshSettings) -> None:
+    """Connections may live for days: an agent is told of each meanwhile, people when it has ended."""
+    logs = access_logs(settings)
+    if settings.observed:
+        logs = [*map(only_when_ended, logs), *tcp_logs(settings)]
+        proxy.access_log_options.access_log_flush_interval.CopyFrom(seconds(PERIOD_S))
+    proxy.access_log.extend(logs)
 
 
 def _filter(proxy: TcpProxy) -> Filter:

@@ -63,6 +63,8 @@ class Capture(Value):
     """The ports that can be bound there."""
     dns_port: int = 0
     """In explicit mode where DNS is answered, at `address`."""
+    observed: bool = False
+    """Whether its agent takes note of what comes in (Envoy's access log service, on the socket of its secrets)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -79,6 +79,10 @@ class MeshSettings(Value):
     access_log: str = ""
     access_log_format: str = ""
     access_log_json: bool = False
+    observed: bool = False
+    """Whether an agent takes note of what comes in; never the mesh's, only a proxy's inbound side."""
+    tells_denials: bool = False
+    """Whether who is denied is told by which policy, and why a token was refused."""
     dns_refresh: float = 60.0
     protocol_detection_timeout: float = 0.0
     """How long a listener waits for the first bytes of an AUTO port; 0 means for ever."""
@@ -178,6 +182,11 @@ def build_settings(mesh: MeshConfig) -> MeshSettings:
         export_routes_to=mesh.default_virtual_service_export_to,
         export_destinations_to=mesh.default_destination_rule_export_to,
     )
+
+
+def observed(settings: MeshSettings) -> MeshSettings:
+    """The settings by which the inbound side of an observed proxy is compiled."""
+    return replace(settings, observed=True)
 
 
 def looking_up(settings: MeshSettings) -> MeshSettings:

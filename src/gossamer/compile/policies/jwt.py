@@ -43,8 +43,9 @@ _SPACED: Final = ("permission", "scope")
 """Claims that are lists written as one text (Istio's rule; rules may name more)."""
 
 
-def compile_tokens(rules: tuple[TokenRule, ...]) -> JwtAuthentication:
-    """The filter for these rules, of which there is at least one."""
+def compile_tokens(rules: tuple[TokenRule, ...], *, tells: bool = False) -> JwtAuthentication:
+    """The filter for these rules, of which there is at least one. Why a token is refused is in the access log; the
+    caller learns it if `tells`."""
     providers = {_name(index, found): _provider(found.rule, found.keys) for index, found in enumerate(rules)}
     needed = [_name(index, found) for index, found in enumerate(rules) if found.rule.presence is Presence.REQUIRED]
     parts = [JwtRequirement(provider_name=name) for name in needed or providers]
@@ -54,7 +55,9 @@ def compile_tokens(rules: tuple[TokenRule, ...]) -> JwtAuthentication:
     if len(parts) > 1:
         requires = JwtRequirement(requires_any=JwtRequirementOrList(requirements=parts))
     return JwtAuthentication(
-        providers=providers, rules=[RequirementRule(match=match, requires=requires) for match in _everything()]
+        providers=providers,
+        rules=[RequirementRule(match=match, requires=requires) for match in _everything()],
+        strip_failure_response=not tells,
     )
 
 

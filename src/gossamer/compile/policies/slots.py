@@ -102,14 +102,15 @@ def slot_references(*slots: Slot) -> frozenset[Reference]:
     return frozenset(Reference(type_url=EXTENSION, name=slot) for slot in slots)
 
 
-def compile_slots(policies: WorkloadPolicies, ports: LocalPorts) -> tuple[Draft, ...]:
-    """What is delivered into every slot of one proxy. Equal policies on equal ports give equal drafts: memoise it."""
+def compile_slots(policies: WorkloadPolicies, ports: LocalPorts, *, tells: bool = False) -> tuple[Draft, ...]:
+    """What is delivered into every slot of one proxy; `tells`: whoever brings a bad token learns what is wrong with it.
+    Equal policies on equal ports give equal drafts: memoise it."""
     origins = _origins(policies)
     tokens = policies.tokens
     drafts = [
         _draft(
             Slot.HTTP_JWT,
-            compile_tokens(tokens) if tokens else _http(NO_ACCESS),
+            compile_tokens(tokens, tells=tells) if tokens else _http(NO_ACCESS),
             tuple(dict.fromkeys(found.origin for found in tokens)),
         )
     ]

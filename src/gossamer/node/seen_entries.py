@@ -1,0 +1,148 @@
+"""What an Envoy's access log entry says about who asked what, and what was decided.
+
+Invariant: of what a caller chooses, only method and path are kept, in bounded spellings; who it is comes from its
+certificate, which port from the listener, and who decided from Envoy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogCommon, AccessLogType, HTTPAccessLogEntry
+from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
+from google.protobuf.struct_pb2 import Struct
+
+from gossamer.compile.seen_names import REFUSED, ROUTED
+from gossamer.sources.path_classes import spelt
+from gossamer.sources.seen import ANONYMOUS, OUTSIDE, PLAINTEXT, Group, Verdict
+
+_HTTP_RBAC: Final = "envoy.filters.http.rbac"
+_TCP_RBAC: Final = "envoy.filters.network.rbac"
+_DENIED: Final = re.compile(r"rbac_access_denied_matched_policy\[(.+)\]$", re.DOTALL)
+_TOKEN: Final = re.compile(r"jwt_authn_access_denied\{(.+)\}$", re.DOTALL)
+_ASKED: Final = "ext_authz_denied"
+_UNASKED: Final = "ext_authz_error"
+_PORT: Final = re.compile(r"inbound\|(\d+)\|")
+_METHODS: Final = HTTPAccessLogEntry.DESCRIPTOR.fields_by_name["request"].message_type.fields_by_name["request_method"]
+_METHOD_NAMES: Final = {number: value.name for number, value in _METHODS.enum_type.values_by_number.items()}
+_OTHER: Final = "OTHER"
+_FREE: Final = ""
+
+
+class Entry(NamedTuple):
+    """One entry as `Observed.add` takes it."""
+
+    group: Group
+    path: str
+    at: float
+    lasts: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """How the entries of one Envoy are read: `ports` maps a port that it is bound to, to the workload's port; `gateway`:
+    callers without an identity are from outside, and their addresses nobody's business here."""
+
+    ports: Mapping[int, int] = field(default_factory=dict)
+    gateway: bool = False
+
+    def entries(self, message: StreamAccessLogsMessage, log: str) -> Iterator[Entry]:
+        """What a message of the stream for `log` tells."""
+        for request in message.http_logs.log_entry:
+            yield self._request(request, log)
+        for connection in message.tcp_logs.log_entry:
+            yield self._connection(connection.common_properties, log)
+
+    def _request(self, entry: HTTPAccessLogEntry, log: str) -> Entry:
+        common, request = entry.common_properties, entry.request
+        decided = common.metadata.filter_metadata
+        rbac = decided[_HTTP_RBAC] if _HTTP_RBAC in decided else None
+        verdict, by = _verdict(entry.response.response_code_details, rbac)
+        method = _METHOD_NAMES.get(request.request_method, _OTHER)
+        path = request.original_path if log == ROUTED and request.original_path else request.path
+        return Entry(
+            group=self._group(common, "http", method if request.request_method else _OTHER, verdict, by, rbac),
+            path=spelt(path),
+            at=_at(common),
+        )
+
+    def _connection(self, common: AccessLogCommon, log: str) -> Entry:
+        if log == REFUSED:
+            return Entry(self._group(common, "tcp", _FREE, Verdict.REFUSED, "no filter chain", None), "", _at(common))
+        decided = common.metadata.filter_metadata
+        rbac = decided[_TCP_RBAC] if _TCP_RBAC in decided else None
+        verdict, by = _verdict(common.connection_termination_details, rbac)
+        lasts = common.access_log_type == AccessLogType.TcpPeriodic
+        return Entry(self._group(common, "tcp", _FREE, verdict, by, rbac), "", _at(common), lasts)
+
+    def _group(
+        self, common: AccessLogCommon, protocol: str, method: str, verdict: Verdict, by: str, rbac: Struct | None
+    ) -> Group:
+        return Group(
+            caller=self._caller(common),
+            port=self._port(common),
+            protocol=protocol,
+            method=method,
+            verdict=str(verdict),
+            by=by,
+            would=_would(verdict, by, rbac),
+        )
+
+    def _caller(self, common: AccessLogCommon) -> str:
+        tls = common.HasField("tls_properties")
+        if tls:
+            for name in common.tls_properties.peer_certificate_properties.subject_alt_name:
+                if name.uri.startswith("spiffe://"):
+                    return name.uri
+        if self.gateway:
+            return OUTSIDE
+        address = common.downstream_direct_remote_address.socket_address.address
+        return f"{ANONYMOUS if tls else PLAINTEXT}{address}"
+
+    def _port(self, common: AccessLogCommon) -> int:
+        if found := _PORT.match(common.upstream_cluster):
+            return int(found[1])
+        bound = common.downstream_local_address.socket_address.port_value
+        return self.ports.get(bound, bound)
+
+
+def _verdict(details: str, rbac: Struct | None) -> tuple[Verdict, str]:
+    """What was decided, and by which policy; an ALLOW names the one that matched, if any was needed."""
+    if found := _DENIED.match(details):
+        return Verdict.DENIED, found[1]
+    if found := _TOKEN.match(details):
+        return Verdict.DENIED, f"token: {found[1].replace('_', ' ')}"
+    if details.startswith((_ASKED, _UNASKED)):
+        asked = _text(rbac, "istio_ext_authz_shadow_effective_policy_id") or "an authorizer"
+        return Verdict.DENIED, f"{asked} (did not answer)" if details.startswith(_UNASKED) else asked
+    if _text(rbac, "enforced_engine_result") == "allowed":
+        return Verdict.ALLOWED, _text(rbac, "enforced_effective_policy_id")
+    return Verdict.ALLOWED, ""
+
+
+def _would(verdict: Verdict, by: str, rbac: Struct | None) -> str:
+    """What policies in a dry run would have done otherwise. One more ALLOW narrows nothing where another one let the
+    call in; it opens where none did."""
+    if rbac is None:
+        return ""
+    allowed = _text(rbac, "istio_dry_run_allow_shadow_engine_result")
+    if verdict is Verdict.ALLOWED:
+        if _text(rbac, "istio_dry_run_deny_shadow_engine_result") == "denied":
+            return f"deny:{_text(rbac, 'istio_dry_run_deny_shadow_effective_policy_id')}"
+        return "deny:none" if allowed == "denied" and not by else ""
+    if by == "none" and allowed == "allowed":
+        return f"allow:{_text(rbac, 'istio_dry_run_allow_shadow_effective_policy_id')}"
+    return ""
+
+
+def _text(metadata: Struct | None, key: str) -> str:
+    if metadata is None or key not in metadata.fields:
+        return ""
+    return metadata.fields[key].string_value
+
+
+def _at(common: AccessLogCommon) -> float:
+    return common.start_time.seconds + common.start_time.nanos / 1e9
