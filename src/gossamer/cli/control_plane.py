@@ -52,6 +52,7 @@ async def _serve(plane: ControlPlane, stop: asyncio.Event) -> int:
             registrations=lambda: tuple(plane.registry.snapshot.values()),
             generation=lambda: plane.pipeline.generation,
             endpoints=plane.reports.answer,
+            seen=plane.view_seen,
             snapshot=lambda: view_snapshot(plane),
             authority=plane.authority,
             ledger=plane.ledger,

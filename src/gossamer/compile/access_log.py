@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter, ResponseFlagFilter
 from envoy.config.core.v3.base_pb2 import DataSource
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
@@ -28,6 +28,14 @@ TEXT_FORMAT: Final = (
 """Istio's documented default format, so that tools that read it go on working."""
 
 
+_ASKED: Final = {
+    tcp: f"%DYNAMIC_METADATA(envoy.filters.{kind}.rbac:istio_ext_authz_shadow_effective_policy_id)%"
+    for tcp, kind in ((False, "http"), (True, "network"))
+}
+_ASKED_FORMAT: Final = {
+    False: f'[%START_TIME%] %RESPONSE_CODE_DETAILS% {_ASKED[False]} "%REQ(X-REQUEST-ID)%"\n',
+    True: f"[%START_TIME%] %RESPONSE_CODE_DETAILS% {_ASKED[True]} %DOWNSTREAM_REMOTE_ADDRESS%\n",
+}
 JSON_FIELDS: Final = {
     "start_time": "%START_TIME%",
     "method": "%REQ(:METHOD)%",
@@ -53,34 +61,47 @@ JSON_FIELDS: Final = {
     "downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%",
     "requested_server_name": "%REQUESTED_SERVER_NAME%",
     "route_name": "%ROUTE_NAME%",
-    "asked_policy": "%DYNAMIC_METADATA(envoy.filters.http.rbac:istio_ext_authz_shadow_effective_policy_id)%",
+    "asked_policy": _ASKED[False],
 }
 """The same as JSON, under the names that Istio documents; and the policy by which an external authorizer was asked,
 since the details of its denial (`ext_authz_denied`) do not say that."""
 
 
-def access_logs(settings: MeshSettings) -> list[AccessLog]:
-    """The access log of a connection manager or a TCP proxy: none without accessLogFile. A JSON format that is not a
-    JSON object falls back to the default fields."""
+def access_logs(settings: MeshSettings, *, tcp: bool = False) -> list[AccessLog]:
+    """The access log of a connection manager or (`tcp`) a TCP proxy: none without accessLogFile. A JSON format that is
+    not a JSON object falls back to the default fields."""
     if not settings.access_log:
         return []
-    config = FileAccessLog(path=settings.access_log, log_format=_format(settings))
-    return [AccessLog(name="envoy.access_loggers.file", typed_config=pack(config))]
-
-
-def _format(settings: MeshSettings) -> SubstitutionFormatString:
     if settings.access_log_json:
         fields = Struct()
-        fields.update(_json_fields(settings.access_log_format))
-        return SubstitutionFormatString(json_format=fields)
+        fields.update(_json_fields(settings.access_log_format, tcp=tcp))
+        return [_file(settings, SubstitutionFormatString(json_format=fields))]
     text = settings.access_log_format or TEXT_FORMAT
-    line = text if text.endswith("\n") else text + "\n"
+    return [_file(settings, _text(text if text.endswith("\n") else text + "\n"))]
+
+
+def asked_logs(settings: MeshSettings, *, tcp: bool = False) -> list[AccessLog]:
+    """A line for what an external authorizer denied. The default text has no room for the policy by which it was asked,
+    and Envoy's details of such a denial do not name it."""
+    if not settings.access_log or settings.access_log_json or settings.access_log_format:
+        return []
+    log = _file(settings, _text(_ASKED_FORMAT[tcp]))
+    log.filter.CopyFrom(AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=["UAEX"])))
+    return [log]
+
+
+def _file(settings: MeshSettings, format_: SubstitutionFormatString) -> AccessLog:
+    config = FileAccessLog(path=settings.access_log, log_format=format_)
+    return AccessLog(name="envoy.access_loggers.file", typed_config=pack(config))
+
+
+def _text(line: str) -> SubstitutionFormatString:
     return SubstitutionFormatString(text_format_source=DataSource(inline_string=line))
 
 
-def _json_fields(text: str) -> dict[str, Any]:
+def _json_fields(text: str, *, tcp: bool) -> dict[str, Any]:
     try:
         given = json.loads(text) if text else None
     except ValueError:
-        return JSON_FIELDS
-    return given if isinstance(given, dict) else JSON_FIELDS
+        given = None
+    return given if isinstance(given, dict) else JSON_FIELDS | {"asked_policy": _ASKED[tcp]}

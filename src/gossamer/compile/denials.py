@@ -13,13 +13,10 @@ from typing import Final
 
 from envoy.config.accesslog.v3.accesslog_pb2 import (
     AccessLogFilter,
-    AndFilter,
-    ComparisonFilter,
     ExtensionFilter,
     ResponseFlagFilter,
-    StatusCodeFilter,
 )
-from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption, RuntimeUInt32
+from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.extensions.access_loggers.filters.cel.v3.cel_pb2 import ExpressionFilter
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     LocalReplyConfig,

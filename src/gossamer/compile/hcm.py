@@ -34,7 +34,7 @@ from google.protobuf.wrappers_pb2 import BoolValue
 
 from gossamer.api.mesh_config import NormalizationType
 from gossamer.api.proxy_config import ForwardClientCertDetails, ProxyHeaders
-from gossamer.compile.access_log import access_logs
+from gossamer.compile.access_log import access_logs, asked_logs
 from gossamer.compile.denials import local_replies
 from gossamer.compile.draft import pack
 from gossamer.compile.dynamic_dns import http_lookup
@@ -98,6 +98,7 @@ def connection_manager(
         request_headers_timeout=Duration(seconds=10),
         access_log=[
             *access_logs(settings),
+            *(asked_logs(settings) if direction is not Direction.OUTBOUND else ()),
             *http_logs(settings, rewrites=direction is Direction.GATEWAY or isinstance(routes, str)),
         ],
         early_header_mutation_extensions=[early] if early is not None else (),

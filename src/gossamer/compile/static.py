@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from gossamer.compile.agent_clusters import SDS_CLUSTER
 from gossamer.compile.to_json import Json, resources_to_json
 from gossamer.core.resources import Resources
 
@@ -21,6 +22,10 @@ class Stub:
     certificate: str
     key: str
     authority: str
+
+
+_AGENT: Json = {"name": SDS_CLUSTER, "type": "STATIC", "load_assignment": {"cluster_name": SDS_CLUSTER}}
+"""The agent, whom listeners tell what they have seen: a cluster of every bootstrap."""
 
 
 def compile_static(resources: Resources, stub: Stub) -> str:
@@ -35,7 +40,7 @@ def compile_static(resources: Resources, stub: Stub) -> str:
         "node": {"id": "validate", "cluster": "validate"},
         "static_resources": {
             "listeners": listeners,
-            "clusters": clusters,
+            "clusters": [*clusters, _AGENT],
             "secrets": [secrets[name] for name in sorted(secrets)],
         },
     }

@@ -18,7 +18,7 @@ from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from gossamer.compile.access_log import access_logs
+from gossamer.compile.access_log import access_logs, asked_logs
 from gossamer.compile.balancing import tcp_hash_policies
 from gossamer.compile.draft import pack
 from gossamer.compile.dynamic_dns import server_name_lookup
@@ -114,9 +114,9 @@ def tcp_proxy(targets: Iterable[tuple[Target, int]], settings: MeshSettings) -> 
 
 def _log(proxy: TcpProxy, settings: MeshSettings) -> None:
     """Connections may live for days: an agent is told of each meanwhile, people when it has ended."""
-    logs = access_logs(settings)
+    logs = access_logs(settings, tcp=True)
     if settings.observed:
-        logs = [*map(only_when_ended, logs), *tcp_logs(settings)]
+        logs = [*map(only_when_ended, logs), *asked_logs(settings, tcp=True), *tcp_logs(settings)]
         proxy.access_log_options.access_log_flush_interval.CopyFrom(seconds(PERIOD_S))
     proxy.access_log.extend(logs)
 

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from gossamer.api.config import Config
 from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
 from gossamer.core.ids import ResourceId
+from gossamer.model.settings import TELL_DENIALS
 from gossamer.model.started import may_be_set
 
 _MESH = ResourceId(kind="MeshConfig")
@@ -24,7 +25,12 @@ def check_proxies(config: Config) -> Diagnostics:
 def _findings(config: Config) -> Iterator[Diagnostic]:
     default = config.mesh.default_config
     if default is not None:
-        yield from _variables(_MESH, "defaultConfig.proxyMetadata", default.proxy_metadata)
+        yield from _variables(
+            _MESH, "defaultConfig.proxyMetadata", (name for name in default.proxy_metadata if name != TELL_DENIALS)
+        )
+        if default.proxy_metadata.get(TELL_DENIALS, "false") not in ("true", "false"):
+            message = "write true or false; as it is, whoever is denied is not told why"
+            yield _warning(_MESH, f"defaultConfig.proxyMetadata.{TELL_DENIALS}", message, "invalid-value")
         if default.statsd_udp_address and not _is_place(default.statsd_udp_address):
             message = "statistics go to no name: Envoy takes IP:PORT, such as 10.0.0.1:8125; nothing is sent"
             yield _warning(_MESH, "defaultConfig.statsdUdpAddress", message)
@@ -53,10 +59,10 @@ def _is_place(address: str) -> bool:
     return port.isdecimal()
 
 
-def _warning(resource: ResourceId, path: str, message: str) -> Diagnostic:
+def _warning(resource: ResourceId, path: str, message: str, code: str = "unsupported-field") -> Diagnostic:
     return Diagnostic(
         severity=Severity.WARNING,
-        code="unsupported-field",
+        code=code,
         message=message,
         kind=resource.kind,
         namespace=resource.namespace,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Final
 
 from gossamer.api.destination_rule import (
     ClientTLSSettings,
@@ -27,6 +28,9 @@ from gossamer.model.anchors import Anchors, build_anchors
 from gossamer.model.connections import connection_settings
 from gossamer.model.names import most_specific
 from gossamer.model.tls_choices import NO_CHOICES, TlsChoices, build_tls_choices
+
+TELL_DENIALS: Final = "GOSSAMER_TELL_DENIALS"
+"""The variable of `defaultConfig.proxyMetadata` by which whoever is denied is told why; `true` or `false`."""
 
 
 class Unknown(StrEnum):
@@ -163,6 +167,7 @@ def build_settings(mesh: MeshConfig) -> MeshSettings:
         access_log=mesh.access_log_file,
         access_log_format=mesh.access_log_format,
         access_log_json=mesh.access_log_encoding == "JSON",
+        tells_denials=proxies.proxy_metadata.get(TELL_DENIALS) == "true",
         dns_refresh=mesh.dns_refresh_rate.total_seconds(),
         protocol_detection_timeout=detection.total_seconds() if detection else 0.0,
         path_normalization=mesh.path_normalization.normalization

@@ -36,6 +36,7 @@ from gossamer.node.identity_renewal import Identities, Vouching, open_host
 from gossamer.node.leftovers import forget_all_but, forget_restarts
 from gossamer.node.registration import Key, Registration
 from gossamer.node.sandbox import Sandbox, SandboxSettings
+from gossamer.node.seen_reports import SeenReports, Source
 from gossamer.node.sidecar import Sidecar
 from gossamer.node.starts import Starts
 from gossamer.node.store import Store
@@ -132,6 +133,7 @@ async def open_agent(
         identities = Identities(settings.control_plane, files, identity, vouching=vouching)
         agent = Agent(_host(settings, identities, sandbox, choice))
         agent.host.registration.rejected = agent.refuse
+        seen = _seen(agent)
         await agent.host.capturer.remove_all_but(spec.slug for spec in specs)
         await asyncio.to_thread(forget_all_but, agent.host, files, specs)
         async with asyncio.TaskGroup() as group:
@@ -141,10 +143,11 @@ async def open_agent(
                     agent.start(spec)
                 serving.append(group.create_task(_register(agent)))
                 serving.append(group.create_task(_ejections(agent).serve()))
+                serving.append(group.create_task(seen.serve()))
                 yield agent
             finally:
                 await agent.stop()
-                await agent.host.registration.told(1.0)
+                await asyncio.gather(agent.host.registration.told(1.0), seen.last())
                 for task in serving:
                     task.cancel()
     finally:
@@ -218,6 +221,19 @@ def _ejections(agent: Agent) -> EjectionWatch:
         admins,
         host.registration.watch_endpoints,
         lambda: open_channel(host.settings.control_plane, host.identities.host.value),
+    )
+
+
+def _seen(agent: Agent) -> SeenReports:
+    host = agent.host
+
+    def sources() -> Iterator[Source]:
+        for key, sidecar in agent.sidecars.items():
+            if sidecar.envoy is not None:
+                yield Source(key, sidecar.observed, sidecar.envoy.admin, str(sidecar.envoy.pid))
+
+    return SeenReports(
+        str(host.incarnation), sources, lambda: open_channel(host.settings.control_plane, host.identities.host.value)
     )
 
 

@@ -1,4 +1,4 @@
-"""The one UNIX socket between an Envoy and its agent: configuration and secrets, for this Envoy alone."""
+"""The one UNIX socket between an Envoy and its agent: configuration and secrets, and what it has seen; for it alone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import grpc
 import grpc.aio
 
 from gossamer.core.latest import Latest
@@ -28,9 +29,14 @@ _FILES_S: Final = 10.0
 
 @asynccontextmanager
 async def serving_envoy(
-    host: Host, spec: WorkloadSpec, identity: Latest[WorkloadIdentity], secrets: SecretSet
+    host: Host,
+    spec: WorkloadSpec,
+    identity: Latest[WorkloadIdentity],
+    secrets: SecretSet,
+    observing: grpc.GenericRpcHandler,
 ) -> AsyncIterator[tuple[Path, Relay]]:
-    """Serve one Envoy while the context lasts; yields the socket's path, and what stands between."""
+    """Serve one Envoy while the context lasts; yields the socket's path, and what stands between. `observing` takes
+    what the Envoy tells of what comes in."""
     socket = host.settings.runtime / "proxies" / spec.slug / "agent.sock"
 
     def connect() -> grpc.aio.Channel:
@@ -51,7 +57,7 @@ async def serving_envoy(
     unsubscribe = identity.subscribe(lambda _: relay.refresh())
     try:
         async with (
-            serve_private(socket, [relay.handler(), secrets_handler(secrets)]),
+            serve_private(socket, [relay.handler(), secrets_handler(secrets), observing]),
             asyncio.TaskGroup() as group,
         ):
             tasks = [group.create_task(run()), group.create_task(_refresh_files(secrets))]

@@ -11,7 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogCommon, AccessLogType, HTTPAccessLogEntry
+from envoy.config.core.v3.base_pb2 import RequestMethod
+from envoy.data.accesslog.v3.accesslog_pb2 import (
+    AccessLogCommon,
+    AccessLogType,
+    HTTPAccessLogEntry,
+    ResponseFlags,
+)
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
 from google.protobuf.struct_pb2 import Struct
 
@@ -26,9 +32,8 @@ _TOKEN: Final = re.compile(r"jwt_authn_access_denied\{(.+)\}$", re.DOTALL)
 _ASKED: Final = "ext_authz_denied"
 _UNASKED: Final = "ext_authz_error"
 _PORT: Final = re.compile(r"inbound\|(\d+)\|")
-_METHODS: Final = HTTPAccessLogEntry.DESCRIPTOR.fields_by_name["request"].message_type.fields_by_name["request_method"]
-_METHOD_NAMES: Final = {number: value.name for number, value in _METHODS.enum_type.values_by_number.items()}
 _OTHER: Final = "OTHER"
+_METHODS: Final = {number: name for name, number in RequestMethod.items() if number}
 _FREE: Final = ""
 
 
@@ -43,7 +48,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
-    """How the entries of one Envoy are read: `ports` maps a port that it is bound to, to the workload's port; `gateway`:
+    """How the entries of one Envoy are read. `ports` maps a port that it is bound to, to the workload's; at a `gateway`
     callers without an identity are from outside, and their addresses nobody's business here."""
 
     ports: Mapping[int, int] = field(default_factory=dict)
@@ -59,12 +64,12 @@ class Reader:
     def _request(self, entry: HTTPAccessLogEntry, log: str) -> Entry:
         common, request = entry.common_properties, entry.request
         decided = common.metadata.filter_metadata
-        rbac = decided[_HTTP_RBAC] if _HTTP_RBAC in decided else None
+        rbac = decided.get(_HTTP_RBAC)
         verdict, by = _verdict(entry.response.response_code_details, rbac)
-        method = _METHOD_NAMES.get(request.request_method, _OTHER)
+        method = _METHODS.get(request.request_method, _OTHER)
         path = request.original_path if log == ROUTED and request.original_path else request.path
         return Entry(
-            group=self._group(common, "http", method if request.request_method else _OTHER, verdict, by, rbac),
+            group=self._group(common, "http", method, verdict, by, rbac),
             path=spelt(path),
             at=_at(common),
         )
@@ -73,8 +78,10 @@ class Reader:
         if log == REFUSED:
             return Entry(self._group(common, "tcp", _FREE, Verdict.REFUSED, "no filter chain", None), "", _at(common))
         decided = common.metadata.filter_metadata
-        rbac = decided[_TCP_RBAC] if _TCP_RBAC in decided else None
-        verdict, by = _verdict(common.connection_termination_details, rbac)
+        rbac = decided.get(_TCP_RBAC)
+        flags = common.response_flags.unauthorized_details
+        asked = flags.reason == ResponseFlags.Unauthorized.Reason.EXTERNAL_SERVICE
+        verdict, by = _verdict(_ASKED if asked else common.connection_termination_details, rbac)
         lasts = common.access_log_type == AccessLogType.TcpPeriodic
         return Entry(self._group(common, "tcp", _FREE, verdict, by, rbac), "", _at(common), lasts)
 

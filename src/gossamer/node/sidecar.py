@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import grpc
+
 from gossamer.ca.spiffe import WorkloadId, workload_id
 from gossamer.core.errors import GossamerError, failure_of
 from gossamer.core.latest import Latest
@@ -25,11 +27,13 @@ from gossamer.node.envoy import Envoy, EnvoyState, running_envoys
 from gossamer.node.host import Host
 from gossamer.node.identity import WorkloadIdentity
 from gossamer.node.listener_limits import limit_listeners
+from gossamer.node.observing import observing_handler
 from gossamer.node.proxy_socket import serving_envoy
 from gossamer.node.readiness import Readiness, choose_readiness
 from gossamer.node.relay import Relay
 from gossamer.node.resident import Resident
 from gossamer.node.sds import SecretSet
+from gossamer.node.seen_entries import Reader
 from gossamer.node.sidecar_settings import (
     application_log,
     application_settings,
@@ -41,6 +45,7 @@ from gossamer.node.sidecar_settings import (
 from gossamer.node.users import uids_of
 from gossamer.node.workload import WorkloadSpec, registration_message
 from gossamer.rpc import gossamer_pb2 as rpc
+from gossamer.sources.seen import Observed
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -77,6 +82,7 @@ class Sidecar:
         self._stopping = asyncio.Event()
         self._message: rpc.Workload | None = None
         self.relay: Relay | None = None
+        self.observed = Observed()
 
     @property
     def log(self) -> Path:
@@ -210,11 +216,20 @@ class Sidecar:
         secrets.set_identity(self.identity.value)
         unsubscribe = self.identity.subscribe(secrets.set_identity)
         try:
-            async with serving_envoy(self._host, self.spec, self.identity, secrets) as (socket, self.relay):
+            async with serving_envoy(self._host, self.spec, self.identity, secrets, self._observing(captured)) as (
+                socket,
+                self.relay,
+            ):
                 await self._run_envoy(captured, socket)
             shutil.rmtree(socket.parent, ignore_errors=True)  # Envoy leaves its admin socket's name behind
         finally:
             unsubscribe()
+
+    def _observing(self, captured: Captured) -> grpc.GenericRpcHandler:
+        gateway = self.spec.type is ProxyType.ROUTER
+        bound = self.spec.gateway_ports if gateway else captured.capture.mesh_ports
+        reader = Reader(ports={place: port for port, place in bound.items()}, gateway=gateway)
+        return observing_handler(reader, self.observed)
 
     async def _until_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
         """The result of `work`, or None when we are stopped first."""

@@ -169,6 +169,7 @@ def registration_message(
             web_address=capture.web_address,
             web_ports=capture.web_ports,
             dns_port=capture.dns_port,
+            observed=True,
         ),
         type=rpc.PROXY_TYPE_ROUTER if spec.type is ProxyType.ROUTER else rpc.PROXY_TYPE_SIDECAR,
         gateway_ports=dict(spec.gateway_ports),

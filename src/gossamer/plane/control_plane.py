@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 
@@ -32,11 +33,21 @@ from gossamer.core.latest import Latest
 from gossamer.plane.authority_watch import follow_authority
 from gossamer.plane.endpoint_reports import EndpointReports
 from gossamer.plane.judging import Judging
-from gossamer.plane.kept import keep, keep_admitted, load_admitted, load_last_good, load_registry
+from gossamer.plane.kept import (
+    keep,
+    keep_admitted,
+    keep_seen,
+    load_admitted,
+    load_last_good,
+    load_registry,
+    load_seen,
+)
 from gossamer.plane.keys import KeyStore
 from gossamer.plane.pipeline import Pipeline
 from gossamer.plane.proxies import Proxies, Refreshed
 from gossamer.plane.registry_service import Authenticate, Granted, RegistryService
+from gossamer.plane.seen import SeenStore
+from gossamer.plane.seen_view import view_seen
 from gossamer.plane.tuning import settle_heap
 from gossamer.rpc.calls import Context
 from gossamer.sources.files import FileSource
@@ -102,6 +113,7 @@ class ControlPlane:
     source: FileSource
     registry: Registry
     pipeline: Pipeline
+    seen: SeenStore = field(default_factory=SeenStore)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     proxies: Proxies = field(init=False)
     xds: Service = field(init=False)
@@ -152,6 +164,7 @@ class ControlPlane:
         )
         registry.web_services = lambda: self.pipeline.web_services
         registry.groups = lambda: self.pipeline.groups
+        registry.seen = self.seen
         registry.ejections, registry.watches = self.reports.ejections, lambda: self.pipeline.watches
         names, addresses = _names(self.settings)
         tls = ServerIdentity(self.authority, _now, lifetimes=identity.lifetimes, dns=names, addresses=addresses)
@@ -177,6 +190,7 @@ class ControlPlane:
             group.create_task(self.source.watch(stop))
             group.create_task(keep(self.settings.state, self.registry, lambda: self.pipeline.last_good, stop))
             group.create_task(keep_admitted(self.settings.state, lambda: self.pipeline.admitted_texts, stop))
+            group.create_task(keep_seen(self.settings.state, self.seen, stop))
             folder = _ca_folder(self.settings)
             running = (
                 *(self._prepare(), self._push(), self._expire(), self.judging.follow(), self.keys.follow()),
@@ -186,6 +200,10 @@ class ControlPlane:
             await stop.wait()
             for task in tasks:
                 task.cancel()
+
+    def view_seen(self, namespace: str) -> dict[str, Any]:
+        """What sidecars have seen, as JSON."""
+        return view_seen(self.seen, self.pipeline.built, self.registry.snapshot, time.time(), namespace)
 
     def _build(self) -> None:
         registrations = tuple(entry.workload for entry in self.registry.snapshot.values())
@@ -278,6 +296,7 @@ def open_control_plane(settings: Settings) -> ControlPlane:
         source=source,
         registry=load_registry(settings.state, trust_domain, time.monotonic()),
         pipeline=pipeline,
+        seen=load_seen(settings.state),
     )
 
 

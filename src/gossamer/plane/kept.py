@@ -14,7 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from gossamer.api.last_good import LastGood
+from gossamer.core.errors import StateError
 from gossamer.core.ids import ResourceId
+from gossamer.plane.seen import SeenStore
 from gossamer.sources.registry import Registry
 from gossamer.sources.state import load_document, save_document, write_private
 
@@ -25,7 +27,11 @@ LAST_GOOD_FILE = "last-good.json"
 """Documents as they were last valid: what `api.last_good` writes, under a version of its own."""
 ADMITTED_FILE = "admitted.json"
 """The documents of EnvoyFilters and extensions as Envoy last took them."""
+SEEN_FILE = "seen.json"
+"""What sidecars have seen."""
 KEEP_S = 0.5
+SEEN_S = 5.0
+FORGET_S = 3600.0
 RETRY_S = 10.0
 
 
@@ -50,6 +56,39 @@ def load_admitted(state: Path) -> dict[ResourceId, str]:
         ResourceId(kind=kind, namespace=namespace, name=name): text
         for kind, namespace, name, text in (saved[1] if saved else ())
     }
+
+
+def load_seen(state: Path) -> SeenStore:
+    """What sidecars had seen. What cannot be read is set aside: nobody is kept waiting for it."""
+    path = state / SEEN_FILE
+    try:
+        saved = load_document(path, 1)
+        return SeenStore.restore(saved[1]) if saved else SeenStore()
+    except (StateError, LookupError, TypeError, ValueError) as error:
+        _LOG.error("seen-set-aside", extra={"reason": str(error), "file": f"{path}.damaged"})
+        with suppress(OSError):
+            path.replace(f"{path}.damaged")
+        return SeenStore()
+
+
+async def keep_seen(state: Path, store: SeenStore, stop: asyncio.Event) -> None:
+    """Keep it up to date on disk until `stop` is set, and once more then. The more there is, the less often."""
+    pause, forgotten = SEEN_S, time.time()
+    while not stop.is_set():
+        await _wait(stop, pause)
+        if time.time() > forgotten + FORGET_S:
+            forgotten = time.time()
+            store.forget(forgotten)
+        if not store.changed:
+            continue
+        began = time.monotonic()
+        try:
+            store.changed = False
+            await asyncio.to_thread(save_document, state / SEEN_FILE, 1, store.save())
+        except OSError as error:
+            store.changed = True
+            _LOG.error("state-not-kept", extra={"reason": str(error)})
+        pause = max(SEEN_S, 100 * (time.monotonic() - began))
 
 
 async def keep_admitted(state: Path, texts: Callable[[], Mapping[ResourceId, str]], stop: asyncio.Event) -> None:

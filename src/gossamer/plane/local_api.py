@@ -37,6 +37,8 @@ class View:
     """Of a service, as one workload sees it or (empty) all do."""
     snapshot: Callable[[], dict[str, Any]]
     """All that the mesh is made of, as `plane.snapshot` has it."""
+    seen: Callable[[str], dict[str, Any]]
+    """What sidecars of a namespace, or (empty) of all, have seen."""
     authority: Latest[Authority]
     ledger: Ledger
     since: datetime
@@ -79,6 +81,9 @@ def local_routes(view: View) -> list[Route]:
     async def snapshot(_: Request) -> Response:
         return JSONResponse(view.snapshot())
 
+    async def seen(request: Request) -> Response:
+        return JSONResponse(view.seen(request.query_params.get("namespace", "")))
+
     async def roots(_: Request) -> Response:
         return PlainTextResponse(view.authority.value.roots_pem)
 
@@ -102,6 +107,7 @@ def local_routes(view: View) -> list[Route]:
         Route("/v1/proxies", proxies),
         Route("/v1/endpoints", endpoints),
         Route("/v1/snapshot", snapshot),
+        Route("/v1/seen", seen),
         Route("/v1/roots", roots),
         Route("/v1/tokens", token, methods=["POST"]),
     ]

@@ -6,15 +6,16 @@ A host speaks by its own certificate and may register only what its grant names;
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 
 import grpc
 
 from gossamer import __version__
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.groups import Groups
-from gossamer.model.proxy import Proxy
+from gossamer.model.proxy import Proxy, ProxyType
 from gossamer.plane.group_service import describe_group
+from gossamer.plane.seen import SeenStore
 from gossamer.rpc import calls
 from gossamer.rpc import gossamer_pb2 as rpc
 from gossamer.rpc.calls import Context
@@ -28,7 +29,7 @@ Authenticate = Callable[[Context], tuple[str, Granted] | None]
 
 
 class RegistryService:
-    """Answers Register, Deregister and Report. `changed` is called when the snapshot of `registry` was replaced."""
+    """Answers what agents say. `changed` is called when the snapshot of `registry` was replaced."""
 
     def __init__(
         self,
@@ -47,6 +48,8 @@ class RegistryService:
         """What agents report of their Envoys' own judgement."""
         self.web_services: Callable[[], Iterable[str]] = tuple
         """The services that speak HTTP, for hosts that capture explicitly."""
+        self.seen = SeenStore()
+        """What sidecars have seen."""
         self.groups: Callable[[], Groups] = FrozenMap
         self.watches: Callable[[], bool] = lambda: False
         """Whether there may be anything to report."""
@@ -58,6 +61,7 @@ class RegistryService:
                 calls.REGISTER: calls.REGISTER.serve(self._register),
                 calls.DEREGISTER: calls.DEREGISTER.serve(self._deregister),
                 calls.REPORT: calls.REPORT.serve(self._report),
+                calls.OBSERVE: calls.OBSERVE.serve(self._observe),
                 calls.DESCRIBE_GROUP: calls.DESCRIBE_GROUP.serve(self._describe_group),
             },
         )
@@ -98,6 +102,18 @@ class RegistryService:
             host, request.observations, now, lambda namespace, name: self._registry.owner(namespace, name, now) == host
         )
         return rpc.ReportResponse()
+
+    async def _observe(self, request: rpc.ObserveRequest, context: Context) -> rpc.ObserveResponse:
+        host, _ = await self._peer(context)
+
+        def owned(namespace: str, name: str) -> tuple[Mapping[str, str], bool] | None:
+            entry = self._registry.snapshot.get((namespace, name))
+            if entry is None or entry.host != host:
+                return None
+            return entry.proxy.labels, entry.proxy.type is ProxyType.ROUTER
+
+        self.seen.take(host, request, time.time(), owned)
+        return rpc.ObserveResponse()
 
     async def _describe_group(self, request: rpc.DescribeGroupRequest, context: Context) -> rpc.DescribeGroupResponse:
         _, granted = await self._peer(context)

@@ -79,7 +79,8 @@ WATCH_TRUST: Final = ServerStream("Certificates", "WatchTrust", pb.WatchTrustReq
 REGISTER: Final = Duplex("Registry", "Register", pb.RegisterRequest, pb.RegisterResponse)
 DEREGISTER: Final = Unary("Registry", "Deregister", pb.DeregisterRequest, pb.DeregisterResponse)
 REPORT: Final = Unary("Registry", "Report", pb.ReportRequest, pb.ReportResponse)
+OBSERVE: Final = Unary("Registry", "Observe", pb.ObserveRequest, pb.ObserveResponse)
 DESCRIBE_GROUP: Final = Unary("Registry", "DescribeGroup", pb.DescribeGroupRequest, pb.DescribeGroupResponse)
 METHODS: Final[tuple[_Method[Any, Any], ...]] = (
-    *(JOIN, SIGN, RENEW_HOST, WATCH_TRUST, REGISTER, DEREGISTER, REPORT, DESCRIBE_GROUP),
+    *(JOIN, SIGN, RENEW_HOST, WATCH_TRUST, REGISTER, DEREGISTER, REPORT, OBSERVE, DESCRIBE_GROUP),
 )

@@ -440,6 +440,7 @@ class Capture(message.Message):
     WEB_ADDRESS_FIELD_NUMBER: builtins.int
     WEB_PORTS_FIELD_NUMBER: builtins.int
     DNS_PORT_FIELD_NUMBER: builtins.int
+    OBSERVED_FIELD_NUMBER: builtins.int
     mode: CaptureMode.ValueType
     network_namespace: builtins.str
     """Path of the application's network namespace; empty when Envoy shares it."""
@@ -459,6 +460,8 @@ class Capture(message.Message):
     web_address: builtins.str
     dns_port: builtins.int
     """Explicit mode: the port at `address` at which names of services are answered over DNS (UDP); 0: none."""
+    observed: builtins.bool
+    """The agent takes what its Envoy tells of what comes in (Envoy's access log service, on the socket of its secrets)."""
     @builtins.property
     def outbound_ports(self) -> containers.ScalarMap[builtins.str, builtins.int]: ...
     @builtins.property
@@ -485,10 +488,11 @@ class Capture(message.Message):
         web_address: builtins.str = ...,
         web_ports: abc.Iterable[builtins.int] | None = ...,
         dns_port: builtins.int = ...,
+        observed: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "application_address", b"application_address", "dns", b"dns", "dns_port", b"dns_port", "http_proxy_port", b"http_proxy_port", "mesh_address", b"mesh_address", "mode", b"mode", "network_namespace", b"network_namespace", "outbound_ports", b"outbound_ports", "service_addresses", b"service_addresses", "web_address", b"web_address", "web_ports", b"web_ports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "application_address", b"application_address", "dns", b"dns", "dns_port", b"dns_port", "http_proxy_port", b"http_proxy_port", "mesh_address", b"mesh_address", "mode", b"mode", "network_namespace", b"network_namespace", "observed", b"observed", "outbound_ports", b"outbound_ports", "service_addresses", b"service_addresses", "web_address", b"web_address", "web_ports", b"web_ports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -961,6 +965,133 @@ class ReportRequest(message.Message):
 
 @typing.final
 class ReportResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SeenRow(message.Message):
+    """Requests, or connections without HTTP, that have all this in common. Times are seconds since 1970."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CALLER_FIELD_NUMBER: builtins.int
+    PORT_FIELD_NUMBER: builtins.int
+    PROTOCOL_FIELD_NUMBER: builtins.int
+    METHOD_FIELD_NUMBER: builtins.int
+    PATH_FIELD_NUMBER: builtins.int
+    VERDICT_FIELD_NUMBER: builtins.int
+    DECIDED_BY_FIELD_NUMBER: builtins.int
+    WOULD_FIELD_NUMBER: builtins.int
+    COUNT_FIELD_NUMBER: builtins.int
+    FIRST_FIELD_NUMBER: builtins.int
+    LAST_FIELD_NUMBER: builtins.int
+    caller: builtins.str
+    """A SPIFFE identity; `plaintext:IP` or `tls:IP` without one; `outside` at a gateway."""
+    port: builtins.int
+    """The workload's own port."""
+    protocol: builtins.str
+    method: builtins.str
+    path: builtins.str
+    """A path, or a beginning of many (`/a/*`); `?` for those that no policy can spell."""
+    verdict: builtins.str
+    decided_by: builtins.str
+    would: builtins.str
+    count: builtins.int
+    first: builtins.float
+    last: builtins.float
+    def __init__(
+        self,
+        *,
+        caller: builtins.str = ...,
+        port: builtins.int = ...,
+        protocol: builtins.str = ...,
+        method: builtins.str = ...,
+        path: builtins.str = ...,
+        verdict: builtins.str = ...,
+        decided_by: builtins.str = ...,
+        would: builtins.str = ...,
+        count: builtins.int = ...,
+        first: builtins.float = ...,
+        last: builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["caller", b"caller", "count", b"count", "decided_by", b"decided_by", "first", b"first", "last", b"last", "method", b"method", "path", b"path", "port", b"port", "protocol", b"protocol", "verdict", b"verdict", "would", b"would"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SeenBy(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    WORKLOAD_FIELD_NUMBER: builtins.int
+    ROWS_FIELD_NUMBER: builtins.int
+    TAKEN_FIELD_NUMBER: builtins.int
+    UNRECORDED_FIELD_NUMBER: builtins.int
+    ENVOY_FIELD_NUMBER: builtins.int
+    WRITTEN_FIELD_NUMBER: builtins.int
+    taken: builtins.int
+    """Of how many entries of its Envoy the agent took note, in these rows and as `unrecorded` (there were too many kinds)."""
+    unrecorded: builtins.int
+    envoy: builtins.str
+    """Which life of the Envoy it is, and how many entries it says that it has written or dropped in it."""
+    written: builtins.int
+    @builtins.property
+    def workload(self) -> WorkloadKey: ...
+    @builtins.property
+    def rows(self) -> containers.RepeatedCompositeFieldContainer[SeenRow]: ...
+    def __init__(
+        self,
+        *,
+        workload: WorkloadKey | None = ...,
+        rows: abc.Iterable[SeenRow] | None = ...,
+        taken: builtins.int = ...,
+        unrecorded: builtins.int = ...,
+        envoy: builtins.str = ...,
+        written: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["workload", b"workload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["envoy", b"envoy", "rows", b"rows", "taken", b"taken", "unrecorded", b"unrecorded", "workload", b"workload", "written", b"written"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ObserveRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: builtins.int
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    SEEN_FIELD_NUMBER: builtins.int
+    agent: builtins.str
+    """Of one life of an agent."""
+    sequence: builtins.int
+    """Grows by one, from 1."""
+    @builtins.property
+    def seen(self) -> containers.RepeatedCompositeFieldContainer[SeenBy]: ...
+    def __init__(
+        self,
+        *,
+        agent: builtins.str = ...,
+        sequence: builtins.int = ...,
+        seen: abc.Iterable[SeenBy] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["agent", b"agent", "seen", b"seen", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ObserveResponse(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     def __init__(

@@ -307,4 +307,5 @@ def _capture(message: rpc.Capture, ports: Iterable[rpc.WorkloadPort]) -> Capture
         web_address=message.web_address,
         web_ports=tuple(sorted(message.web_ports)),
         dns_port=message.dns_port,
+        observed=message.observed,
     )

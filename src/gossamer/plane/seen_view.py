@@ -1,0 +1,111 @@
+"""What was seen, beside what the mesh is: whose services a workload answers for, what its ports accept, which policies
+it has. Put together when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from gossamer.core.frozen import FrozenMap
+from gossamer.core.memo import Memo
+from gossamer.model.build_endpoints import Endpoints, Instance
+from gossamer.model.mesh import Mesh
+from gossamer.model.policy import SelectedPolicy
+from gossamer.plane.seen import REPORTING_S, Key, Record, SeenStore
+from gossamer.sources.registry import Registration
+
+_COLUMNS = (
+    *("caller", "port", "protocol", "method", "verdict", "by", "would"),
+    *("path", "count", "first", "last"),
+)
+
+
+def view_seen(
+    store: SeenStore,
+    built: tuple[Mesh, Endpoints] | None,
+    registrations: Mapping[Key, Registration],
+    now: float,
+    namespace: str = "",
+) -> dict[str, Any]:
+    """One object for every workload that runs or was seen, of one namespace or all. Times are seconds since 1970."""
+    memo = Memo()
+    keys = sorted({*store.records, *registrations})
+    return {
+        "now": now,
+        "root_namespace": built[0].settings.root_namespace if built else "istio-system",
+        "trust_domain": built[0].settings.trust_domain if built else "cluster.local",
+        "workloads": [
+            _workload(key, store.records.get(key), registrations.get(key), now)
+            | (_meant(key, store.records.get(key), registrations.get(key), built, memo) if built else {})
+            for key in keys
+            if namespace in ("", key[0])
+        ],
+    }
+
+
+def _workload(key: Key, record: Record | None, entry: Registration | None, now: float) -> dict[str, Any]:
+    rows = record.table.rows() if record else ()
+    return {
+        "namespace": key[0],
+        "name": key[1],
+        "gateway": entry.proxy.type.value == "router" if entry else bool(record and record.gateway),
+        "host": entry.host if entry else "",
+        "running": entry is not None,
+        "observed": bool(entry and entry.proxy.capture.observed),
+        "reporting": bool(record and record.reported > now - REPORTING_S),
+        "since": record.since if record else None,
+        "taken": record.taken if record else 0,
+        "missed": record.missed if record else 0,
+        "unrecorded": record.table.unrecorded if record else 0,
+        "rows": [
+            dict(zip(_COLUMNS, (*row.group, row.path, row.tally.count, row.tally.first, row.tally.last), strict=True))
+            for row in rows
+        ],
+    }
+
+
+def _meant(
+    key: Key, record: Record | None, entry: Registration | None, built: tuple[Mesh, Endpoints], memo: Memo
+) -> dict[str, Any]:
+    """What the configuration says of a workload."""
+    mesh, endpoints = built
+    labels = entry.proxy.labels if entry else FrozenMap(sorted(record.labels.items()) if record else ())
+    policies = mesh.policies.for_workload(key[0], labels, memo)
+    instances = endpoints.by_workload.get(key, ())
+    return {
+        "labels": dict(labels),
+        "selector": _selector(instances, labels),
+        "services": [
+            {
+                "hostname": one.service.hostname,
+                "namespace": one.service.namespace,
+                "port": one.port.number,
+                "workload_port": one.workload_port,
+                "protocol": one.port.protocol.value,
+            }
+            for one in instances
+            if not one.service.instance_of
+        ],
+        "mtls": {
+            "mode": policies.peer.default.value,
+            "ports": {str(port): mode.value for port, mode in policies.peer.ports.items()},
+            "origins": [str(origin) for origin in policies.peer.origins],
+        },
+        "tokens": bool(policies.tokens),
+        "allow": _names(policies.allow),
+        "dry_run": _names((*policies.shadow.deny, *policies.shadow.allow)),
+    }
+
+
+def _selector(instances: Iterable[Instance], labels: Mapping[str, str]) -> dict[str, str]:
+    """The labels by which a policy means this workload and its like: those of the first service that selects it, so
+    that versions of one service share a policy; without any, all of its own."""
+    services = sorted((one.service for one in instances), key=lambda service: service.key)
+    for service in services:
+        if service.selector and all(labels.get(name) == value for name, value in service.selector.items()):
+            return dict(service.selector)
+    return dict(labels)
+
+
+def _names(policies: Iterable[SelectedPolicy]) -> list[str]:
+    return sorted({f"{policy.namespace}/{policy.name}" for policy in policies})
