@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import grpc
 import grpc.aio
 from cryptography import x509
 from envoy.config.listener.v3.listener_components_pb2 import Filter
@@ -39,7 +40,7 @@ from gossamer.core.memo import Memo
 from gossamer.core.resources import LISTENER, SECRET, Resources
 from gossamer.model.proxy import Proxy
 from gossamer.node.identity import WorkloadIdentity, workload_identity
-from gossamer.node.sds import SecretSet, serve_secrets
+from gossamer.node.sds import SecretSet, secrets_handler, serve_private
 from gossamer.xds.codec import Node, load_request
 from gossamer.xds.messages import Request
 from gossamer.xds.service import SERVER_OPTIONS, Authorize, Context, Peer, Service, Subscription
@@ -142,7 +143,8 @@ class _Deaf:
 
 
 class Agent:
-    """Both sockets of one sidecar, served until the block ends. `silent_about` are types that it never answers for."""
+    """Both sockets of one sidecar, served until the block ends;
+    `handlers` answer on that of the secrets too. `silent_about` are types that it never answers for."""
 
     def __init__(
         self,
@@ -150,7 +152,9 @@ class Agent:
         identity: WorkloadIdentity,
         silent_about: frozenset[str] = frozenset(),
         lent: Iterable[Path] = (),
+        handlers: Iterable[grpc.GenericRpcHandler] = (),
     ) -> None:
+        self._handlers = tuple(handlers)
         self._silent_about = silent_about
         self.xds_socket, self.sds_socket = folder / "xds.sock", folder / "sds" / "s.sock"
         self._latest: Latest[Resources | None] = Latest(None)
@@ -181,7 +185,9 @@ class Agent:
 
     async def _serve(self) -> None:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(serve_secrets(self.sds_socket, self._secrets))
+            await stack.enter_async_context(
+                serve_private(self.sds_socket, [secrets_handler(self._secrets), *self._handlers])
+            )
             await stack.enter_async_context(self._xds())
             self._ready.set()
             await self._stop.wait()

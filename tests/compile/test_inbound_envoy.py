@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import grpc
 import pytest
 
 from gossamer.api.authorization_policy import (
@@ -97,7 +98,13 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @contextmanager
-def running(envoy: Path, folder: Path, authority: Authority, silent_about: frozenset[str]) -> Iterator[Sidecar]:
+def running(
+    envoy: Path,
+    folder: Path,
+    authority: Authority,
+    silent_about: frozenset[str],
+    handlers: Iterable[grpc.GenericRpcHandler] = (),
+) -> Iterator[Sidecar]:
     with http_application() as http_app, tcp_application() as tcp_app:
         ports = {http_app: free_port(), tcp_app: free_port()}
         capture = Capture(
@@ -117,7 +124,10 @@ def running(envoy: Path, folder: Path, authority: Authority, silent_about: froze
             ),
         )
         identity = issue(authority, "foo", "default", "app")
-        with Agent(folder, identity, silent_about) as agent, running_envoy(envoy, folder, agent, proxy):
+        with (
+            Agent(folder, identity, silent_about, handlers=handlers) as agent,
+            running_envoy(envoy, folder, agent, proxy),
+        ):
             yield Sidecar(
                 folder=folder,
                 agent=agent,

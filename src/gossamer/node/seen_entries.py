@@ -66,6 +66,8 @@ class Reader:
         decided = common.metadata.filter_metadata
         rbac = decided.get(_HTTP_RBAC)
         verdict, by = _verdict(entry.response.response_code_details, rbac)
+        if verdict is Verdict.ALLOWED and common.response_flags.no_route_found:
+            verdict = Verdict.UNROUTED
         method = _METHODS.get(request.request_method, _OTHER)
         path = request.original_path if log == ROUTED and request.original_path else request.path
         return Entry(

@@ -36,6 +36,8 @@ class Verdict(StrEnum):
     DENIED = "denied"
     REFUSED = "refused"
     """No filter chain took the connection: plaintext to a port that wants mutual TLS."""
+    UNROUTED = "unrouted"
+    """Policy let it in, and there was no route for it: nobody needs it."""
 
 
 class Group(NamedTuple):
@@ -104,6 +106,7 @@ class Observed:
         key = (group, classes.take(path))
         if (tally := self._rows.get(key)) is not None:
             tally.count += not lasts
+            tally.first = min(tally.first, at)  # what began first may be told last
             tally.last = max(tally.last, at)
         elif len(self._rows) < ROWS:
             self._rows[key] = Tally(0 if lasts else 1, at, at)
