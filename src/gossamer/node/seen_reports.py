@@ -30,7 +30,7 @@ _CALL_S: Final = 5.0
 _LAST_S: Final = 1.0
 _UNKNOWN_S: Final = 60.0
 """How long a control plane that knows nothing of this is left alone."""
-_WRITTEN: Final = r"^access_logs\.grpc_access_log\.(grpc_entries_flushed|logs_dropped)$"
+_WRITTEN: Final = r"^access_logs\.grpc_access_log\.(grpc_entries_flushed|grpc_entries_flush_failed|logs_dropped)$"
 
 
 class Source(NamedTuple):
