@@ -71,10 +71,6 @@ SPOKEN_OF: Final[dict[tuple[str, str], tuple[Status, str]]] = {
         ("EnvoyFilter", "targetRefs[]"), ("AuthorizationPolicy", "targetRef"), ("RequestAuthentication", "targetRef"),
         ("WasmPlugin", "targetRef"), ("TrafficExtension", "targetRefs[]"), ("Telemetry", "targetRef"),
     )},
-    ("WasmPlugin", "imagePullSecret"): (Status.NOT_YET, "it is for OCI images, which are not fetched; warned of"),
-    ("TrafficExtension", "wasm.imagePullSecret"): (
-        Status.NOT_YET, "it is for OCI images, which are not fetched; warned of",
-    ),
 }  # fmt: skip
 """Where a rule of its own says what becomes of a field: by kind and path, with all that is below it."""
 

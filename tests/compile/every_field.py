@@ -29,7 +29,7 @@ from gossamer.cli.offline import Fleet, build_fleet
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.core.resources import EXTENSION, Resources
-from gossamer.model.extensions import module_key, wasm_of
+from gossamer.model.extensions import module_key
 from gossamer.model.proxy import Capture, Proxy, ProxyType
 from gossamer.model.service import Health, Workload
 from gossamer.model.tokens import key_sources
@@ -307,7 +307,7 @@ class Auditor:
             besides=(
                 *(fleet.mesh.proxies.for_proxy(proxy) for proxy in asked.values()),
                 key_sources(loaded.config.request_authentications),
-                [module_key(wasm) for wasm in map(wasm_of, _extensions(loaded.config)) if wasm is not None],
+                [module_key(one) for one in _extensions(loaded.config)],
                 *(_started(fleet) if "member" in asked else ()),
             ),
             slots=world.slots,

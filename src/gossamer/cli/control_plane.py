@@ -115,7 +115,7 @@ def command(
         bool,
         typer.Option(
             "--allow-private-redirects",
-            help="Follow token issuers' redirects to private addresses when their keys are fetched.",
+            help="Follow redirects to private addresses when keys of token issuers and modules of plugins are fetched.",
         ),
     ] = False,
 ) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 
 from gossamer.api.config import Config
 from gossamer.api.resource import Resource
-from gossamer.api.wasm_plugin import FailStrategy, WasmPlugin
+from gossamer.api.wasm_plugin import WasmPlugin
 from gossamer.compile.patches.check import check_envoy_filter
 from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
 from gossamer.core.memo import Memo
 from gossamer.model.extensions import wasm_of
-from gossamer.model.modules import FETCHED, FILE, scheme_of
+from gossamer.model.images import image_of
+from gossamer.model.modules import FILE, OCI, scheme_of
 
 
 def check_config(config: Config, memo: Memo) -> Diagnostics:
@@ -52,15 +53,10 @@ def _findings(resource: Resource[Any]) -> Iterator[tuple[str, str, str]]:
         return
     prefix = "spec" if isinstance(resource.spec, WasmPlugin) else "spec.wasm"
     scheme = scheme_of(wasm.url)
-    if scheme not in (FILE, *FETCHED):
-        opens = wasm.fail_strategy is FailStrategy.FAIL_OPEN
-        then = "traffic passes without it (FAIL_OPEN)" if opens else f"it denies ({wasm.fail_strategy.value})"
-        message = (
-            f"a module in an OCI image is not fetched: {then}; serve the module by http:// or https://, or file://"
-        )
+    if scheme == OCI and image_of(wasm.url) is None:
+        message = "this names no image: write oci://HOST/REPOSITORY:TAG, or oci://HOST/REPOSITORY@sha256:DIGEST"
         yield "module-not-fetched", f"{prefix}.url", message
-        return
-    if wasm.image_pull_secret:
+    if wasm.image_pull_secret and scheme != OCI:
         message = "imagePullSecret is for OCI images: nothing is authenticated with it"
         yield "extension-without-effect", f"{prefix}.imagePullSecret", message
     if wasm.sha256 and scheme == FILE:

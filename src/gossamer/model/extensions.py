@@ -25,9 +25,10 @@ from gossamer.api.wasm_plugin import (
     WorkloadMode,
 )
 from gossamer.core.frozen import EMPTY, FrozenMap, Value
-from gossamer.core.ids import Origin, ResourceId
+from gossamer.core.ids import Origin
 from gossamer.model.attachment import is_attached
-from gossamer.model.modules import Module, ModuleKey, Modules
+from gossamer.model.images import LATEST, image_of
+from gossamer.model.modules import OCI, Module, ModuleKey, Modules, scheme_of
 from gossamer.model.proxy import Proxy
 
 
@@ -146,7 +147,7 @@ def _order(resource: Resource[WasmPlugin] | Resource[TrafficExtension]) -> tuple
 def _of_plugin(resource: Resource[WasmPlugin], modules: Modules) -> _Offered:
     spec = resource.spec
     targets = (*spec.target_refs, *((spec.target_ref,) if spec.target_ref else ()))
-    code = _wasm(resource.id, spec, modules)
+    code = _wasm(resource, spec, modules)
     return _offered(resource, code, targets, network=spec.type is PluginType.NETWORK)
 
 
@@ -154,7 +155,7 @@ def _of_extension(resource: Resource[TrafficExtension], modules: Modules) -> _Of
     spec = resource.spec
     if spec.wasm is not None:
         network = spec.wasm.type is PluginType.NETWORK
-        return _offered(resource, _wasm(resource.id, spec.wasm, modules), spec.target_refs, network=network)
+        return _offered(resource, _wasm(resource, spec.wasm, modules), spec.target_refs, network=network)
     usable = spec.lua is not None and resource.id not in modules.broken
     code = Lua(code=spec.lua.inline_code if spec.lua and usable else None)
     return _offered(resource, code, spec.target_refs, network=False)
@@ -184,20 +185,37 @@ def _offered(
     )
 
 
-def _wasm(resource: ResourceId, spec: WasmPlugin | WasmConfig, modules: Modules) -> Wasm:
+def _wasm(resource: Resource[Any], spec: WasmPlugin | WasmConfig, modules: Modules) -> Wasm:
     return Wasm(
         url=spec.url,
         plugin_name=spec.plugin_name,
         config=spec.plugin_config,
         env=spec.vm_config or VmConfig(),
         fail=spec.fail_strategy,
-        module=None if resource in modules.broken else modules.get(module_key(spec)),
+        module=None if resource.id in modules.broken else modules.get(key_of(spec, resource.namespace)),
     )
 
 
-def module_key(spec: WasmPlugin | WasmConfig) -> ModuleKey:
-    """Which module a plugin asks for."""
-    return ModuleKey(url=spec.url, sha256=spec.sha256, always=spec.image_pull_policy is PullPolicy.ALWAYS)
+def module_key(resource: Resource[Any]) -> ModuleKey | None:
+    """Which module a WasmPlugin or TrafficExtension asks for; None for one that asks for none."""
+    wasm = wasm_of(resource)
+    return None if wasm is None else key_of(wasm, resource.namespace)
+
+
+def key_of(spec: WasmPlugin | WasmConfig, namespace: str) -> ModuleKey:
+    """Which module a plugin of a namespace asks for. Istio's rule, and Kubernetes': an image that is `latest` is pulled
+    anew unless its plugin says otherwise; what has a digest is pulled once, whatever it says."""
+    image = image_of(spec.url) if scheme_of(spec.url) == OCI else None
+    always = spec.image_pull_policy is PullPolicy.ALWAYS
+    if image is not None and spec.image_pull_policy is PullPolicy.UNSPECIFIED_POLICY:
+        always = image.tag == LATEST
+    pinned = bool(spec.sha256 or (image is not None and image.digest))
+    return ModuleKey(
+        url=spec.url,
+        sha256=spec.sha256,
+        always=always and not pinned,
+        secret=f"{namespace}/{spec.image_pull_secret}" if image is not None and spec.image_pull_secret else "",
+    )
 
 
 def wasm_of(resource: Resource[Any]) -> WasmPlugin | WasmConfig | None:

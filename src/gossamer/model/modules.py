@@ -14,16 +14,20 @@ from gossamer.core.frozen import FrozenMap, Value
 from gossamer.core.ids import ResourceId
 
 FILE: Final = "file"
-FETCHED: Final = ("http", "https")
+OCI: Final = "oci"
+FETCHED: Final = ("http", "https", OCI)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class ModuleKey:
-    """Which module: where it is, its SHA-256 if it must have one, whether it is to be fetched anew at each change."""
+    """Which module: where it is, its SHA-256 (of an image: the image's) if it must have one, whether it is to be
+    fetched anew at each change, and with whose credentials (`namespace/name` of a pull secret): what one namespace may
+    have is not for another."""
 
     url: str
     sha256: str = ""
     always: bool = False
+    secret: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,7 +68,7 @@ def module_of(content: bytes) -> Module:
 
 def scheme_of(url: str) -> str:
     """The scheme of a module's URL; one without any is an OCI image's, as Istio has it."""
-    return urlsplit(url).scheme.lower() if "://" in url else "oci"
+    return urlsplit(url).scheme.lower() if "://" in url else OCI
 
 
 NO_MODULES: Final = Modules()

@@ -19,7 +19,7 @@ from gossamer.api.source_index import SourceIndex
 from gossamer.core.diagnostics import Diagnostic, Diagnostics
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.ids import ResourceId
-from gossamer.model.extensions import module_key, wasm_of
+from gossamer.model.extensions import module_key
 from gossamer.model.modules import Module, ModuleKey, Modules
 
 KINDS: Final = ("envoy_filters", "wasm_plugins", "traffic_extensions")
@@ -72,10 +72,9 @@ def candidates_of(config: Config, modules: Modules, index: SourceIndex) -> dict[
 
 def candidate_of(resource: Resource[Any], modules: Modules, text: str) -> Candidate:
     """A resource with the module that it asks for, if that is there."""
-    wasm = wasm_of(resource)
-    if wasm is None:
+    key = module_key(resource)
+    if key is None:
         return Candidate(resource=resource, text=text)
-    key = module_key(wasm)
     return Candidate(resource=resource, key=key, module=modules.fetched.get(key), text=text)
 
 

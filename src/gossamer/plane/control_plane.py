@@ -138,6 +138,7 @@ class ControlPlane:
             running=lambda: [entry.proxy for entry in self.registry.snapshot.values()],
             rebuild=self._build,
             changed=self.changed.set,
+            private_redirects=self.settings.private_redirects,
         )
 
     @asynccontextmanager

@@ -17,6 +17,7 @@ from typing import Final
 from gossamer.api.config import Config
 from gossamer.model.modules import Modules
 from gossamer.model.proxy import Proxy
+from gossamer.plane.download import Access
 from gossamer.plane.envoy_check import EnvoyCheck, Trial
 from gossamer.plane.gate import Gate
 from gossamer.plane.modules import ModuleStore
@@ -40,13 +41,19 @@ class Judging:
     running: Callable[[], Iterable[Proxy]]
     rebuild: Callable[[], None]
     changed: Callable[[], None]
+    private_redirects: bool = False
+    """Whether who has modules may lead to private addresses."""
     store: ModuleStore = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _gate: Gate | None = field(init=False)
     _tried: float = 0.0
 
     def __post_init__(self) -> None:
-        self.store = ModuleStore(folder=self.state / "modules", changed=self._module_changed)
+        self.store = ModuleStore(
+            folder=self.state / "modules",
+            changed=self._module_changed,
+            access=Access(private_redirects=self.private_redirects),
+        )
         self._gate = None
         if self.envoy is not None and self.pipeline.admission is not None:
             self._gate = Gate(EnvoyCheck(envoy=self.envoy), self._trials)

@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import urljoin, urlsplit
-
-import httpcore
 
 from gossamer.api.config import Config
 from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
 from gossamer.core.frozen import FrozenMap
-from gossamer.model.extensions import module_key, wasm_of
-from gossamer.model.modules import FETCHED, Module, ModuleKey, Modules, module_of, scheme_of
-from gossamer.plane.download import HTTP_ERRORS, DownloadError, content_of, redirect_of
+from gossamer.model.extensions import module_key
+from gossamer.model.images import image_of
+from gossamer.model.modules import FETCHED, OCI, Module, ModuleKey, Modules, module_of, scheme_of
+from gossamer.plane import pull_secrets
+from gossamer.plane.download import HTTP_ERRORS, Access, DownloadError, Downloads
+from gossamer.plane.image_pull import pull_module
 from gossamer.sources.state import private_folder, write_private
 
 _LOG = logging.getLogger(__name__)
@@ -46,18 +46,23 @@ class ModuleStore:
 
     folder: Path
     changed: Callable[[], None]
+    access: Access = field(default_factory=Access)
     retry_s: float = RETRY_S
     modules: Modules = field(default_factory=Modules)
     _wanted: frozenset[ModuleKey] = frozenset()
+    _secrets: dict[str, bytes | None] = field(default_factory=dict, repr=False)
     _failed: dict[ModuleKey, tuple[str, float]] = field(default_factory=dict)
     _asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def want(self, config: Config) -> None:
         """Take notice of what a configuration asks for."""
         wanted = frozenset(_keys(config))
-        if wanted != self._wanted:
-            self._wanted = wanted
-            self._failed = {key: why for key, why in self._failed.items() if key in wanted}
+        secrets = _pull_secrets(config, wanted)
+        if (wanted, secrets) != (self._wanted, self._secrets):
+            anew = {name for name, content in secrets.items() if self._secrets.get(name) != content}
+            self._wanted, self._secrets = wanted, secrets
+            kept = {key: why for key, why in self._failed.items() if key in wanted and key.secret not in anew}
+            self._failed = kept
             held = {key: one for key, one in self.modules.fetched.items() if key in wanted}
             self.modules = Modules(fetched=FrozenMap(held))
             self._asked.set()
@@ -99,45 +104,53 @@ class ModuleStore:
         """Why modules are not there; without positions."""
         found = []
         for resource in (*config.wasm_plugins, *config.traffic_extensions):
-            wasm = wasm_of(resource)
-            for key, (why, _) in self._failed.items() if wasm is not None else ():
-                if wasm is not None and (key.url, key.sha256) == (wasm.url, wasm.sha256):
-                    found.append(
-                        Diagnostic(
-                            severity=Severity.ERROR,
-                            code="module-not-fetched",
-                            message=f"the module could not be fetched: {why}",
-                            kind=resource.id.kind,
-                            namespace=resource.namespace,
-                            name=resource.name,
-                            path="spec.url" if resource.id.kind == "WasmPlugin" else "spec.wasm.url",
-                        )
+            key = module_key(resource)
+            if key is not None and key in self._failed:
+                found.append(
+                    Diagnostic(
+                        severity=Severity.ERROR,
+                        code="module-not-fetched",
+                        message=f"the module could not be fetched: {self._failed[key][0]}",
+                        kind=resource.id.kind,
+                        namespace=resource.namespace,
+                        name=resource.name,
+                        path="spec.url" if resource.id.kind == "WasmPlugin" else "spec.wasm.url",
                     )
-        return tuple(dict.fromkeys(found))
+                )
+        return tuple(found)
 
     async def _one(self, key: ModuleKey) -> Module:
-        path = private_folder(self.folder) / f"{hashlib.sha256(f'{key.url} {key.sha256}'.encode()).hexdigest()}.wasm"
+        named = " ".join(part for part in (f"{key.url} {key.sha256}", key.secret) if part)
+        path = private_folder(self.folder) / f"{hashlib.sha256(named.encode()).hexdigest()}.wasm"
         if not key.always and path.exists():
             content = await asyncio.to_thread(path.read_bytes)
             if _fits(content, key) is None:
                 return module_of(content)
-        content = await fetch_module(key)
+        content = await fetch_module(key, self.access, self._secrets.get(key.secret))
         await asyncio.to_thread(write_private, path, content)
         return module_of(content)
 
 
 def _keys(config: Config) -> Iterable[ModuleKey]:
     for resource in (*config.wasm_plugins, *config.traffic_extensions):
-        wasm = wasm_of(resource)
-        if wasm is not None and scheme_of(wasm.url) in FETCHED:
-            yield module_key(wasm)
+        key = module_key(resource)
+        if key is not None and scheme_of(key.url) in FETCHED:
+            yield key
 
 
-async def fetch_module(key: ModuleKey) -> bytes:
-    """The bytes of a module. ModuleError if they are not to be had, or are not what they must be."""
+def _pull_secrets(config: Config, keys: Iterable[ModuleKey]) -> dict[str, bytes | None]:
+    """What the pull secrets hold that these keys name; None for one that is not there."""
+    names = {key.secret for key in keys if key.secret}
+    held = {f"{one.namespace}/{one.name}": one.spec.value(pull_secrets.KEY) for one in config.secrets} if names else {}
+    return {name: held.get(name) for name in names}
+
+
+async def fetch_module(key: ModuleKey, access: Access | None = None, secret: bytes | None = None) -> bytes:
+    """The bytes of a module; `secret` is what its pull secret holds. ModuleError if they are not to be had, or are not
+    what they must be."""
     try:
-        async with asyncio.timeout(TIMEOUT_S), httpcore.AsyncConnectionPool() as pool:
-            content = await _get(pool, key.url, _REDIRECTS)
+        async with asyncio.timeout(TIMEOUT_S):
+            content = await _fetched(key, access or Access(), secret)
     except TimeoutError as error:
         raise ModuleError(f"{key.url} did not answer within {TIMEOUT_S:g} s") from error
     except DownloadError as error:
@@ -150,21 +163,22 @@ async def fetch_module(key: ModuleKey) -> bytes:
     return content
 
 
-async def _get(pool: httpcore.AsyncConnectionPool, url: str, redirects: int) -> bytes:
-    if urlsplit(url).scheme not in FETCHED:
-        raise DownloadError(f"{url} is neither http:// nor https://")
-    async with pool.stream("GET", url, headers={"accept": "application/wasm, */*"}) as response:
-        target = redirect_of(response)
-        if target is None:
-            return await content_of(response, url, LARGEST)
-    if not target or not redirects:
-        raise DownloadError(f"{url} redirects, and not to a module")
-    return await _get(pool, urljoin(url, target), redirects - 1)
+async def _fetched(key: ModuleKey, access: Access, secret: bytes | None) -> bytes:
+    if scheme_of(key.url) != OCI:
+        async with Downloads(key.url, access, _REDIRECTS) as downloads:
+            return (await downloads.get(key.url, LARGEST, {"accept": "application/wasm, */*"})).expected()
+    image = image_of(key.url)
+    if image is None:
+        raise DownloadError(f"{key.url} names no image")
+    if key.secret and secret is None:
+        raise DownloadError(f"there is no Secret {key.secret} with {pull_secrets.KEY}")
+    login = pull_secrets.login_for(secret, image, key.secret) if secret is not None else None
+    return await pull_module(image, key.sha256.lower(), login, access, LARGEST)
 
 
 def _fits(content: bytes, key: ModuleKey) -> str | None:
-    """What is wrong with a module's bytes."""
+    """What is wrong with a module's bytes. The SHA-256 of an image is the image's, and was looked at there."""
     found = hashlib.sha256(content).hexdigest()
-    if key.sha256 and found != key.sha256.lower():
+    if key.sha256 and scheme_of(key.url) != OCI and found != key.sha256.lower():
         return f"its SHA-256 is {found}, not {key.sha256}"
     return None if content.startswith(_MAGIC) else "this is no Wasm module"

@@ -76,8 +76,8 @@ def test_waypoints_are_not_here() -> None:
 @pytest.mark.parametrize(
     ("spec", "path"),
     [
-        ({"url": "oci://registry.example/x:1"}, "spec.url"),
-        ({"url": "registry.example/x"}, "spec.url"),
+        ({"url": "oci://registry.example/X"}, "spec.url"),
+        ({"url": "registry.example/x@latest"}, "spec.url"),
         ({"url": "https://x.example/", "imagePullSecret": "s"}, "spec.imagePullSecret"),
         ({"url": "file:///x.wasm", "sha256": "0" * 64}, "spec.sha256"),
     ],
