@@ -49,7 +49,7 @@ RICH: Final[dict[str, dict[str, Any]]] = {
                     "corsPolicy": {"allowOrigins": [{"exact": "a"}], "allowMethods": ["GET"], "maxAge": "1s"},
                     "headers": {"response": {"add": {"a": "%%"}, "remove": ["b"]}},
                 },
-                {"redirect": {"uri": "/", "redirectCode": 301, "port": 443}},
+                {"match": [{"port": 81}], "redirect": {"uri": "/", "redirectCode": 301, "port": 443}},
                 {"directResponse": {"status": 200, "body": {"string": "a"}}},
             ],
             "tls": [{"match": [{"sniHosts": ["a"], "port": 443}], "route": [{"destination": {"host": "a"}}]}],

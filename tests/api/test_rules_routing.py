@@ -119,7 +119,7 @@ MATCH = "spec.http[0].match[0]"
         ),
         (_http(rewrite={}), [("required", "spec.http[0].rewrite")]),
         (
-            _http(rewrite={"uriRegexRewrite": {"match": "(?=a)", "rewrite": ""}}),
+            _http(rewrite={"uriRegexRewrite": {"match": "(?=a)", "rewrite": "b"}}),
             [("invalid-regex", "spec.http[0].rewrite.uriRegexRewrite.match")],
         ),
         # faults, retries, timeouts

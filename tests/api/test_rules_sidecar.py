@@ -158,8 +158,8 @@ def test_workload_group(spec: dict[str, Any], expected: list[tuple[str, str]]) -
 
 
 def test_what_does_nothing_in_a_workload_group_is_warned_of() -> None:
-    spec = {"template": {"address": "1.2.3.4"}, "probe": {}}
-    assert warnings("WorkloadGroup", spec) == [("no-effect", "spec.template.address"), ("no-effect", "spec.probe")]
+    spec = {"template": {"address": "1.2.3.4"}}
+    assert warnings("WorkloadGroup", spec) == [("no-effect", "spec.template.address")]
 
 
 def test_proxy_config() -> None:

@@ -24,7 +24,9 @@ import yaml
 from gossamer.api.config import Config
 from gossamer.api.kinds import KINDS, Kind
 from gossamer.api.load import SourceFile, load
+from gossamer.api.mesh_config import MeshConfig
 from gossamer.api.resource import Resource
+from gossamer.api.rules.kubernetes import passes
 from gossamer.cli.offline import Fleet, build_fleet
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
@@ -40,6 +42,17 @@ from gossamer.rpc import gossamer_pb2 as rpc
 
 FOLDER: Final = Path(__file__).parent / "fields"
 Json = dict[str, Any]
+MESH: Final = Kind(
+    name="MeshConfig",
+    group="",
+    versions=("",),
+    attribute="mesh",
+    spec=MeshConfig,
+    check=passes,
+    body="",
+    needs_spec=False,
+)
+"""What is no kind of document, but a file of its own."""
 
 
 def _sidecar(namespace: str, name: str, address: str, **more: Any) -> Proxy:
@@ -150,7 +163,7 @@ def read(name: str) -> Json:
 
 
 def _rows_of(file: Json) -> Iterator[Row]:
-    kind = KINDS[(file["group"], file["kind"])]
+    kind = MESH if file["kind"] == MESH.name else KINDS[(file["group"], file["kind"])]
     start = file.get("spec", {})
     for path, row in file["rows"].items():
         for given in row if isinstance(row, list) else [row]:
@@ -281,7 +294,7 @@ class Auditor:
 
     def answers(self, row: Row, spec: Json) -> Answers | str:
         """What comes of a row's world with its document as `spec`; a text if it is not valid."""
-        text = json.dumps(_document(row.kind, spec))
+        text = json.dumps(spec if row.kind is MESH else _document(row.kind, spec))
         key = (row.world, row.beside, row.mesh, text)
         if key not in self._known:
             self._known[key] = self._answers(row, text)
@@ -292,10 +305,11 @@ class Auditor:
         world = worlds()[row.world]
         files = [
             SourceFile(name=f"{row.world}.yaml", text=world.documents),
-            SourceFile(name="subject.yaml", text=text),
+            SourceFile(name="subject.yaml", text="" if row.kind is MESH else text),
             SourceFile(name="beside.yaml", text=row.beside),
         ]
-        mesh = SourceFile(name="mesh.yaml", text=row.mesh) if row.mesh else None
+        settings = text if row.kind is MESH else row.mesh
+        mesh = SourceFile(name="mesh.yaml", text=settings) if settings else None
         loaded = load(files, mesh_config=mesh, memo=self._memo)
         problems = [str(found.message) + f" ({found.path})" for found in loaded.diagnostics if found.is_error]
         if problems:

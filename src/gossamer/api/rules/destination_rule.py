@@ -5,6 +5,7 @@ Rules: Istio's documentation of DestinationRule.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Final
 
 from gossamer.api import names
@@ -162,6 +163,8 @@ def _check_hash(balancer: ConsistentHashLB, at: At) -> None:
         require(balancer.http_query_parameter_name, at["httpQueryParameterName"], "must not be empty")
     if balancer.http_cookie:
         require(balancer.http_cookie.name, at["httpCookie", "name"], "cookie name must not be empty")
+        if balancer.http_cookie.ttl is not None and balancer.http_cookie.ttl < timedelta():
+            at["httpCookie", "ttl"].error("invalid-duration", "ttl must not be negative; 0s is for the session")
     check_one_of(at, {"ringHash": balancer.ring_hash is not None, "maglev": balancer.maglev is not None})
     size = balancer.maglev.table_size if balancer.maglev else 0
     if size and not (size < MAX_MAGLEV and _is_prime(size)):
@@ -219,6 +222,9 @@ def _check_http(http: HTTPSettings, at: At) -> None:
 
 def check_outlier_detection(outlier: OutlierDetection, at: At) -> None:
     check_not_negative(outlier.consecutive_errors, at["consecutiveErrors"])
+    if outlier.consecutive_errors:
+        hint = "use consecutiveGatewayErrors or consecutive5xxErrors"
+        at["consecutiveErrors"].warning("deprecated-field", "consecutiveErrors is deprecated", hint, on_key=True)
     if outlier.consecutive_local_origin_failures and not outlier.split_external_local_origin_errors:
         message = "consecutiveLocalOriginFailures counts nothing unless splitExternalLocalOriginErrors is true"
         at["consecutiveLocalOriginFailures"].error("invalid-value", message, "set splitExternalLocalOriginErrors: true")

@@ -29,7 +29,7 @@ from gossamer.api.rules.common import (
     require,
     written,
 )
-from gossamer.api.rules.tls import check_ciphers, check_curves
+from gossamer.api.rules.tls import check_ciphers, check_curves, is_old_cipher
 
 TLS_PROTOCOLS: Final = ("HTTPS", "TLS")
 _VERSIONS: Final = tuple(TLSProtocol)
@@ -188,5 +188,8 @@ def check_tls_versions(tls: ServerTLSSettings, at: At) -> None:
     low, high = tls.min_protocol_version, tls.max_protocol_version
     if TLSProtocol.TLS_AUTO not in (low, high) and _VERSIONS.index(low) > _VERSIONS.index(high):
         at["minProtocolVersion"].error("out-of-range", f"minProtocolVersion {low} is above maxProtocolVersion {high}")
+    if low in (TLSProtocol.TLSV1_0, TLSProtocol.TLSV1_1) and not any(map(is_old_cipher, tls.cipher_suites)):
+        message = f"no cipher suite that is offered goes with {low}, so clients without TLS 1.2 do not get in"
+        at["minProtocolVersion"].warning("no-effect", message, "name one in cipherSuites, such as ECDHE-RSA-AES128-SHA")
     check_ciphers(tls.cipher_suites, at["cipherSuites"])
     check_curves(tls.ecdh_curves, at["ecdhCurves"])

@@ -23,6 +23,7 @@ from gossamer.api.rules.common import (
     check_string_match,
     require,
 )
+from gossamer.api.rules.format_commands import COMMANDS
 from gossamer.api.structure import closest
 from gossamer.api.virtual_service import (
     CorsPolicy,
@@ -49,7 +50,7 @@ GRPC_STATUSES: Final = (
     "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
     "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
 )  # fmt: skip
-_FORMAT: Final = re.compile(r"%%|%[A-Z][A-Z0-9_]*(\([^()]*(\([^()]*\)[^()]*)*\))?(:[0-9]+)?%")
+_FORMAT: Final = re.compile(r"%%|%([A-Z][A-Z0-9_]*)(?:\([^()]*(?:\([^()]*\)[^()]*)*\))?(?::[0-9]+)?%")
 
 
 def check_actions(route: HTTPRoute, at: At) -> None:
@@ -139,7 +140,10 @@ def _check_rewrite(rewrite: HTTPRewrite, at: At) -> None:
         at.error("required", "rewrite must say a uri, uriRegexRewrite or authority")
     check_one_of(at, {"uri": bool(rewrite.uri), "uriRegexRewrite": pattern is not None})
     if pattern:
-        check_regex(pattern.match, at["uriRegexRewrite", "match"])
+        here = at["uriRegexRewrite"]
+        if require(pattern.match, here["match"], "uriRegexRewrite requires both match and rewrite"):
+            check_regex(pattern.match, here["match"])
+        require(pattern.rewrite, here["rewrite"], "uriRegexRewrite requires both match and rewrite")
 
 
 def _check_fault(fault: HTTPFaultInjection, at: At) -> None:
@@ -249,5 +253,7 @@ def _check_header_values(values: Mapping[str, str], at: At, *, request: bool) ->
         if "%" in _FORMAT.sub("", value):
             hint = "write %% for a percent sign, or a command such as %START_TIME%"
             here.error("invalid-header", "the value has a % that begins no command", hint)
+        elif unknown := next((name for name in _FORMAT.findall(value) if name and name not in COMMANDS), ""):
+            here.error("invalid-header", f"Envoy knows no command %{unknown}%", closest(unknown, COMMANDS))
         elif "\n" in value or "\r" in value or "\0" in value:
             here.error("invalid-header", "a header's value is one line")

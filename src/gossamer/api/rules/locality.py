@@ -66,7 +66,7 @@ def _check_pattern(pattern: str, at: At) -> None:
     parts = pattern.split("/")
     if len(parts) > _LEVELS or not all(parts):
         at.error("invalid-value", f"{pattern!r} is no locality; write region/zone/subzone, or * from some level on")
-    elif "*" in parts[:-1] or ("*" in parts[-1] and parts[-1] != "*"):
+    elif "*" in "".join(parts[:-1]) or ("*" in parts[-1] and parts[-1] != "*"):
         at.error("invalid-value", f"{pattern!r}: * stands for all that is left, at the end and by itself")
 
 

@@ -69,6 +69,8 @@ def check_authorization_policy(resource: Resource[AuthorizationPolicy], raw: Any
     if spec.action is not Action.ALLOW and not spec.rules:
         message = f"{spec.action} without rules is meaningless, because it never matches"
         at["rules"].error("required", message, "write an empty rule {} to match every request")
+    if spec.action is Action.DENY:
+        _warn_of_streams(spec, at["rules"])
     raw_rules = written(raw, "rules") or []
     for index, rule in enumerate(spec.rules):
         here = at["rules", index]
@@ -79,6 +81,24 @@ def check_authorization_policy(resource: Resource[AuthorizationPolicy], raw: Any
             _check_operation(operation.operation, here["to", number, "operation"])
         for number, condition in enumerate(rule.when):
             _check_condition(condition, here["when", number])
+
+
+def _warn_of_streams(spec: AuthorizationPolicy, at: At) -> None:
+    """On TCP ports what only HTTP can tell is taken for a match (Istio's webhook warns of it too)."""
+    for index, rule in enumerate(spec.rules):
+        operations = [one.operation for one in rule.to if one.operation is not None]
+        sources = [one.source for one in rule.from_ if one.source is not None]
+        wide = any(not (one.ports or one.not_ports) for one in operations)
+        by_token = bool(sources) and not operations and all(_is_by_token(one) for one in sources)
+        if (wide or by_token) and all(condition.key.startswith("request.") for condition in rule.when):
+            message = "on a TCP port this rule denies what HTTP alone could tell apart"
+            at[index].warning("denies-tcp", message, "say with ports which are meant")
+
+
+def _is_by_token(source: Source) -> bool:
+    return source == Source(
+        request_principals=source.request_principals, not_request_principals=source.not_request_principals
+    )
 
 
 def _check_lists(raw_rule: Any, at: At) -> None:

@@ -25,7 +25,7 @@ from gossamer.api.rules.common import (
 )
 from gossamer.api.rules.gateway import unix_socket_problem
 from gossamer.api.rules.targets import check_label_selector
-from gossamer.api.service_entry import Resolution, ServiceEntry, WorkloadEntry
+from gossamer.api.service_entry import Resolution, ServiceEntry, ServicePort, WorkloadEntry
 
 _PORT_NAME: Final = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?")
 
@@ -83,12 +83,22 @@ def _check_ports(spec: ServiceEntry, at: At) -> None:
             check_protocol(port.protocol, here["protocol"])
         if port.target_port:
             check_port(port.target_port, here["targetPort"])
+        if _takes_everything(spec, port):
+            hint = "say in addresses which are meant, or let the mesh give it one with another resolution"
+            here["protocol"].warning(
+                "takes-everything", f"without addresses it takes every call to port {port.number}", hint
+            )
     check_unique(((port.name, at[i, "name"]) for i, port in enumerate(spec.ports)), "port name")
     seen: set[int] = set()
     for index, port in enumerate(spec.ports):
         if port.number in seen:
             at[index, "number"].error("duplicate-value", f"port number cannot be duplicated: {port.number}")
         seen.add(port.number)
+
+
+def _takes_everything(spec: ServiceEntry, port: ServicePort) -> bool:
+    """Whether calls to a port cannot be told from those to other hosts: they name none, and no address is its own."""
+    return spec.resolution is Resolution.NONE and not spec.addresses and port.protocol.upper() in ("", *_NAMELESS)
 
 
 def _check_none(spec: ServiceEntry, at: At) -> None:

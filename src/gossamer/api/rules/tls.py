@@ -23,6 +23,11 @@ CIPHER_SUITES: Final = frozenset((
 CURVES: Final = ("P-256", "P-384", "P-521", "X25519", "X25519MLKEM768", "MLKEM1024")
 
 
+def is_old_cipher(name: str) -> bool:
+    """Whether TLS before 1.2 knows this cipher suite."""
+    return name in CIPHER_SUITES and not name.endswith(("SHA256", "SHA384", "POLY1305"))
+
+
 def check_ciphers(names: Sequence[str], at: At) -> None:
     """Say which cipher suites do nothing."""
     for index, name in enumerate(names):

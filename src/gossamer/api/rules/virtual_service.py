@@ -23,9 +23,11 @@ from gossamer.api.rules.common import (
     check_string_match,
     check_unique,
     require,
+    written,
 )
 from gossamer.api.rules.decide_at import check_decide_at
 from gossamer.api.rules.http_route import check_actions, check_header_edits
+from gossamer.api.rules.unreachable import warn_of_unreachable
 from gossamer.api.virtual_service import (
     Destination,
     HTTPMatchRequest,
@@ -44,6 +46,7 @@ IGNORED_HEADERS: Final = ("uri", "scheme", "method", "authority")
 
 def check_virtual_service(resource: Resource[VirtualService], raw: Any, at: At) -> None:
     spec = resource.spec
+    _check_nulls(raw, at["http"])
     _check_gateways(spec.gateways, at["gateways"])
     check_export_to(spec.export_to, at["exportTo"])
     if spec.hosts:
@@ -53,6 +56,7 @@ def check_virtual_service(resource: Resource[VirtualService], raw: Any, at: At) 
     if not (spec.http or spec.tls or spec.tcp):
         at.error("required", "http, tls or tcp routes must be given")
     check_decide_at(resource, at)
+    warn_of_unreachable(spec, at)
     if spec.hosts:
         _warn_of_claims(spec, at)
     for index, route in enumerate(spec.http):
@@ -71,6 +75,17 @@ def check_virtual_service(resource: Resource[VirtualService], raw: Any, at: At) 
                 problem = names.subnet_problem(attributes.source_subnet)
                 check(problem, here["match", number, "sourceSubnet"])
         _check_l4_destinations(tcp.route, here["route"])
+
+
+def _check_nulls(raw: Any, at: At) -> None:
+    """A match that is written and left empty: the lines below it may be indented wrongly."""
+    for index, route in enumerate(written(raw, "http") or ()):
+        for number, match in enumerate(written(route, "match") or ()):
+            for name in ("headers", "queryParams", "withoutHeaders"):
+                for key, value in (written(match, name) or {}).items():
+                    if value is None:
+                        message = f'{name} match "{key}" cannot be null'
+                        at[index, "match", number, name, key].error("required", message, "write {} for any value")
 
 
 def _check_hosts(spec: VirtualService, at: At) -> None:

@@ -50,7 +50,7 @@ def check_probe(probe: ReadinessProbe, at: At) -> None:
     }
     check_one_of(at, methods)
     if not any(methods.values()):
-        at.warning("no-effect", f"the probe says none of {', '.join(methods)}, so nothing is probed")
+        at.error("required", f"the probe must say what is asked: one of {', '.join(methods)}")
     check_periods(probe, at)
     if probe.http_get:
         _check_http(probe.http_get, at["httpGet"])
