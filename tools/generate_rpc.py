@@ -1,4 +1,4 @@
-"""Write the Python modules of gossamer.proto and their type stubs; they are committed, and a test compares them.
+"""Write the Python modules of the .proto files in gossamer/rpc, and stubs; they are committed, and a test compares.
 
 The folder given takes them under `gossamer/rpc/`; without one they go where they are committed.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from grpc_tools import protoc
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
-PROTO = SOURCE / "gossamer" / "rpc" / "gossamer.proto"
+PROTOS = sorted((SOURCE / "gossamer" / "rpc").glob("*.proto"))
 
 
 def generate(target: Path) -> int:
@@ -26,7 +26,7 @@ def generate(target: Path) -> int:
             f"--proto_path={well_known}",
             f"--python_out={target}",
             f"--mypy_out=readable_stubs,quiet:{target}",
-            str(PROTO),
+            *map(str, PROTOS),
         ]
     )
 

@@ -72,7 +72,9 @@ def test_the_mesh_config_is_laid_under_too() -> None:
 
 def test_what_is_written_under_the_same_name_replaces_it() -> None:
     own = resource(
-        "AuthorizationPolicy", "nist-end-user", "{action: DENY, rules: [{to: [{operation: {paths: [/x], ports: [\"80\"]}}]}]}"
+        "AuthorizationPolicy",
+        "nist-end-user",
+        '{action: DENY, rules: [{to: [{operation: {paths: [/x], ports: ["80"]}}]}]}',
     )
     found = loaded(own)
     (said,) = found.diagnostics

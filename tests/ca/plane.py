@@ -17,6 +17,7 @@ from gossamer.ca.issue import create_token
 from gossamer.ca.ledger import Ledger
 from gossamer.ca.service import IdentityService
 from gossamer.ca.serving import ServerIdentity
+from gossamer.ca.token_service import TokenService
 from gossamer.core.latest import Latest
 
 TRUST_DOMAIN = "cluster.local"
@@ -70,7 +71,8 @@ async def serve_plane(
     )
     server_identity = ServerIdentity(authority, clock, lifetimes=lifetimes)
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers([service.certificates_handler()])
+    tokens = TokenService(trust_domain=TRUST_DOMAIN, path=folder / "keys.json", clock=clock, entitled=service)
+    server.add_generic_rpc_handlers([service.certificates_handler(), tokens.handler()])
     mutual = server.add_secure_port(f"127.0.0.1:{port}", server_identity.mutual_tls())
     joining = grpc.aio.server()
     joining.add_generic_rpc_handlers([service.join_handler()])

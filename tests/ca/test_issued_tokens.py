@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gossamer.api.attestors import AllowedAccount, AllowedClaims, Attestor, KubernetesTokens, OpenIdTokens
 from gossamer.api.common import Exact, Prefix, StringMatch
 from gossamer.ca.attestation import Attested, Evidence
-from gossamer.ca.issued_tokens import TokenAttestors, knows, load_keys
+from gossamer.ca.issued_tokens import TokenAttestors
+from gossamer.ca.jws import knows, load_keys
 from gossamer.ca.tokens import Grant, Refusal, TokenError
 from gossamer.core.errors import IdentityError
 from gossamer.core.frozen import FrozenMap
@@ -104,9 +105,9 @@ def confused() -> str:
         (lambda: ISSUER.token(**GOOD | {"aud": ["mesh", "other"]}), Refusal.UNTRUSTED, "could use it here"),
         (lambda: ISSUER.token(**GOOD, nbf=int(time.time() + 300)), Refusal.UNTRUSTED, "not yet valid"),
         (lambda: ISSUER.token(**GOOD | {"iss": "https://else"}), Refusal.UNTRUSTED, "of issuer 'https://else'"),
-        (lambda: ISSUER.token(header={"kid": "two"}, **GOOD), Refusal.UNTRUSTED, "has no key 'two'"),
+        (lambda: ISSUER.token(header={"kid": "two"}, **GOOD), Refusal.UNTRUSTED, "by a key 'two'"),
         (lambda: OTHER.token(**GOOD), Refusal.UNTRUSTED, "not signed by its issuer"),
-        (lambda: ISSUER.token(header={"alg": "RS256"}, **GOOD), Refusal.UNTRUSTED, "has no key 'one' for RS256"),
+        (lambda: ISSUER.token(header={"alg": "RS256"}, **GOOD), Refusal.UNTRUSTED, "by a key 'one' for RS256"),
         (lambda: unsigned(**GOOD), Refusal.UNTRUSTED, "signed by 'none'"),
         (confused, Refusal.UNTRUSTED, "signed by 'HS256'"),
         (lambda: ISSUER.token(aud="mesh", repository="acme/shop2"), Refusal.UNTRUSTED, "allows no token of 'me'"),

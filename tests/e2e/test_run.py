@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -68,6 +69,23 @@ sys.exit(int(sys.argv[1]))
 """
 
 
+SPIFFE = """
+import os
+from pathlib import Path
+from spiffe import WorkloadApiClient, X509Source
+
+with X509Source(timeout_in_seconds=20) as source, WorkloadApiClient() as client:
+    context = source.get_x509_context()
+    svid = context.default_svid
+    (root,) = context.x509_bundle_set.get_bundle_for_trust_domain(svid.spiffe_id.trust_domain).x509_authorities
+    svid.leaf.verify_directly_issued_by(root)
+    token = client.fetch_jwt_svid({"billing"})
+    print("svid", svid.spiffe_id, "token", client.validate_jwt_svid(token.token, "billing").spiffe_id)
+place = Path(os.environ["SPIFFE_ENDPOINT_SOCKET"].removeprefix("unix://")).parents[1]
+print("beside it", sorted(path.name for path in place.parent.iterdir()))
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mesh:
     """A mesh with a gateway and no workload; `port` is the gateway's, `own` are the processes of the mesh itself."""
@@ -130,6 +148,20 @@ def test_a_command_in_the_mesh(mesh: Mesh, capture: str) -> None:
     assert "last 200" in served.said
     assert mesh.left() == []
     assert get(mesh.port, "/").status == 503
+
+
+@pytest.mark.parametrize("capture", ["auto", "explicit"])
+def test_a_command_asks_for_its_identity(mesh: Mesh, capture: str) -> None:
+    """By SPIFFE's own library, with no more than what is in its environment; only one that was to have it has it."""
+    options = ("--name=asker", "--service-account=one", f"--capture={capture}")
+    asker = mesh.run(*options, "--workload-api", "--", sys.executable, "-c", SPIFFE)
+    assert asker.wait() == 0, asker.said
+    own = "spiffe://cluster.local/ns/default/sa/one"
+    assert f"svid {own} token {own}" in asker.said
+    if "capture is" not in asker.said:  # confined
+        assert "beside it ['api']" in asker.said
+    none = mesh.finished("import os; print('socket', os.environ.get('SPIFFE_ENDPOINT_SOCKET'))", options=options)
+    assert "socket None" in none.said
 
 
 def test_a_command_of_a_group(mesh: Mesh) -> None:

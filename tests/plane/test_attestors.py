@@ -11,7 +11,8 @@ import pytest
 
 from gossamer.api.attestors import AllowedClaims, Attestor, IssuerKeys, OpenIdTokens
 from gossamer.api.common import Exact
-from gossamer.ca.issued_tokens import verify
+from gossamer.ca.issued_tokens import terms_of
+from gossamer.ca.jws import verify
 from gossamer.core.errors import UnavailableError
 from gossamer.core.frozen import FrozenMap
 from gossamer.plane.attestors import AttestorFile, IssuerKeyReader
@@ -42,7 +43,7 @@ def test_keys_are_discovered_once(tmp_path: Path) -> None:
     with serve_issuer() as server:
         reader, who = IssuerKeyReader(folder=tmp_path), attestor(server.url)
         keys = read(reader, who)
-        assert verify(server.issuer.token(aud="mesh"), who, keys)["sub"] == "me"
+        assert verify(server.issuer.token(aud="mesh"), terms_of(who), keys)["sub"] == "me"
         assert read(reader, who) == keys
         assert server.asked == ["/.well-known/openid-configuration", "/keys"]
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_generating_again_gives_the_committed_modules(tmp_path: Path) -> None:
     subprocess.run([sys.executable, ROOT / "tools" / "generate_rpc.py", tmp_path], check=True)
-    for name in ("gossamer_pb2.py", "gossamer_pb2.pyi"):
+    for name in ("gossamer_pb2.py", "gossamer_pb2.pyi", "workload_api_pb2.py", "workload_api_pb2.pyi"):
         committed = ROOT / "src" / "gossamer" / "rpc" / name
         again = tmp_path / "gossamer" / "rpc" / name
         assert again.read_text() == committed.read_text(), f"run tools/generate_rpc.py: {name} differs"

@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import BeforeValidator
 
 from gossamer.api import names
-from gossamer.api.common import StrMap, UInt32
+from gossamer.api.common import Boolean, StrMap, UInt32
 from gossamer.api.findings import At
 from gossamer.api.rules.common import check, check_labels, check_port, check_unique, require
 from gossamer.api.rules.workload_group import check_periods, check_probe
@@ -134,6 +134,8 @@ class WorkloadProcess:
     users: tuple[_User, ...] = ()
     credentials: tuple[str, ...] = ()
     """Folders whose keys DestinationRules may name as files (`tls.privateKey`): no others are read for it."""
+    workload_api: Boolean = False
+    """Whether the command is served SPIFFE's Workload API (`SPIFFE_ENDPOINT_SOCKET`), and so gets a key of its own."""
     readiness_port: UInt32 | None = None
     """Where `GET /healthz/ready` is answered, inside its network: 15021 unless another is given; 0 for nowhere."""
 
@@ -155,6 +157,9 @@ def check_workload(workload: WorkloadProcess, at: At) -> None:
         check(names.object_name_problem(workload.group), at["group"], "invalid-name")
     if workload.capture is CapturedTraffic.HOST:
         _check_users(workload, at["users"])
+        if workload.workload_api:
+            message = "processes on the machine's own network cannot be told apart by a socket: leave it out"
+            at["workloadApi"].error("invalid-value", message)
     else:
         require(workload.command and workload.command[0], at["command"], "a workload needs a command to run")
         if workload.users:

@@ -102,6 +102,12 @@ def workload_names(workload: WorkloadId) -> Names:
     return Names(uri=str(workload.spiffe_id), dns=(workload.dns_name,))
 
 
+def application_names(workload: WorkloadId) -> Names:
+    """What the certificate of an application says, beside its sidecar's: its SPIFFE ID, and no name that opens the
+    control plane to it."""
+    return Names(uri=str(workload.spiffe_id))
+
+
 def host_names(host: HostId) -> Names:
     """What the certificate of a host says: its SPIFFE ID alone."""
     return Names(uri=str(host))

@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NoReturn
+from typing import NoReturn, Protocol
 from urllib.parse import unquote
 
 import grpc
@@ -18,11 +18,11 @@ from cryptography import x509
 
 from gossamer import __version__
 from gossamer.ca.attestation import Attest, Attested, Evidence
-from gossamer.ca.authority import Authority, Lifetimes, host_names, workload_names
+from gossamer.ca.authority import Authority, Lifetimes, application_names, host_names, workload_names
 from gossamer.ca.certificates import key_fingerprint, verify_request
 from gossamer.ca.ledger import Ledger
 from gossamer.ca.peer import HostPeer, host_of
-from gossamer.ca.spiffe import HostId, workload_id
+from gossamer.ca.spiffe import HostId, WorkloadId, workload_id
 from gossamer.ca.tokens import REASON, TOKEN_ID, HostRecord, JoinToken, Refusal, TokenError, renewed
 from gossamer.core.errors import GossamerError, IdentityError, UnavailableError
 from gossamer.core.latest import Latest
@@ -34,6 +34,13 @@ _LOG = logging.getLogger(__name__)
 
 class _DeniedError(IdentityError):
     """The caller is known, and may not have what it asks for."""
+
+
+class Entitled(Protocol):
+    """Who may ask, and for which workload."""
+
+    def known_host(self, context: calls.Context) -> HostRecord: ...
+    def workload(self, context: calls.Context, request: pb.SignTokenRequest) -> tuple[HostRecord, WorkloadId]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +77,7 @@ class IdentityService:
             host = await self._admit(request, key_fingerprint(key), context.peer())
             chain = self._sign_host(host, request.csr_pem)
         except GossamerError as error:
-            await _refuse(context, error, event="join-refused", **_shown(request))
+            await refuse(context, error, event="join-refused", **_shown(request))
         known = {"host": host.host, "by": host.how, "peer": context.peer(), **_shown(request)}
         _LOG.info("host-joined", extra={**known, "grants": _spelt(host)})
         return pb.JoinResponse(
@@ -100,27 +107,16 @@ class IdentityService:
     async def sign(self, request: pb.SignRequest, context: calls.Context) -> pb.SignResponse:
         authority = self.authority.value
         try:
-            host = self._caller(context)[1]
-            workload = workload_id(
-                trust_domain=authority.trust_domain,
-                namespace=request.namespace,
-                service_account=request.service_account,
-                name=request.workload,
-            )
-            if problem := host.problem(request.namespace, request.service_account):
-                raise _DeniedError(problem)
-            owner = self.owner(request.namespace, request.workload)
-            if owner not in (None, host.host):
-                raise _DeniedError(f"{request.namespace}/{request.workload} runs on host {owner}; choose another name")
+            host, workload = self.workload(context, request)
             chain = authority.sign(
                 verify_request(request.csr_pem.encode()),
-                workload_names(workload),
+                application_names(workload) if request.application else workload_names(workload),
                 now=self.clock(),
                 lifetime=min(self.lifetimes.workload, host.lifetime or self.lifetimes.workload),
                 serial=x509.random_serial_number(),
             )
         except GossamerError as error:
-            await _refuse(context, error, event="sign-refused")
+            await refuse(context, error, event="sign-refused")
         return pb.SignResponse(certificate_chain_pem=chain.decode(), trust=trust_bundle(authority))
 
     async def renew_host(self, request: pb.RenewHostRequest, context: calls.Context) -> pb.RenewHostResponse:
@@ -134,7 +130,7 @@ class IdentityService:
             await asyncio.to_thread(self.ledger.save_host, record)
             chain = self._sign_host(record, request.csr_pem)
         except GossamerError as error:
-            await _refuse(context, error, event="renewal-refused")
+            await refuse(context, error, event="renewal-refused")
         return pb.RenewHostResponse(
             certificate_chain_pem=chain,
             trust=trust_bundle(self.authority.value),
@@ -146,7 +142,7 @@ class IdentityService:
         try:
             self._caller(context)
         except GossamerError as error:
-            await _refuse(context, error, event="watch-refused")
+            await refuse(context, error, event="watch-refused")
         changed = asyncio.Event()
         unsubscribe = self.authority.subscribe(lambda _: changed.set())
         try:
@@ -156,6 +152,25 @@ class IdentityService:
                 await changed.wait()
         finally:
             unsubscribe()
+
+    def workload(
+        self, context: calls.Context, request: pb.SignRequest | pb.SignTokenRequest
+    ) -> tuple[HostRecord, WorkloadId]:
+        """The host that connected, and the workload of it that a request is about; IdentityError if it may not speak
+        for that."""
+        host = self._caller(context)[1]
+        workload = workload_id(
+            trust_domain=self.authority.value.trust_domain,
+            namespace=request.namespace,
+            service_account=request.service_account,
+            name=request.workload,
+        )
+        if problem := host.problem(request.namespace, request.service_account):
+            raise _DeniedError(problem)
+        owner = self.owner(request.namespace, request.workload)
+        if owner not in (None, host.host):
+            raise _DeniedError(f"{request.namespace}/{request.workload} runs on host {owner}; choose another name")
+        return host, workload
 
     def known_host(self, context: calls.Context) -> HostRecord:
         """The host that connected and its grants; IdentityError unless it has joined and is not revoked."""
@@ -213,7 +228,8 @@ def _address(peer: str) -> str:
     return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")
 
 
-async def _refuse(context: calls.Context, error: GossamerError, *, event: str, **known: str) -> NoReturn:
+async def refuse(context: calls.Context, error: GossamerError, *, event: str, **known: str) -> NoReturn:
+    """End a call with what stands in its way, and log it."""
     if isinstance(error, TokenError):
         known |= {"refusal": error.reason.value}
     _LOG.warning(event, extra={"reason": str(error), "peer": context.peer()} | known)

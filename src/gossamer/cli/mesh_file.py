@@ -113,6 +113,7 @@ def _workload(workload: WorkloadProcess, folder: Path) -> WorkloadSpec:
         cwd=str(folder / workload.working_dir),
         health=_probe(workload.health) if workload.health else None,
         users=workload.users,
+        workload_api=workload.workload_api,
         credentials=tuple(str(folder / path) for path in workload.credentials),
         readiness_port=workload.readiness_port,
     )

@@ -61,6 +61,10 @@ def command(
             help="As root: run as this user on this machine's own network; all that the user does is captured."
         ),
     ] = None,
+    workload_api: Annotated[
+        bool,
+        typer.Option("--workload-api", help="Serve it SPIFFE's Workload API: it gets a key and identities of its own."),
+    ] = False,
     locality: Locality = "",
     network: Network = "",
     cluster: Cluster = "",
@@ -80,12 +84,15 @@ def command(
         command=tuple(command_line),
         env=FrozenMap({"HOSTNAME": name or _name_of(command_line[0])}),
         users=tuple(capture_user or ()),
+        workload_api=workload_api,
         cwd=str(Path.cwd()),
         restart=RestartPolicy.NEVER,
         terminal=True,
     )
     if problem := namespace_problem(spec.name) or namespace_problem(spec.namespace):
         raise UsageError(f"--name {spec.name}, --namespace {spec.namespace}: {problem}")
+    if workload_api and capture_user:
+        raise UsageError("--workload-api: processes on the machine's own network cannot be told apart by a socket")
     folder = private_folder(state or state_folder() / "run" / spec.slug)
     if attest and not control_plane:
         raise UsageError("--attest needs --control-plane; a control plane of yours on this host gives tokens by itself")

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from gossamer.ca.certificates import load_chain
+from gossamer.ca.spiffe import WorkloadId
 from gossamer.core.errors import IdentityError
 
 RENEWAL_SPREAD: Final = 0.1
@@ -44,6 +45,13 @@ class WorkloadIdentity(KeyedCertificate):
 
     spiffe_id: str
     dns_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplicationIdentity(KeyedCertificate):
+    """What an application proves itself with where no sidecar does it."""
+
+    spiffe_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +86,30 @@ def workload_identity(key_pem: bytes, chain_pem: bytes, roots_pem: bytes) -> Wor
         signer_key_id=_signer(leaf),
         spiffe_id=uris[0],
         dns_name=dns[0],
+    )
+
+
+def application_identity(
+    key_pem: bytes, chain_pem: bytes, roots_pem: bytes, workload: WorkloadId
+) -> ApplicationIdentity:
+    """The value of these texts; IdentityError if they are damaged, do not fit together, or say more than the workload's
+    SPIFFE ID: such a certificate would open the control plane to the application."""
+    leaf = _leaf(key_pem, chain_pem)
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound as error:
+        raise IdentityError("the certificate names nobody") from error
+    spiffe_id = str(workload.spiffe_id)
+    if list(names) != [x509.UniformResourceIdentifier(spiffe_id)]:
+        raise IdentityError("the control plane gives applications no certificates of their own; is it an older one?")
+    return ApplicationIdentity(
+        key_pem=key_pem,
+        chain_pem=chain_pem,
+        roots_pem=roots_pem,
+        not_before=leaf.not_valid_before_utc,
+        not_after=leaf.not_valid_after_utc,
+        signer_key_id=_signer(leaf),
+        spiffe_id=spiffe_id,
     )
 
 

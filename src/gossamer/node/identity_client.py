@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -23,10 +23,12 @@ from gossamer.ca.tokens import REASON, JoinToken, Refusal, TokenError
 from gossamer.core.errors import IdentityError, UnavailableError
 from gossamer.node.evidence import Attestation
 from gossamer.node.identity import (
+    ApplicationIdentity,
     HostIdentity,
     HostTerms,
     KeyedCertificate,
     WorkloadIdentity,
+    application_identity,
     host_identity,
     workload_identity,
 )
@@ -162,16 +164,48 @@ class CertificateClient:
     async def sign(self, workload: WorkloadId) -> tuple[WorkloadIdentity, Trust]:
         """A certificate for a new key of a workload. IdentityError if refused, UnavailableError if nobody answers."""
         key = key_pem(new_key())
+        chain, trust = await self._sign(workload, key, application=False)
+        return workload_identity(key, chain, trust.roots_pem), trust
+
+    async def sign_application(self, workload: WorkloadId) -> tuple[ApplicationIdentity, Trust]:
+        """A certificate for a new key of a workload's application. Raises as `sign` does."""
+        key = key_pem(new_key())
+        chain, trust = await self._sign(workload, key, application=True)
+        return application_identity(key, chain, trust.roots_pem, workload), trust
+
+    async def _sign(self, workload: WorkloadId, key: bytes, *, application: bool) -> tuple[bytes, Trust]:
         request = pb.SignRequest(
             csr_pem=_request(key),
             workload=workload.name,
             namespace=workload.spiffe_id.namespace,
             service_account=workload.spiffe_id.service_account,
+            application=application,
         )
         response = await _answer(calls.SIGN.call(self._channel)(request, timeout=_PATIENCE_S), self._address)
-        trust = _trust(response.trust)
-        identity = workload_identity(key, response.certificate_chain_pem.encode(), trust.roots_pem)
-        return identity, trust
+        return response.certificate_chain_pem.encode(), _trust(response.trust)
+
+    async def sign_token(self, workload: WorkloadId, audience: Sequence[str]) -> str:
+        """A JWT-SVID of a workload. Raises as `sign` does."""
+        request = pb.SignTokenRequest(
+            workload=workload.name,
+            namespace=workload.spiffe_id.namespace,
+            service_account=workload.spiffe_id.service_account,
+            audience=audience,
+        )
+        response = await _answer(calls.SIGN_TOKEN.call(self._channel)(request, timeout=_PATIENCE_S), self._address)
+        return response.token
+
+    async def watch_token_keys(self) -> AsyncGenerator[str, None]:
+        """What verifies JWT-SVIDs, now and whenever it changes. Ends with UnavailableError or IdentityError."""
+        stream = calls.WATCH_TOKEN_KEYS.call(self._channel)(pb.WatchTokenKeysRequest())
+        try:
+            async for told in stream:
+                yield told.keys
+        except grpc.aio.AioRpcError as error:
+            raise _failure(error, self._address) from error
+        finally:
+            stream.cancel()
+        raise UnavailableError(f"the control plane at {self._address} ended the connection")
 
     async def renew_host(self, attestation: Attestation | None = None) -> tuple[HostIdentity, Trust]:
         """A new key and certificate for this host, which shows anew what vouches for it, if it joined by that.

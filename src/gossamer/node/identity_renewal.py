@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import random
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from gossamer.ca.certificates import fingerprint, load_chain
 from gossamer.ca.spiffe import WorkloadId
@@ -31,6 +31,7 @@ from gossamer.node.identity import (
 )
 from gossamer.node.identity_client import CertificateClient, Trust, join, join_attested
 from gossamer.node.identity_files import IdentityFiles
+from gossamer.node.lending import Lender, Means
 
 K = TypeVar("K", bound=KeyedCertificate)
 _LOG = logging.getLogger(__name__)
@@ -89,6 +90,12 @@ class Identities:
         self._client: CertificateClient | None = None
         self._workloads: dict[str, _Workload] = {}
         self._group: asyncio.TaskGroup | None = None
+        self.lender = Lender(
+            means=Means(
+                client=self._connected, keep_fresh=self._keep_fresh, start=self._own, take_trust=self._take_trust
+            )
+        )
+        """Of what applications get beside their sidecars."""
 
     async def serve(self) -> None:
         """Renew, and follow the mesh's roots, until cancelled."""
@@ -131,6 +138,12 @@ class Identities:
 
     def _now(self) -> datetime:
         return self._surroundings.clock()
+
+    def _own(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        if self._group is None:
+            work.close()
+            raise UnavailableError("the agent is about to end")
+        return self._group.create_task(work, name=name)
 
     def _start(self, workload: _Workload) -> None:
         async def renew() -> WorkloadIdentity:
@@ -231,6 +244,7 @@ class Identities:
         self._woken = asyncio.Event()
         if self.host.publish(with_roots(self.host.value, trust.roots_pem)):
             await asyncio.to_thread(self._files.save_host, self.host.value)
+        self.lender.take_roots(trust.roots_pem)
         changed = [
             workload.latest.value
             for workload in self._workloads.values()

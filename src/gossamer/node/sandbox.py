@@ -147,6 +147,7 @@ class Sandbox:
             "enters": command.enters,
             "user": command.user,
             "note": command.note,
+            "shown": str(command.shown) if command.shown else "",
         }
         answer = await self.call("spawn", name=name, command=document)
         child: Child = answer["child"]

@@ -152,6 +152,7 @@ class Children:
                 network=self._networks.path(command["network"]),
                 resolver=self._networks.resolver(command["network"]),
                 hidden=(settings.runtime, *settings.hidden),
+                shown=Path(shown) if (shown := command.get("shown")) else None,
                 user_namespace=settings.isolation == "user",
                 outer_uid=settings.outer_uid,
                 outer_gid=settings.outer_gid,

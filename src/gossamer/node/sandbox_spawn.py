@@ -55,6 +55,8 @@ class Confinement:
     network: Path
     resolver: Path
     hidden: tuple[Path, ...]
+    shown: Path | None
+    """A folder that stays what it is though it lies in a hidden one."""
     user_namespace: bool
     outer_uid: int
     outer_gid: int
@@ -200,6 +202,7 @@ def _hide(confinement: Confinement) -> None:
     linux.mount("none", "/", None, linux.MS_SLAVE | linux.MS_REC)
     # opened in this namespace and before its folder is hidden
     resolver = os.open(confinement.resolver, os.O_PATH)
+    shown = os.open(confinement.shown, os.O_PATH) if confinement.shown is not None else None
     target = Path("/etc/resolv.conf").resolve()
     for folder in (*confinement.hidden, *RESOLVERS):
         if folder.is_dir():
@@ -209,8 +212,12 @@ def _hide(confinement: Confinement) -> None:
                 target.touch()
     if target.exists():
         linux.mount(f"/proc/self/fd/{resolver}", target, None, linux.MS_BIND)
+    if confinement.shown is not None:
+        confinement.shown.mkdir(parents=True, exist_ok=True)
+        linux.mount(f"/proc/self/fd/{shown}", confinement.shown, None, linux.MS_BIND)
+        linux.mount("none", confinement.shown, None, linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY)
     for folder in (*confinement.hidden, *RESOLVERS):
-        if folder.is_dir():
+        if folder.is_mount():  # what lay in another hidden folder is gone, or was made again for what is shown
             linux.mount("none", folder, None, linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY)
     os.chdir("/")
 

@@ -92,6 +92,8 @@ class Command:
     enters: bool = False
     user: str = ""
     note: str = ""
+    shown: Path | None = None
+    """A folder that a confined child sees though what is around it is hidden."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

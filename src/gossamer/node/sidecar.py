@@ -44,6 +44,7 @@ from gossamer.node.sidecar_settings import (
 )
 from gossamer.node.users import uids_of
 from gossamer.node.workload import WorkloadSpec, registration_message
+from gossamer.node.workload_socket import serving_workload
 from gossamer.rpc import gossamer_pb2 as rpc
 from gossamer.sources.seen import Observed
 
@@ -216,9 +217,12 @@ class Sidecar:
         secrets.set_identity(self.identity.value)
         unsubscribe = self.identity.subscribe(secrets.set_identity)
         try:
-            async with serving_envoy(self._host, self.spec, self.identity, secrets, self._observing(captured)) as (
-                socket,
-                self.relay,
+            async with (
+                serving_workload(self._host, self.spec, self._workload_id(), self.identity),
+                serving_envoy(self._host, self.spec, self.identity, secrets, self._observing(captured)) as (
+                    socket,
+                    self.relay,
+                ),
             ):
                 await self._run_envoy(captured, socket)
             shutil.rmtree(socket.parent, ignore_errors=True)  # Envoy leaves its admin socket's name behind

@@ -25,6 +25,7 @@ from gossamer.node.readiness import Readiness
 from gossamer.node.sandbox import Command
 from gossamer.node.users import login_environment
 from gossamer.node.workload import WorkloadSpec
+from gossamer.node.workload_socket import VARIABLE, endpoint, workload_folder
 
 HOSTS_FOLDER: Final = "hosts"
 
@@ -112,13 +113,17 @@ def application_settings(host: Host, spec: WorkloadSpec, captured: Captured) -> 
     """How its application is started."""
     # our own settings, and whatever lets this host join, are not the application's
     attestation = host.settings.attestation
-    left_out = {"HOST", "PORT", "HOSTNAME", attestation.variable if attestation is not None else ""}
+    left_out = {"HOST", "PORT", "HOSTNAME", VARIABLE, attestation.variable if attestation is not None else ""}
     inherited = {
         name: value for name, value in os.environ.items() if name not in left_out and not name.startswith("GOSSAMER_")
     }
     own = {"HOSTNAME": spec.name} | (dict(login_environment(spec.users[0])) if spec.users and spec.command else {})
+    folder = workload_folder(host, spec)
+    if folder is not None:
+        own[VARIABLE] = endpoint(folder)
     command = Command(
         argv=spec.command,
+        shown=folder,
         env=FrozenMap(inherited | own | dict(spec.env) | dict(captured.environment)),
         cwd=spec.cwd,
         log=None if spec.terminal else application_log(host, spec),

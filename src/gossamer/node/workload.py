@@ -64,6 +64,8 @@ class WorkloadSpec:
     gateway_ports: FrozenMap[int, int] = field(default_factory=FrozenMap)
     readiness_port: int | None = None
     """None: 15021 where that is free; 0: none."""
+    workload_api: bool = False
+    """Whether its application is served SPIFFE's Workload API, and so gets a key of its own."""
     credentials: tuple[str, ...] = ()
     """Folders of the host whose keys configuration may name for its TLS."""
 

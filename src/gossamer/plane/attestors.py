@@ -16,7 +16,8 @@ from typing import Final
 
 from gossamer.api.attestors import Attestor, IssuerKeys, load_attestors
 from gossamer.ca.attestation import Attest
-from gossamer.ca.issued_tokens import TokenAttestors, knows
+from gossamer.ca.issued_tokens import TokenAttestors
+from gossamer.ca.jws import knows
 from gossamer.core.diagnostics import Diagnostics
 from gossamer.core.errors import IdentityError, UnavailableError
 from gossamer.model.tokens import KeySource

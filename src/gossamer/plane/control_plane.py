@@ -27,6 +27,7 @@ from gossamer.ca.ledger import Ledger
 from gossamer.ca.peer import ends_of
 from gossamer.ca.service import IdentityService
 from gossamer.ca.serving import ServerIdentity
+from gossamer.ca.token_service import TokenService
 from gossamer.core.diagnostics import Diagnostic
 from gossamer.core.errors import IdentityError, UsageError
 from gossamer.core.latest import Latest
@@ -170,7 +171,14 @@ class ControlPlane:
         names, addresses = _names(self.settings)
         tls = ServerIdentity(self.authority, _now, lifetimes=identity.lifetimes, dns=names, addresses=addresses)
         main, join = grpc.aio.server(options=SERVER_OPTIONS), grpc.aio.server(options=SERVER_OPTIONS)
-        main.add_generic_rpc_handlers((self.xds.handler(), identity.certificates_handler(), registry.handler()))
+        tokens = TokenService(
+            trust_domain=self.settings.trust_domain,
+            path=self.settings.state / "tokens" / "keys.json",
+            clock=_now,
+            entitled=identity,
+        )
+        handlers = (self.xds.handler(), identity.certificates_handler(), tokens.handler(), registry.handler())
+        main.add_generic_rpc_handlers(handlers)
         join.add_generic_rpc_handlers((identity.join_handler(),))
         bound = Bound(
             xds=_listen(main, self.settings.listen, tls.mutual_tls()),

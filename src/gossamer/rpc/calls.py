@@ -81,6 +81,9 @@ DEREGISTER: Final = Unary("Registry", "Deregister", pb.DeregisterRequest, pb.Der
 REPORT: Final = Unary("Registry", "Report", pb.ReportRequest, pb.ReportResponse)
 OBSERVE: Final = Unary("Registry", "Observe", pb.ObserveRequest, pb.ObserveResponse)
 DESCRIBE_GROUP: Final = Unary("Registry", "DescribeGroup", pb.DescribeGroupRequest, pb.DescribeGroupResponse)
+SIGN_TOKEN: Final = Unary("Tokens", "SignToken", pb.SignTokenRequest, pb.SignTokenResponse)
+WATCH_TOKEN_KEYS: Final = ServerStream("Tokens", "WatchTokenKeys", pb.WatchTokenKeysRequest, pb.TokenKeys)
 METHODS: Final[tuple[_Method[Any, Any], ...]] = (
     *(JOIN, SIGN, RENEW_HOST, WATCH_TRUST, REGISTER, DEREGISTER, REPORT, OBSERVE, DESCRIBE_GROUP),
+    *(SIGN_TOKEN, WATCH_TOKEN_KEYS),
 )

@@ -230,10 +230,13 @@ class SignRequest(message.Message):
     WORKLOAD_FIELD_NUMBER: builtins.int
     NAMESPACE_FIELD_NUMBER: builtins.int
     SERVICE_ACCOUNT_FIELD_NUMBER: builtins.int
+    APPLICATION_FIELD_NUMBER: builtins.int
     csr_pem: builtins.str
     workload: builtins.str
     namespace: builtins.str
     service_account: builtins.str
+    application: builtins.bool
+    """For the application itself: the certificate says the SPIFFE ID alone, and is not the workload's to the mesh."""
     def __init__(
         self,
         *,
@@ -241,10 +244,11 @@ class SignRequest(message.Message):
         workload: builtins.str = ...,
         namespace: builtins.str = ...,
         service_account: builtins.str = ...,
+        application: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["csr_pem", b"csr_pem", "namespace", b"namespace", "service_account", b"service_account", "workload", b"workload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["application", b"application", "csr_pem", b"csr_pem", "namespace", b"namespace", "service_account", b"service_account", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -333,6 +337,85 @@ class WatchTrustRequest(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SignTokenRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    WORKLOAD_FIELD_NUMBER: builtins.int
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    SERVICE_ACCOUNT_FIELD_NUMBER: builtins.int
+    AUDIENCE_FIELD_NUMBER: builtins.int
+    workload: builtins.str
+    namespace: builtins.str
+    service_account: builtins.str
+    @builtins.property
+    def audience(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        workload: builtins.str = ...,
+        namespace: builtins.str = ...,
+        service_account: builtins.str = ...,
+        audience: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["audience", b"audience", "namespace", b"namespace", "service_account", b"service_account", "workload", b"workload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SignTokenResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: builtins.int
+    token: builtins.str
+    """A JWT-SVID."""
+    def __init__(
+        self,
+        *,
+        token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class WatchTokenKeysRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TokenKeys(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    TRUST_DOMAIN_FIELD_NUMBER: builtins.int
+    KEYS_FIELD_NUMBER: builtins.int
+    trust_domain: builtins.str
+    keys: builtins.str
+    """A JSON Web Key Set."""
+    def __init__(
+        self,
+        *,
+        trust_domain: builtins.str = ...,
+        keys: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["keys", b"keys", "trust_domain", b"trust_domain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
