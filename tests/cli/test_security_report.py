@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from gossamer.cli.running import build_running
 from gossamer.cli.security.controls import CONTROLS
 from gossamer.cli.security.facts import Connections, Facts, members_of
 from gossamer.cli.security.finding import Finding
-from gossamer.cli.security.gather import counted_connections
+from gossamer.cli.security.gather import counted_connections, own_files
 from gossamer.core.memo import Memo
 from gossamer.rpc import gossamer_pb2 as rpc
 from gossamer.sources.registry import Registry
@@ -199,7 +200,7 @@ MISTAKE = {"severity": "error", "file": "a.yaml", "line": 3, "message": "unknown
 @pytest.mark.parametrize(
     ("change", "control", "words"),
     [
-        (later(lifetime=timedelta(hours=24)), "short-certificates", "valid for 1 day"),
+        (later(lifetime=timedelta(hours=24)), "short-certificates", "valid for 24 h"),
         (later(workloads=[ROW]), "short-certificates", "shop/web: its certificate ends at"),
         (later(now=NOW + timedelta(days=880)), "root", "ends 2028-"),
         (
@@ -232,6 +233,27 @@ def test_connections_are_counted_by_what_came_in() -> None:
     assert (found.plain, found.mutual, found.refused) == (4, 5, 2)
     facts = replace(facts_of(SHOP), connections={"shop/web": found, "shop/cart": Connections()})
     assert "5 connections over mutual TLS, in plaintext 4 to shop/web, 2 refused" in told(facts, "mutual-tls")
+
+
+def test_files_that_others_may_use_are_found(tmp_path: Path) -> None:
+    runtime, state = tmp_path / "run", tmp_path / "state"
+    for folder in (runtime / "proxies", state / "ca"):
+        folder.mkdir(parents=True, mode=0o700)
+    for folder in (runtime, state):
+        folder.chmod(0o700)
+    with socket.socket(socket.AF_UNIX) as admin, socket.socket(socket.AF_UNIX) as meant:
+        admin.bind(str(runtime / "proxies" / "admin.sock"))
+        meant.bind(str(runtime / "proxies" / "spiffe.sock"))
+        (runtime / "proxies" / "admin.sock").chmod(0o600)
+        key = state / "ca" / "ca-key.pem"
+        key.touch(mode=0o600)
+        assert own_files(runtime, state) == ((), 1)
+        key.chmod(0o640)
+        (runtime / "proxies" / "admin.sock").chmod(0o666)
+        state.chmod(0o755)
+        assert [text.split(" is open")[0] for text in own_files(runtime, state)[0]] == [
+            *(str(state), str(runtime / "proxies" / "admin.sock"), str(key)),
+        ]
 
 
 def test_nobody_there_is_not_known() -> None:

@@ -58,7 +58,7 @@ def test_a_mesh_under_the_profile() -> None:
         rows = _report(found, 0)
         assert [name for name, one in rows.items() if not one["holds"]] == ["gateway-tls", "enterprise-root"]
         assert "in plaintext none, 1 refused" in rows["mutual-tls"]["evidence"][-1]
-        assert "the authority signs for 1:00:00" in rows["short-certificates"]["evidence"]
+        assert "the authority signs for 1 h" in rows["short-certificates"]["evidence"]
         before = int(found.status("control-plane")["generation"])
         (found.mesh / "config" / "lax.yaml").write_text(LAX)
         found.user.give(found.mesh / "config" / "lax.yaml")

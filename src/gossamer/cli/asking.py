@@ -13,7 +13,7 @@ from gossamer.cli.cast import Cast, find_workload
 from gossamer.cli.question import Question, gateway_request, inbound_request, outbound_request
 from gossamer.cli.simulate_view import Answer
 from gossamer.core.errors import UsageError
-from gossamer.model.proxy import CaptureMode, ProxyType
+from gossamer.model.proxy import ProxyType
 from gossamer.model.service import Workload
 from gossamer.simulate.call import Call, Peer, simulate_call
 from gossamer.simulate.outcome import Verdict
@@ -50,6 +50,8 @@ def ask(cast: Cast, question: Question, people: People) -> Answer:
     namespace = caller.name.partition("/")[0]
     request, assumptions = outbound_request(cast, question, namespace)
     call = simulate_call(caller, request, cast.at)
+    if cast.bypassable(caller.name):
+        assumptions += (f"{caller.name} is bypassable: it is taken to call by way of its sidecar",)
     return Answer(question=question.text, proxy=f"sidecar of {caller.name}", call=call, assumptions=assumptions)
 
 
@@ -79,7 +81,7 @@ def _straight(cast: Cast, question: Question, workload: Workload, address: Addre
     arriving = inbound_request(question, target, None, client)
     request = replace(arriving, arrival=Arrival.DIRECT if direct else Arrival.INBOUND, destination=address)
     told = ["no gateway serves it: it is taken to go straight to a workload, past every gateway"]
-    if cast.proxy_for(workload, ProxyType.SIDECAR).capture.mode is CaptureMode.EXPLICIT:
+    if cast.bypassable(target.name):
         told.append(f"{target.name} is bypassable: its host keeps nobody from its application's own port")
     call = Call(request=request, first=target.simulator.simulate(request))
     text = f"{question.text}, called from outside the mesh"

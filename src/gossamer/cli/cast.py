@@ -72,6 +72,12 @@ class Cast:
             return proxy_of(workload, kind, self.trust_domain)
         return replace(running, service_account=workload.service_account)
 
+    def bypassable(self, name: str) -> bool:
+        """Whether a workload (`namespace/name`) runs, and nothing keeps it from going round its proxy."""
+        namespace, _, own = name.partition("/")
+        proxy = self.proxies.get((namespace, own))
+        return proxy is not None and proxy.capture.mode is CaptureMode.EXPLICIT
+
     def _peer(self, workload: Workload, kind: ProxyType, proxy: Proxy) -> Peer:
         key = (proxy, kind)
         if key not in self._peers:

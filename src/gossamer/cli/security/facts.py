@@ -71,6 +71,8 @@ class Facts:
     now: datetime
     connections: Mapping[str, Connections] = field(default_factory=dict)
     loose: tuple[str, ...] = ()
+    sockets: int = 0
+    """How many of them there are here."""
 
     @property
     def sidecars(self) -> tuple[Member, ...]:

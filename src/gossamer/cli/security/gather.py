@@ -19,6 +19,7 @@ from gossamer.core.errors import GossamerError
 from gossamer.rpc.local import AGENT_SOCKET, PLANE_SOCKET, call
 
 _CAPTURED: Final = 15006
+_FOR_APPLICATIONS: Final = "spiffe.sock"
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -28,6 +29,7 @@ def gather_facts(state: Path | None) -> Facts:
     plane = call(running.folder / PLANE_SOCKET, "GET", STATUS).json()
     agents = [status for _, status in answers([running.folder], AGENT_SOCKET, STATUS)]
     workloads = [row for status in agents for row in status["workloads"]]
+    loose, sockets = own_files(running.folder, running.state)
     return Facts(
         members=members_of(running.cast),
         config=running.inputs.loaded.config,
@@ -40,7 +42,8 @@ def gather_facts(state: Path | None) -> Facts:
         workloads=workloads,
         now=datetime.now(UTC),
         connections=dict(_connections(running, workloads)),
-        loose=tuple(_loose((running.folder, running.state))),
+        loose=loose,
+        sockets=sockets,
     )
 
 
@@ -70,9 +73,17 @@ def counted_connections(stats: Mapping[str, Any], address: str, ports: Mapping[s
     )
 
 
-def _loose(folders: Iterable[Path]) -> Iterator[str]:
-    """What others than its user may use: a folder is enough to close what is in it."""
-    for folder in folders:
+def own_files(runtime: Path, state: Path) -> tuple[tuple[str, ...], int]:
+    """What others than its user may use of a mesh's sockets, folders and keys; and how many sockets there are. A socket
+    from which applications fetch their own identity is meant for them."""
+    sockets = [path for path in sorted(runtime.rglob("*.sock")) if path.name != _FOR_APPLICATIONS]
+    keys = sorted(state.rglob("*.pem"))
+    return tuple(_loose((runtime, state, *sockets, *keys))), len(sockets)
+
+
+def _loose(paths: Iterable[Path]) -> Iterator[str]:
+    for path in paths:
         with contextlib.suppress(OSError):
-            if folder.lstat().st_mode & _OTHERS:
-                yield f"{folder} is open to others (mode {stat.S_IMODE(folder.lstat().st_mode):o})"
+            mode = path.lstat().st_mode
+            if mode & _OTHERS and not path.is_symlink():
+                yield f"{path} is open to others (mode {stat.S_IMODE(mode):o})"

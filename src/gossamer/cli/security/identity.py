@@ -55,7 +55,7 @@ def short_certificates(facts: Facts) -> Finding:
     """What the authority signs, and what this host's workloads have."""
     problems = []
     if facts.lifetime > HOUR:
-        problems.append(f"certificates are valid for {facts.lifetime} (gossamer control-plane --lifetime)")
+        problems.append(f"certificates are valid for {_long(facts.lifetime)} (gossamer control-plane --lifetime)")
     ends = {
         f"{row['namespace']}/{row['name']}": datetime.fromisoformat(row["certificate_ends"])
         for row in facts.workloads
@@ -67,9 +67,14 @@ def short_certificates(facts: Facts) -> Finding:
         elif end - facts.now > HOUR + _SLACK:
             problems.append(f"{name}: its certificate ends at {end.isoformat()} only")
     soonest = min(ends.values(), default=None)
-    evidence = [f"the authority signs for {facts.lifetime}"]
+    evidence = [f"the authority signs for {_long(facts.lifetime)}"]
     evidence += [f"{len(ends)} certificates on this host, the next ends at {soonest.isoformat()}"] if soonest else []
     return finding(problems, evidence)
+
+
+def _long(lifetime: timedelta) -> str:
+    minutes = lifetime.total_seconds() / 60
+    return f"{minutes / 60:g} h" if minutes >= 60 else f"{minutes:g} min"
 
 
 def leaves_sign_nothing(_: Facts) -> Finding:

@@ -15,9 +15,10 @@ OLDEST_KEYS_S: Final = 24 * 3600.0
 
 def own_files(facts: Facts) -> Finding:
     """Whether sockets and secrets on this host are closed to others."""
-    return finding(
-        facts.loose, ("sockets of Envoys, agent and control plane, and the state folder: their user's alone",)
+    text = (
+        f"looked at: {facts.sockets} sockets (Envoys' administration, agent, control plane), folders, keys of this host"
     )
+    return finding(facts.loose, (text,))
 
 
 def token_keys(facts: Facts) -> Finding:
