@@ -112,6 +112,19 @@ def test_an_instance_that_fails_its_check_stays_itself() -> None:
     assert all(a is b for a, b in zip(before.of_type(LISTENER), after.of_type(LISTENER), strict=True))
 
 
+def test_an_instance_that_goes_takes_its_own_listeners_along_and_no_other() -> None:
+    """Connections to the others go on: nobody's listener drains for it."""
+    memo = Memo()
+    before = compiled(DB, proxy=KNOWING, registrations=MEMBERS, memo=memo)
+    after = compiled(DB, proxy=KNOWING, registrations=MEMBERS[:1], memo=memo)
+    gone = names(before)[f"db-1.{HOST}"][0]
+    known = {one.name: one.version for one in before.resources.all_of(LISTENER)}
+    left = {one.name: one.version for one in after.resources.all_of(LISTENER)}
+    assert known.keys() - left.keys() == {f"{gone}_5432"}
+    assert left.keys() <= known.keys()
+    assert [name for name in left if left[name] != known[name]] == ["dns"]
+
+
 def test_other_services_are_no_instances_of_anything() -> None:
     plain = service("web", "{name: http, port: 80}")
     members = (workload("web-0", app="web"),)
