@@ -8,6 +8,7 @@ import pytest
 
 from gossamer.api.authorization_policy import AuthorizationPolicy
 from gossamer.api.kubernetes import Redacted
+from gossamer.core.diagnostics import Severity
 from tests.api.documents import errors, errors_of, load_one, resource, spec_of
 
 
@@ -122,6 +123,12 @@ def _entry(**spec: Any) -> dict[str, Any]:
 )
 def test_service_entry(spec: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     assert errors("ServiceEntry", spec) == expected
+
+
+def test_workloads_of_a_service_outside_the_mesh() -> None:
+    selected = {"resolution": "STATIC", "workloadSelector": {"labels": {"a": "b"}}}
+    (one,) = load_one(resource("ServiceEntry", _entry(**selected))).diagnostics
+    assert (one.code, one.path, one.severity) == ("external-selector", "spec.workloadSelector", Severity.INFO)
 
 
 @pytest.mark.parametrize(

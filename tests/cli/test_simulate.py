@@ -11,6 +11,13 @@ import pytest
 from gossamer.cli.main import run
 from tests.cli.documents import GATEWAY, POLICIES, ROUTES, SHOP
 
+PRIVATE = """\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: private, namespace: vault}
+spec: {hosts: [private.example], exportTo: ["."], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}
+"""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -110,6 +117,13 @@ def test_what_is_assumed_is_said(asked: Any) -> None:
     assert given["hops"][0]["outcome"]["endpoints"][0]["address"] == "198.51.100.9:443"
     port = asked("--from", "shop/web", "http://cart:8081/")
     assert port["assumptions"] == ["cart.shop.svc.cluster.local has no port 8081; it has 80"]
+
+
+def test_a_service_that_the_caller_does_not_see(folder: Path, asked: Any) -> None:
+    (folder / "private.yaml").write_text(PRIVATE)
+    hidden = asked("--from", "shop/web", "http://private.example/")
+    assert hidden["assumptions"][0].startswith("private.example is not exported from vault to shop: ")
+    assert hidden["hops"][0]["outcome"]["cluster"] == "PassthroughCluster"
 
 
 def test_a_name_that_nobody_has(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

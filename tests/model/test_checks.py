@@ -114,6 +114,8 @@ def test_a_host_that_no_server_is_for() -> None:
     assert said(virtual_service("b.test", "g"), here) == expected, "for VirtualServices of another namespace"
     assert said(virtual_service("a.example, own.test", "g"), here) == []
     assert said(virtual_service("a.test", "g, mesh"), here) == [], "the mesh has it"
+    tcp = gateway("g", server(80, "HTTP", "'*.example'"), server(81, "TCP", "'*'", name="b"))
+    assert said(virtual_service("a.test", "g"), tcp) == expected, "a server of TCP has no use for HTTP rules"
 
 
 def sidecar(name: str, selector: str = "", year: int = 2020, namespace: str = "default") -> str:

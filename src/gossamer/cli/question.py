@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from gossamer.cli.cast import ELSEWHERE, STRANGER, Cast
 from gossamer.compile.tls import mesh_alpn
 from gossamer.core.errors import UsageError
+from gossamer.model.names import exported
 from gossamer.model.service import Protocol, Service
 from gossamer.simulate.call import Peer
 from gossamer.simulate.request import Address, Arrival, CheckToken, HttpRequest, Request, Tls
@@ -101,7 +102,7 @@ def parse_headers(given: Sequence[str]) -> tuple[tuple[str, str], ...]:
 def outbound_request(cast: Cast, question: Question, namespace: str) -> tuple[Request, tuple[str, ...]]:
     """The connection as the workload's sidecar captures it, with what had to be assumed."""
     service = cast.service(question.host, namespace)
-    address, assumptions = _destination(cast, question, service)
+    address, assumptions = _destination(cast, question, service, namespace)
     request = Request(
         arrival=Arrival.OUTBOUND,
         destination=Address(ip=address, port=question.port),
@@ -113,9 +114,14 @@ def outbound_request(cast: Cast, question: Question, namespace: str) -> tuple[Re
     return request, assumptions
 
 
-def _destination(cast: Cast, question: Question, service: Service | None) -> tuple[str, tuple[str, ...]]:
+def _destination(
+    cast: Cast, question: Question, service: Service | None, namespace: str
+) -> tuple[str, tuple[str, ...]]:
     if question.address:
         return question.address, ()
+    if service is not None and not service.addresses and not exported(service.export_to, namespace):
+        hidden = f"{service.hostname} is not exported from {service.namespace} to {namespace}"
+        return ELSEWHERE, (f"{hidden}: its address is taken to be {ELSEWHERE} (--address says otherwise)",)
     if service is not None:
         return cast.address_of(service), _port_problem(question, service)
     if question.host.replace(".", "").isdigit() or ":" in question.host:

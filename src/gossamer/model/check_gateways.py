@@ -188,9 +188,10 @@ def _hosts_nowhere(
     gateways = [known[name] for name in names if name in known]
     if len(gateways) < len(names) or not gateways:  # the mesh serves all of them, and what is not there may
         return
+    servers = [server for gateway in gateways for server in gateway.servers if _could_serve(server, resource.spec)]
+    places = [part for server in servers for part in server.hosts]
     for index, host in enumerate(resource.spec.hosts):
         full = qualified(host, resource.namespace, domain)
-        places = [part for gateway in gateways for server in gateway.servers for part in server.hosts]
         covering = [part for part in places if overlaps(full, part.host) is not None]
         if any(part.namespace in ("*", resource.namespace) for part in covering):
             continue
@@ -200,6 +201,15 @@ def _hosts_nowhere(
             message = f"no server of {_listed(names)} is for {host}: it is not served there"
         hint = "add it to the hosts of a server of the Gateway"
         yield _warning(resource.id, "host-not-at-gateway", f"spec.hosts[{index}]", message, hint)
+
+
+def _could_serve(server: GatewayServer, spec: VirtualService) -> bool:
+    """Whether a server has a use for some of the rules: HTTP where requests are read, TLS routes where TLS is passed
+    on, TCP routes for all else."""
+    if speaks_http(server):
+        return bool(spec.http)
+    passed_on = _is_tls(server) and not terminates_tls(server)
+    return bool(spec.tls if passed_on else spec.tcp)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -86,10 +86,10 @@ class Simulator:
         problem = accept(chain, connection)
         if connection.peer is not None and pins(chain):
             trace.note("the client's certificate is taken to be one of those whose hash or key is accepted here")
-        trace.outcome = replace(trace.outcome, transport=_transport(connection))
         if problem:
             trace.origins.append(origins_in(chain.message.metadata) or listener.origins)
             return trace.end(Verdict.REFUSED, problem)
+        trace.outcome = replace(trace.outcome, transport=_transport(connection))
         return self._filter(chain, connection, trace)
 
     def _filter(self, chain: ChainConfig, connection: Connection, trace: Trace) -> Outcome:

@@ -25,7 +25,7 @@ from gossamer.api.rules.common import (
 )
 from gossamer.api.rules.gateway import unix_socket_problem
 from gossamer.api.rules.targets import check_label_selector
-from gossamer.api.service_entry import Resolution, ServiceEntry, ServicePort, WorkloadEntry
+from gossamer.api.service_entry import Location, Resolution, ServiceEntry, ServicePort, WorkloadEntry
 
 _PORT_NAME: Final = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?")
 
@@ -39,6 +39,9 @@ def check_service_entry(resource: Envelope[ServiceEntry], raw: Any, at: At) -> N
     if is_written(raw, "workloadSelector") and is_written(raw, "endpoints"):
         at["endpoints"].error("exclusive-fields", "only one of WorkloadSelector or Endpoints can be set", on_key=True)
     check_label_selector(spec.workload_selector, at["workloadSelector"])
+    if spec.workload_selector is not None and spec.location is Location.MESH_EXTERNAL:
+        message = "workloadSelector is for MESH_INTERNAL services: as MESH_EXTERNAL, workloads are called in plaintext"
+        at["workloadSelector"].info("external-selector", message, "set location: MESH_INTERNAL")
     check_resolution = _RESOLUTIONS.get(spec.resolution)
     if check_resolution:
         check_resolution(spec, at)
