@@ -13,9 +13,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from gossamer.ca.stub import create_stub
 from gossamer.cli.cast import Cast, build_cast
 from gossamer.cli.inputs import load_inputs
 from gossamer.cli.mesh_file import open_mesh
@@ -135,8 +137,19 @@ def _mesh_file(ports: dict[int, int]) -> str:
     outgoing = {port: free_port() for port in EGRESS_PORTS}
     gateways = _gateway("istio-ingressgateway", "gateway", ports) + _gateway("istio-egressgateway", "egress", outgoing)
     workloads = "".join(_workload(name) for name in ("caller", *NAMES))
-    settings = "meshConfig: {accessLogFile: /dev/stdout}"
+    settings = f"meshConfig: {json.dumps(_settings())}"
     return f"version: 1\n{settings}\nconfig: [config]\ngateways:\n{gateways}workloads:\n{workloads}"
+
+
+def _settings() -> dict[str, Any]:
+    """MeshConfig: what it chooses for the mesh's own TLS holds for every case."""
+    stranger = create_stub(datetime.now(UTC))[2]
+    return {
+        "accessLogFile": "/dev/stdout",
+        "meshMTLS": {"minProtocolVersion": "TLSV1_3", "ecdhCurves": ["P-384"]},
+        "caCertificates": [{"pem": stranger}],
+        "defaultConfig": {"connectionSettings": {"listenerConnectionLimit": 10_000}},
+    }
 
 
 def _gateway(name: str, account: str, ports: dict[int, int]) -> str:
