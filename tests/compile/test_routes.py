@@ -368,6 +368,20 @@ def test_hosts_that_nobody_declared(mode: str, name: str) -> None:
         assert route["direct_response"]["status"] == 502
 
 
+def test_the_rules_for_a_service_are_for_its_aliases_too() -> None:
+    alias = service("alias", extra=f"type: ExternalName\n  externalName: {HOST}")
+    text = virtual_service("  - route: [{destination: {host: x.com}}]", hosts="[reviews]")
+    found = compiled(service("reviews"), alias, text)
+    assert found.host("80", "alias")["routes"][0]["route"]["cluster"] == "outbound|80||x.com"
+
+
+def test_a_route_to_an_alias_leads_to_the_service_behind_it() -> None:
+    alias = service("alias", extra=f"type: ExternalName\n  externalName: {HOST}")
+    text = virtual_service("  - route: [{destination: {host: alias}}]", hosts="[x.com]")
+    found = compiled(service("reviews"), alias, text)
+    assert found.host("80", "x.com")["routes"][0]["route"]["cluster"] == NAME
+
+
 def test_an_alias_is_served_by_the_service_behind_it() -> None:
     alias = service("alias", extra=f"type: ExternalName\n  externalName: {HOST}")
     found = compiled(service("reviews"), alias)

@@ -23,8 +23,9 @@ from gossamer.compile.names import DNS_PORT
 from gossamer.core.resources import LISTENER
 from gossamer.model.explicit import named_addresses
 from gossamer.model.proxy import Proxy
-from gossamer.model.route_tables import names_of, unaliased
+from gossamer.model.route_tables import names_of
 from gossamer.model.service import Service
+from gossamer.model.targets import unaliased
 from gossamer.model.view import OutboundService
 
 LISTENER_NAME: Final = "dns"

@@ -15,10 +15,11 @@ from gossamer.core.memo import Memo
 from gossamer.model.binds import chains_of
 from gossamer.model.chains import Taken, untaken
 from gossamer.model.proxy import Capture
-from gossamer.model.route_tables import Speaking, behind, rest_of
+from gossamer.model.route_tables import Speaking, rest_of
 from gossamer.model.service import Protocol, Resolution, Service
 from gossamer.model.settings import MeshSettings
 from gossamer.model.sidecars import redirected
+from gossamer.model.targets import behind
 from gossamer.model.view import Bind, HostRoutes, Outbound, Rest, RouteTable
 
 PROXY_TABLE: Final = "http_proxy"

@@ -16,7 +16,7 @@ from gossamer.model.routing import HttpRule, Routing
 from gossamer.model.service import Port, Protocol, Resolution, Service
 from gossamer.model.settings import MeshSettings, Unknown
 from gossamer.model.sight import Sight
-from gossamer.model.targets import ByHost, Targets, rules_on, target_of, targets_of
+from gossamer.model.targets import ByHost, Targets, behind, rules_on, target_of, targets_of
 from gossamer.model.view import HostRoutes, OutboundService, Rest, RouteTable
 
 
@@ -28,7 +28,7 @@ def build_route_tables(sight: Sight, namespace: str, settings: MeshSettings, mem
     ports: dict[int, list[HostRoutes]] = {}
     own: dict[tuple[str, int], list[HostRoutes]] = {}
     for outbound in sight.services:
-        routing = speaking.for_host(outbound.service.hostname)
+        routing = speaking.for_host(outbound.service.hostname) or _behind_it(outbound, by_host, speaking)
         if routing is None and outbound.service.resolution is not Resolution.ALIAS:
             home = namespace if f".{namespace}.svc." in outbound.service.hostname else ""
             hosts = memo(_plain_hosts, outbound, home, settings.domain)
@@ -52,6 +52,12 @@ def build_route_tables(sight: Sight, namespace: str, settings: MeshSettings, mem
     )
 
 
+def _behind_it(outbound: OutboundService, by_host: ByHost, speaking: Speaking) -> Routing | None:
+    """Who speaks for the service that an alias leads to: its rules are for the alias too."""
+    real = behind(outbound, by_host)
+    return speaking.for_host(real.service.hostname) if real is not None and real is not outbound else None
+
+
 def rest_of(settings: MeshSettings) -> Rest:
     """What becomes of redirected requests to hosts that nobody declared."""
     match settings.outbound.unknown:
@@ -67,24 +73,6 @@ def has_own_table(service: Service, port: Port) -> bool:
     """Whether calls to this port arrive at a listener of the service's own address, though they need not be HTTP."""
     single = any("/" not in address for address in service.addresses)
     return port.protocol is Protocol.AUTO and (single or bool(service.allocated))
-
-
-def behind(outbound: OutboundService, by_host: ByHost) -> OutboundService | None:
-    """The service itself, or the one that an alias (ExternalName) leads to, if the mesh has it."""
-    if outbound.service.resolution is not Resolution.ALIAS:
-        return outbound
-    real = unaliased(outbound.service, lambda host: by_host[host].service if host in by_host else None)
-    return by_host[real.hostname] if real else None
-
-
-def unaliased(service: Service, find: Callable[[str], Service | None]) -> Service | None:
-    """The service itself, or the one that an alias leads to, if there is one."""
-    found: Service | None = service
-    for _ in range(8):  # an alias of an alias; a ring of them leads nowhere
-        if found is None or found.resolution is not Resolution.ALIAS:
-            return found
-        found = find(found.alias_of)
-    return None
 
 
 Owned = tuple[HostRoutes, str]

@@ -5,7 +5,7 @@ Invariant: a destination always leads somewhere by name, whether the mesh has su
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from gossamer.api.destination_rule import ClientTLSMode
@@ -37,11 +37,32 @@ def _destinations(rule: HttpRule) -> Iterator[Destination]:
 def resolve(destination: Destination, by_host: ByHost, port: int) -> Target:
     """Istio's rule for the port: the destination's own, else the only one that the service has, else the one called."""
     outbound = by_host.get(destination.host)
+    real = behind(outbound, by_host) if outbound is not None else None
+    host = real.service.hostname if real is not None else destination.host
+    outbound = real or outbound
     if destination.port is not None and destination.port.number:
         port = destination.port.number
     elif outbound is not None and len(outbound.service.ports) == 1:
         port = outbound.service.ports[0].number
-    return target_of(outbound, destination.host, destination.subset, port)
+    return target_of(outbound, host, destination.subset, port)
+
+
+def behind(outbound: OutboundService, by_host: ByHost) -> OutboundService | None:
+    """The service itself, or the one that an alias (ExternalName) leads to, if the mesh has it."""
+    if outbound.service.resolution is not Resolution.ALIAS:
+        return outbound
+    real = unaliased(outbound.service, lambda host: by_host[host].service if host in by_host else None)
+    return by_host[real.hostname] if real else None
+
+
+def unaliased(service: Service, find: Callable[[str], Service | None]) -> Service | None:
+    """The service itself, or the one that an alias leads to, if there is one."""
+    found: Service | None = service
+    for _ in range(8):  # an alias of an alias; a ring of them leads nowhere
+        if found is None or found.resolution is not Resolution.ALIAS:
+            return found
+        found = find(found.alias_of)
+    return None
 
 
 def target_of(outbound: OutboundService | None, host: str, subset: str, port: int) -> Target:
