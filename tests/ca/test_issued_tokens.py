@@ -109,6 +109,8 @@ def confused() -> str:
         (lambda: OTHER.token(**GOOD), Refusal.UNTRUSTED, "not signed by its issuer"),
         (lambda: ISSUER.token(header={"alg": "RS256"}, **GOOD), Refusal.UNTRUSTED, "by a key 'one' for RS256"),
         (lambda: unsigned(**GOOD), Refusal.UNTRUSTED, "signed by 'none'"),
+        (lambda: ISSUER.token(header={"alg": ["ES256"]}, **GOOD), Refusal.UNTRUSTED, "is signed by"),
+        (lambda: ISSUER.token(header={"alg": {}}, **GOOD), Refusal.UNTRUSTED, "is signed by"),
         (confused, Refusal.UNTRUSTED, "signed by 'HS256'"),
         (lambda: ISSUER.token(aud="mesh", repository="acme/shop2"), Refusal.UNTRUSTED, "allows no token of 'me'"),
         (lambda: ISSUER.token(aud="mesh", repository=["acme/shop"]), Refusal.UNTRUSTED, "allows no token"),

@@ -188,6 +188,31 @@ def test_a_host_shows_a_token_anew_when_it_renews(tmp_path: Path) -> None:
     with_attestors(scenario, tmp_path)
 
 
+def test_a_name_that_somebody_has_is_not_given_away(tmp_path: Path) -> None:
+    async def scenario(plane: Plane) -> None:
+        host = Host(tmp_path / "a", plane).given()
+        joined = await join_attested(plane.join, host.attestation, host.files)
+        record = plane.ledger.host(joined.host)
+        assert record is not None
+        plane.ledger.save_host(replace(record, attestor="", subject="", lifetime=None))
+        with pytest.raises(IdentityError, match=f"there is a host {joined.host} already, by its join token"):
+            await join_attested(plane.join, host.given(jti="2").attestation, host.files)
+
+    with_attestors(scenario, tmp_path)
+
+
+def test_a_later_pod_of_the_same_name_renews_nothing(tmp_path: Path) -> None:
+    async def scenario(plane: Plane) -> None:
+        host = Host(tmp_path / "a", plane).given()
+        client = CertificateClient(plane.mutual, await join_attested(plane.join, host.attestation, host.files))
+        host.file.write_text(ISSUER.token(aud="mesh", **pod_claims("shop", "cart", uid="u2")))
+        with pytest.raises(IdentityError, match="was attested as"):
+            await client.renew_host(host.attestation)
+        await client.close()
+
+    with_attestors(scenario, tmp_path)
+
+
 def test_a_host_whose_time_is_over_joins_again_by_itself(tmp_path: Path) -> None:
     clock = Clock()
 

@@ -16,7 +16,9 @@ from gossamer.ca.spiffe import check_host
 from gossamer.ca.tokens import Grant, HostRecord
 from gossamer.core.errors import IdentityError
 
-_LONGEST_PART = 24
+_LONGEST_PART = 22
+_DIGITS = 16
+"""Enough that nobody makes keys until he has another's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,9 @@ class Attested:
 
     def host_of(self, key: str) -> str:
         """The name of the host that shows this with the key of this fingerprint."""
-        told_apart = hashlib.sha256(f"{self.attestor} {self.subject} {self.instance or key}".encode()).hexdigest()[:8]
+        told_apart = hashlib.sha256(f"{self.attestor} {self.subject} {self.instance or key}".encode()).hexdigest()[
+            :_DIGITS
+        ]
         parts = (self.attestor[:_LONGEST_PART], self.label[:_LONGEST_PART].replace(".", "-"), told_apart)
         return check_host("-".join(part.strip("-") for part in parts if part))
 
@@ -62,6 +66,8 @@ def attested_host(attested: Attested, known: HostRecord | None, host: str, key: 
     """The record of a host that joins by evidence. IdentityError if it was revoked: that is for people to take back."""
     if known is not None and known.revoked:
         raise IdentityError(f"host {host} ({attested.subject}) was revoked")
+    if known is not None and (known.attestor, known.subject) != (attested.attestor, attested.subject):
+        raise IdentityError(f"there is a host {host} already, by {known.how}")
     return HostRecord(
         host=host,
         grants=attested.grants,

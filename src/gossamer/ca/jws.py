@@ -46,15 +46,15 @@ class Terms:
 def verify(token: str, terms: Terms, keys: str) -> Mapping[str, Any]:
     """The claims of a token that one of these keys signed. TokenError, saying why, if it is not good now."""
     header, _ = read_token(token)
-    algorithm, kid = header.get("alg"), str(header.get("kid", ""))
+    algorithm, kid = str(header.get("alg")), str(header.get("kid", ""))
     if algorithm not in ALGORITHMS:
         raise untrusted(f"the token is signed by {algorithm!r}, which is not among {', '.join(sorted(ALGORITHMS))}")
-    candidates = _candidates(load_keys(keys, terms.use), kid, str(algorithm))
+    candidates = _candidates(load_keys(keys, terms.use), kid, algorithm)
     if not candidates:
         raise untrusted(f"{terms.whose} is signed by a key {kid!r} for {algorithm} that its issuer does not have")
     for last, key in enumerate(candidates, 1 - len(candidates)):
         try:
-            return _decoded(token, key, str(algorithm), terms)
+            return _decoded(token, key, algorithm, terms)
         except (jwt.InvalidSignatureError, jwt.InvalidKeyError) as error:
             if last == 0:
                 raise untrusted("the token is not signed by its issuer") from error

@@ -88,7 +88,8 @@ class Ledger:
     def renew_attested(self, record: HostRecord, attested: Attested, key: str, now: datetime) -> HostRecord:
         """What is known of a host that is vouched for again, which `key` speaks for now. IdentityError if it is another
         that is vouched for."""
-        if (attested.attestor, attested.subject) != (record.attestor, record.subject):
+        other = attested.instance and attested.host_of(key) != record.host
+        if other or (attested.attestor, attested.subject) != (record.attestor, record.subject):
             raise IdentityError(
                 f"host {record.host} was attested as {record.subject} by {record.attestor}, and is not "
                 f"{attested.subject} of {attested.attestor}"

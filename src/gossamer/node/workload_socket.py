@@ -23,7 +23,6 @@ from gossamer.core.latest import Latest
 from gossamer.node.host import Host
 from gossamer.node.identity import WorkloadIdentity
 from gossamer.node.workload import WorkloadSpec
-from gossamer.node.workload_api import WorkloadApi
 
 VARIABLE: Final = "SPIFFE_ENDPOINT_SOCKET"
 """Where the SPIFFE standard has clients look for the socket."""
@@ -56,6 +55,8 @@ async def serving_workload(
     path = _socket(folder)
     if len(os.fsencode(path)) > _LONGEST_PATH:
         raise StateError(f"{path} is too long for a UNIX socket ({_LONGEST_PATH} bytes): choose a shorter folder")
+    from gossamer.node.workload_api import WorkloadApi  # noqa: PLC0415 - most applications ask for none
+
     private_folder(folder.parent)
     lender = host.identities.lender
     server = grpc.aio.server()
