@@ -80,6 +80,12 @@ COMMANDS: Final[tuple[Entry, ...]] = (
         panel=RUNNING,
     ),
     Entry(
+        name="authz",
+        module="gossamer.cli.authz",
+        summary="Policies from what was seen: try them, learn them, move to STRICT mutual TLS.",
+        panel=RUNNING,
+    ),
+    Entry(
         name="proxy",
         module="gossamer.cli.proxy",
         summary="Look at the proxies of a running mesh, and exchange their Envoys: list, config, stats, log, upgrade.",

@@ -210,9 +210,11 @@ class ControlPlane:
             for task in tasks:
                 task.cancel()
 
-    def view_seen(self, namespace: str) -> dict[str, Any]:
+    def view_seen(self) -> dict[str, Any]:
         """What sidecars have seen, as JSON."""
-        return view_seen(self.seen, self.pipeline.built, self.registry.snapshot, time.time(), namespace)
+        loaded = self.pipeline.loaded
+        peers, index = (loaded.config.peer_authentications, loaded.index) if loaded else ((), None)
+        return view_seen(self.seen, self.pipeline.built, self.registry.snapshot, time.time(), peers, index)
 
     def _build(self) -> None:
         registrations = tuple(entry.workload for entry in self.registry.snapshot.values())

@@ -37,8 +37,8 @@ class View:
     """Of a service, as one workload sees it or (empty) all do."""
     snapshot: Callable[[], dict[str, Any]]
     """All that the mesh is made of, as `plane.snapshot` has it."""
-    seen: Callable[[str], dict[str, Any]]
-    """What sidecars of a namespace, or (empty) of all, have seen."""
+    seen: Callable[[], dict[str, Any]]
+    """What sidecars have seen."""
     authority: Latest[Authority]
     ledger: Ledger
     since: datetime
@@ -81,8 +81,8 @@ def local_routes(view: View) -> list[Route]:
     async def snapshot(_: Request) -> Response:
         return JSONResponse(view.snapshot())
 
-    async def seen(request: Request) -> Response:
-        return JSONResponse(view.seen(request.query_params.get("namespace", "")))
+    async def seen(_: Request) -> Response:
+        return JSONResponse(view.seen())
 
     async def roots(_: Request) -> Response:
         return PlainTextResponse(view.authority.value.roots_pem)

@@ -6,6 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gossamer.api.peer_authentication import PeerAuthentication
+from gossamer.api.resource import Resource
+from gossamer.api.source_index import SourceIndex
+from gossamer.core.diagnostics import Position
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.build_endpoints import Endpoints, Instance
@@ -25,20 +29,22 @@ def view_seen(
     built: tuple[Mesh, Endpoints] | None,
     registrations: Mapping[Key, Registration],
     now: float,
-    namespace: str = "",
+    peers: Iterable[Resource[PeerAuthentication]] = (),
+    index: SourceIndex | None = None,
 ) -> dict[str, Any]:
-    """One object for every workload that runs or was seen, of one namespace or all. Times are seconds since 1970."""
+    """One object for every workload that runs or was seen, and one for every PeerAuthentication. Times are in seconds
+    since 1970."""
     memo = Memo()
     keys = sorted({*store.records, *registrations})
     return {
         "now": now,
         "root_namespace": built[0].settings.root_namespace if built else "istio-system",
         "trust_domain": built[0].settings.trust_domain if built else "cluster.local",
+        "peers": [_peer(resource, index) for resource in peers],
         "workloads": [
             _workload(key, store.records.get(key), registrations.get(key), now)
             | (_meant(key, store.records.get(key), registrations.get(key), built, memo) if built else {})
             for key in keys
-            if namespace in ("", key[0])
         ],
     }
 
@@ -51,6 +57,7 @@ def _workload(key: Key, record: Record | None, entry: Registration | None, now: 
         "gateway": entry.proxy.type.value == "router" if entry else bool(record and record.gateway),
         "host": entry.host if entry else "",
         "running": entry is not None,
+        "addresses": list(dict.fromkeys((*entry.proxy.addresses, entry.workload.address))) if entry else [],
         "observed": bool(entry and entry.proxy.capture.observed),
         "reporting": bool(record and record.reported > now - REPORTING_S),
         "since": record.since if record else None,
@@ -94,6 +101,21 @@ def _meant(
         "tokens": bool(policies.tokens),
         "allow": _names(policies.allow),
         "dry_run": _names((*policies.shadow.deny, *policies.shadow.allow)),
+        "dry_run_allow": _names(policies.shadow.allow),
+    }
+
+
+def _peer(resource: Resource[PeerAuthentication], index: SourceIndex | None) -> dict[str, Any]:
+    """A PeerAuthentication, and where it is written."""
+    spec, place = resource.spec, index.position(resource.id) if index is not None else Position()
+    return {
+        "namespace": resource.namespace,
+        "name": resource.name,
+        "selector": dict(spec.selector.match_labels) if spec.selector else {},
+        "mode": spec.mtls.mode.value if spec.mtls else "UNSET",
+        "ports": {str(port): mtls.mode.value for port, mtls in spec.port_level_mtls.items()},
+        "file": place.file,
+        "line": place.line,
     }
 
 
