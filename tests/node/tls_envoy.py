@@ -35,9 +35,9 @@ def new_authority(folder: Path) -> Authority:
     return create_authority(folder, "cluster.local", datetime.now(UTC))
 
 
-def new_identity(authority: Authority, name: str = "web") -> WorkloadIdentity:
+def new_identity(authority: Authority, name: str = "web", *, trust_domain: str = "cluster.local") -> WorkloadIdentity:
     key = new_key()
-    workload = workload_id(trust_domain="cluster.local", namespace="default", service_account="web", name=name)
+    workload = workload_id(trust_domain=trust_domain, namespace="default", service_account="web", name=name)
     chain = authority.sign(
         check_public_key(key.public_key(), "key"),
         workload_names(workload),

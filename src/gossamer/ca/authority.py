@@ -56,6 +56,8 @@ class Authority:
     """The root that the chain ends in: the one whose fingerprint join tokens carry."""
     roots: tuple[x509.Certificate, ...]
     """All that the mesh trusts, `root` among them."""
+    bridge: tuple[x509.Certificate, ...] = ()
+    """While another root is replaced by `root`: what leads from here to that one, which is the last of them."""
 
     @cached_property
     def roots_pem(self) -> bytes:

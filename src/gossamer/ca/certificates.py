@@ -195,6 +195,46 @@ class Issuer:
         )
 
 
+def build_bridge(issuer: Issuer, root: x509.Certificate, now: datetime, serial: int) -> x509.Certificate:
+    """The name and key of `root` vouched for by another authority, so that who trusts that one alone follows us."""
+    public = check_public_key(root.public_key(), "the root key")
+    return (
+        x509.CertificateBuilder()
+        .subject_name(root.subject)
+        .issuer_name(issuer.certificate.subject)
+        .public_key(public)
+        .serial_number(serial)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(min(root.not_valid_after_utc, issuer.certificate.not_valid_after_utc))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(_own_identifier(root), critical=False)
+        .add_extension(issuer.authority_key_identifier, critical=False)
+        .sign(issuer.key, hashes.SHA256())
+    )
+
+
+def build_anchor(issuer: Issuer, now: datetime) -> x509.Certificate:
+    """The certificate of an issuer as if it had issued itself, with its own names and no more: equal calls a day apart
+    give certificates that differ in nothing that a verifier looks at."""
+    certificate = issuer.certificate
+    own = x509.AuthorityKeyIdentifier(issuer.authority_key_identifier.key_identifier, None, None)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(certificate.subject)
+        .issuer_name(certificate.subject)
+        .public_key(check_public_key(certificate.public_key(), "the key of the CA certificate"))
+        .serial_number(certificate.serial_number)
+        .not_valid_before(min(now, certificate.not_valid_before_utc))
+        .not_valid_after(certificate.not_valid_after_utc)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(_own_identifier(certificate), critical=False)
+        .add_extension(own, critical=False)
+        .sign(issuer.key, hashes.SHA256())
+    )
+
+
 _NO_NAME: Final = x509.Name([])
 _LEAF: Final = x509.BasicConstraints(ca=False, path_length=None)
 _BOTH_ENDS: Final = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
@@ -216,12 +256,16 @@ def _key_usage(*, signs_certificates: bool, encipherment: bool = False) -> x509.
 
 def authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     """What a certificate of this issuer says of its issuer's key: the issuer's own identifier, else one of its key."""
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(_own_identifier(issuer))
+
+
+def _own_identifier(issuer: x509.Certificate) -> x509.SubjectKeyIdentifier:
     try:
-        ski = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        return issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     except x509.ExtensionNotFound:
-        public = check_public_key(issuer.public_key(), "the key of the CA certificate")
-        return x509.AuthorityKeyIdentifier.from_issuer_public_key(public)
-    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ski)
+        return x509.SubjectKeyIdentifier.from_public_key(
+            check_public_key(issuer.public_key(), "the key of the CA certificate")
+        )
 
 
 def leaf_validity(now: datetime, lifetime: timedelta, issuers: Sequence[x509.Certificate]) -> Validity:

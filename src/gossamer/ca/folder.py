@@ -72,6 +72,24 @@ def open_authority(folder: Path, trust_domain: str, now: datetime) -> Authority:
     return create_authority(folder, trust_domain, now)
 
 
+def write_authority(folder: Path, authority: Authority) -> None:
+    """Make the folder hold this authority, file by file: what reads meanwhile may find parts that do not fit.
+
+    StateError if it cannot be written. Files that are right already are not touched.
+    """
+    private_folder(folder)
+    contents = {
+        KEY: key_pem(authority.issuer.key),
+        CERTIFICATE: chain_pem([authority.issuer.certificate]),
+        ROOTS: authority.roots_pem,
+        CHAIN: chain_pem((*authority.chain, authority.root)),
+    }
+    for name, content in contents.items():
+        path = folder / name
+        if not path.exists() or path.read_bytes() != content:
+            write_private(path, content)
+
+
 def _write_root(folder: Path, trust_domain: str, now: datetime) -> None:
     key = new_key()
     root = chain_pem([build_root(key, trust_domain, now, x509.random_serial_number())])

@@ -13,6 +13,7 @@ from cryptography import x509
 from gossamer.ca.authority import Authority, Lifetimes, workload_names
 from gossamer.ca.certificates import check_public_key, key_pem, new_key
 from gossamer.ca.files import write_private
+from gossamer.ca.issued import IssuedLog
 from gossamer.ca.ledger import Ledger
 from gossamer.ca.spiffe import WorkloadId
 from gossamer.ca.tokens import DEFAULT_LIFETIME, SECRET_BYTES, Grant, JoinToken, TokenRecord
@@ -24,7 +25,13 @@ ROOTS: Final = "root.pem"
 
 
 def issue(
-    authority: Authority, workload: WorkloadId, folder: Path, *, now: datetime, lifetime: timedelta | None = None
+    authority: Authority,
+    workload: WorkloadId,
+    folder: Path,
+    *,
+    now: datetime,
+    lifetime: timedelta | None = None,
+    log: IssuedLog | None = None,
 ) -> None:
     """Write a new key (`key.pem`), its certificate chain (`cert.pem`) and the roots (`root.pem`), all of mode 0600."""
     key = new_key()
@@ -35,6 +42,9 @@ def issue(
         lifetime=lifetime or Lifetimes().workload,
         serial=x509.random_serial_number(),
     )
+    if log is not None:
+        name = f"{workload.spiffe_id.namespace}/{workload.name}"
+        log.add(chain, workload=name, host="", signer=authority.signer_key_id, now=now)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

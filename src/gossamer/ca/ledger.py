@@ -141,6 +141,13 @@ class Ledger:
             raise IdentityError(f"no host {name!r} has joined this mesh")
         self.save_host(replace(record, revoked=True))
 
+    def restore_host(self, name: str) -> None:
+        """Take back that a host was revoked. IdentityError if there is none."""
+        record = self.host(name)
+        if record is None:
+            raise IdentityError(f"no host {name!r} has joined this mesh")
+        self.save_host(replace(record, revoked=False))
+
     def forget_tokens(self, now: datetime) -> None:
         """Remove tokens that ended long ago (`KEPT`)."""
         for record, _ in self.tokens():

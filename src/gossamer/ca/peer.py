@@ -15,6 +15,7 @@ from typing import Protocol
 from cryptography import x509
 
 from gossamer.ca.certificates import check_public_key, key_fingerprint
+from gossamer.ca.revocation import Revocations
 from gossamer.ca.spiffe import HostId, WorkloadId, parse_workload
 from gossamer.core.errors import IdentityError
 
@@ -29,9 +30,11 @@ class Connection(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """Whoever connected. `key` is the fingerprint of its key; past `not_after` (UTC) it must have come anew."""
+    """Whoever connected. `key` is the fingerprint of its key, `serial` its certificate's number; past `not_after` (UTC)
+    it must have come anew."""
 
     key: str
+    serial: int
     not_after: datetime
 
 
@@ -74,6 +77,11 @@ def ends_of(pem: bytes) -> datetime:
     return x509.load_pem_x509_certificate(pem).not_valid_after_utc
 
 
+def serial_of(pem: bytes) -> int | None:
+    """The number of a certificate, which was verified already; None without one."""
+    return x509.load_pem_x509_certificate(pem).serial_number if pem else None
+
+
 @lru_cache(maxsize=4096)
 def read_peer(pem: bytes, trust_domain: str) -> WorkloadPeer | HostPeer:
     """The workload or host that a certificate names; by exactly one URI, as the SPIFFE specification demands."""
@@ -86,17 +94,28 @@ def read_peer(pem: bytes, trust_domain: str) -> WorkloadPeer | HostPeer:
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     if len(uris) != 1:
         raise IdentityError(f"the client's certificate has {len(uris)} URIs; an identity is exactly one")
-    not_after = certificate.not_valid_after_utc
+    not_after, serial = certificate.not_valid_after_utc, certificate.serial_number
     dns = names.get_values_for_type(x509.DNSName)
     if not dns:
         host = HostId.parse(uris[0])
         _check_mesh(host.trust_domain, trust_domain)
-        return HostPeer(key=key, not_after=not_after, host=host)
+        return HostPeer(key=key, serial=serial, not_after=not_after, host=host)
     if len(dns) != 1:
         raise IdentityError(f"the client's certificate has {len(dns)} DNS names; a workload has exactly one")
     workload = parse_workload(uris[0], dns[0])
     _check_mesh(workload.spiffe_id.trust_domain, trust_domain)
-    return WorkloadPeer(key=key, not_after=not_after, workload=workload)
+    return WorkloadPeer(key=key, serial=serial, not_after=not_after, workload=workload)
+
+
+def refusal_of(pem: bytes, trust_domain: str, revocations: Revocations) -> str:
+    """Why the holder of a certificate, which was verified already, is refused; empty if it is not."""
+    if not pem:
+        return ""
+    try:
+        peer = read_peer(pem, trust_domain)
+    except IdentityError as error:
+        return str(error)
+    return revocations.refuses(peer.host if isinstance(peer, HostPeer) else peer.workload, peer.serial)
 
 
 def _check_mesh(found: str, expected: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NoReturn, Protocol
@@ -19,11 +20,16 @@ from cryptography import x509
 from gossamer import __version__
 from gossamer.ca.attestation import Attest, Attested, Evidence
 from gossamer.ca.authority import Authority, Lifetimes, application_names, host_names, workload_names
+from gossamer.ca.bundle import Beside, trust_bundle
 from gossamer.ca.certificates import key_fingerprint, verify_request
+from gossamer.ca.issued import IssuedLog
 from gossamer.ca.ledger import Ledger
 from gossamer.ca.peer import HostPeer, host_of
+from gossamer.ca.revocation import Revocations
+from gossamer.ca.sessions import Session, Sessions
 from gossamer.ca.spiffe import HostId, WorkloadId, workload_id
 from gossamer.ca.tokens import REASON, TOKEN_ID, HostRecord, JoinToken, Refusal, TokenError, renewed
+from gossamer.ca.witness import Witness
 from gossamer.core.errors import GossamerError, IdentityError, UnavailableError
 from gossamer.core.latest import Latest
 from gossamer.rpc import calls
@@ -55,6 +61,14 @@ class IdentityService:
     """Who vouches for hosts without a join token; None: nobody."""
     owner: Callable[[str, str], str | None] = lambda _namespace, _name: None
     """The host that runs a workload (namespace, name) now; None if nobody does. No other gets its identity."""
+    beside: Latest[Beside] = field(default_factory=lambda: Latest(Beside()))
+    """What is trusted and revoked beside the authority; hosts learn of changes at once."""
+    witness: Witness = field(default_factory=Witness)
+    revocations: Latest[Revocations] = field(default_factory=lambda: Latest(Revocations()))
+    issued: IssuedLog | None = None
+    """Where certificates are remembered, if they are."""
+    sessions: Sessions = field(default_factory=Sessions)
+    """The calls of hosts that stay open."""
 
     def join_handler(self) -> grpc.GenericRpcHandler:
         """For port 15013, behind `ServerIdentity.join_tls`."""
@@ -68,6 +82,7 @@ class IdentityService:
                 calls.SIGN: calls.SIGN.serve(self.sign),
                 calls.RENEW_HOST: calls.RENEW_HOST.serve(self.renew_host),
                 calls.WATCH_TRUST: calls.WATCH_TRUST.serve(self.watch_trust),
+                calls.CONFIRM_TRUST: calls.CONFIRM_TRUST.serve(self.confirm_trust),
             },
         )
 
@@ -83,7 +98,7 @@ class IdentityService:
         return pb.JoinResponse(
             host=host.host,
             certificate_chain_pem=chain,
-            trust=trust_bundle(self.authority.value),
+            trust=self._trust(),
             grants=_spelt(host),
             control_plane_version=__version__,
         )
@@ -115,9 +130,10 @@ class IdentityService:
                 lifetime=min(self.lifetimes.workload, host.lifetime or self.lifetimes.workload),
                 serial=x509.random_serial_number(),
             )
+            self._remember(chain, host.host, f"{request.namespace}/{request.workload}")
         except GossamerError as error:
             await refuse(context, error, event="sign-refused")
-        return pb.SignResponse(certificate_chain_pem=chain.decode(), trust=trust_bundle(authority))
+        return pb.SignResponse(certificate_chain_pem=chain.decode(), trust=self._trust())
 
     async def renew_host(self, request: pb.RenewHostRequest, context: calls.Context) -> pb.RenewHostResponse:
         try:
@@ -133,25 +149,38 @@ class IdentityService:
             await refuse(context, error, event="renewal-refused")
         return pb.RenewHostResponse(
             certificate_chain_pem=chain,
-            trust=trust_bundle(self.authority.value),
+            trust=self._trust(),
             grants=_spelt(record),
             control_plane_version=__version__,
         )
 
     async def watch_trust(self, request: pb.WatchTrustRequest, context: calls.Context) -> AsyncIterator[pb.TrustBundle]:
         try:
-            self._caller(context)
+            peer = self._caller(context)[0]
         except GossamerError as error:
             await refuse(context, error, event="watch-refused")
-        changed = asyncio.Event()
-        unsubscribe = self.authority.subscribe(lambda _: changed.set())
+        with self.sessions.during(peer, self.clock()) as session:
+            unsubscribe = (
+                self.authority.subscribe(lambda _: session.news.set()),
+                self.beside.subscribe(lambda _: session.news.set()),
+            )
+            try:
+                while not session.ended:
+                    session.news.clear()
+                    yield self._trust()
+                    await session.news.wait()
+            finally:
+                for stop in unsubscribe:
+                    stop()
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, session.ended)
+
+    async def confirm_trust(self, request: pb.ConfirmTrustRequest, context: calls.Context) -> pb.ConfirmTrustResponse:
         try:
-            while True:
-                changed.clear()
-                yield trust_bundle(self.authority.value)
-                await changed.wait()
-        finally:
-            unsubscribe()
+            host = self._caller(context)[1]
+        except GossamerError as error:
+            await refuse(context, error, event="confirmation-refused")
+        self.witness.confirm(host.host, request)
+        return pb.ConfirmTrustResponse()
 
     def workload(
         self, context: calls.Context, request: pb.SignRequest | pb.SignTokenRequest
@@ -167,6 +196,8 @@ class IdentityService:
         )
         if problem := host.problem(request.namespace, request.service_account):
             raise _DeniedError(problem)
+        if refusal := self.revocations.value.refuses_workload(request.namespace, request.workload):
+            raise _DeniedError(refusal)
         owner = self.owner(request.namespace, request.workload)
         if owner not in (None, host.host):
             raise _DeniedError(f"{request.namespace}/{request.workload} runs on host {owner}; choose another name")
@@ -176,6 +207,10 @@ class IdentityService:
         """The host that connected and its grants; IdentityError unless it has joined and is not revoked."""
         return self._caller(context)[1]
 
+    def session(self, context: calls.Context) -> AbstractContextManager[Session]:
+        """What ends a call of the host that connected; IdentityError as above."""
+        return self.sessions.during(self._caller(context)[0], self.clock())
+
     def _caller(self, context: calls.Context) -> tuple[HostPeer, HostRecord]:
         try:
             peer = host_of(context, self.authority.value.trust_domain)
@@ -183,30 +218,33 @@ class IdentityService:
             raise _DeniedError(str(error)) from error
         if peer.not_after <= self.clock():
             raise _DeniedError(f"the certificate of host {peer.host.host} has ended; let it join with a new token")
+        if refusal := self.revocations.value.refuses(peer.host, peer.serial):
+            raise _DeniedError(f"{refusal}; let the host join with a new token")
         record = self.ledger.host(peer.host.host)
         if record is None or record.revoked or peer.key not in record.keys:
             why = "was revoked" if record and record.revoked else "joined anew elsewhere" if record else "is not known"
             raise _DeniedError(f"host {peer.host.host} {why}; let it join with a new token")
         return peer, record
 
+    def _trust(self) -> pb.TrustBundle:
+        return trust_bundle(self.authority.value, self.beside.value)
+
     def _sign_host(self, host: HostRecord, csr_pem: str) -> str:
         authority = self.authority.value
-        return authority.sign(
+        chain = authority.sign(
             verify_request(csr_pem.encode()),
             host_names(HostId(trust_domain=authority.trust_domain, host=host.host)),
             now=self.clock(),
             lifetime=host.lifetime or self.lifetimes.host,
             serial=x509.random_serial_number(),
-        ).decode()
+        )
+        self._remember(chain, host.host)
+        return chain.decode()
 
-
-def trust_bundle(authority: Authority) -> pb.TrustBundle:
-    """What a host is told to trust, and which key signs now."""
-    return pb.TrustBundle(
-        trust_domain=authority.trust_domain,
-        roots_pem=authority.roots_pem.decode(),
-        signer_key_id=authority.signer_key_id,
-    )
+    def _remember(self, chain: bytes, host: str, workload: str = "") -> None:
+        if self.issued is not None:
+            signer = self.authority.value.signer_key_id
+            self.issued.add(chain, workload=workload, host=host, signer=signer, now=self.clock())
 
 
 def _spelt(host: HostRecord) -> list[str]:

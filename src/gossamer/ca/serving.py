@@ -52,10 +52,11 @@ class ServerIdentity:
         self._serving = self._issue(authority.value)
 
     def mutual_tls(self) -> grpc.ServerCredentials:
-        """For port 15012: only clients with a certificate of the mesh connect."""
+        """For port 15012: only clients with a certificate of the mesh connect. Those that were away while its root was
+        replaced are shown the way from the old one."""
         return self._credentials(
             lambda serving: grpc.ssl_server_certificate_configuration(
-                [(serving.key, serving.chain)], serving.authority.roots_pem
+                [(serving.key, serving.chain + chain_pem(serving.authority.bridge[:-1]))], serving.authority.roots_pem
             ),
             require_client=True,
         )
@@ -64,7 +65,7 @@ class ServerIdentity:
         """For port 15013: anyone connects; the chain ends with the root, for a newcomer to hold against its pin."""
         return self._credentials(
             lambda serving: grpc.ssl_server_certificate_configuration(
-                [(serving.key, serving.chain + chain_pem([serving.authority.root]))]
+                [(serving.key, serving.chain + chain_pem(_ways(serving.authority)))]
             ),
             require_client=False,
         )
@@ -104,3 +105,9 @@ class ServerIdentity:
         chain = authority.sign(public, names, now=now, lifetime=self._lifetime, serial=serial)
         ends = load_chain(chain, "the control plane's certificate")[0].not_valid_after_utc
         return _Serving(key=key_pem(key), chain=chain, authority=authority, renew_at=now + (ends - now) / 2)
+
+
+def _ways(authority: Authority) -> tuple[x509.Certificate, ...]:
+    """What a newcomer may find its root among. The bridge comes before the root of the same name and key: who does not
+    trust that one takes what it finds first."""
+    return (*authority.bridge[:-1], authority.root, *authority.bridge[-1:])

@@ -9,34 +9,30 @@ from typing import Annotated
 import typer
 
 from gossamer.ca.authority import Authority
-from gossamer.ca.folder import load_authority, open_authority
 from gossamer.ca.issue import create_token, issue
+from gossamer.ca.issued import IssuedLog
 from gossamer.ca.ledger import Ledger
 from gossamer.ca.spiffe import workload_id
 from gossamer.ca.tokens import TOKEN_ID
-from gossamer.cli.ca_tokens import OutputOption, StateOption, tokens, withdraw
+from gossamer.cli import ca_rotate
+from gossamer.cli.ca_authority import CaOption, StateOption, TrustDomainOption, read_custody
+from gossamer.cli.ca_revoke import choose
+from gossamer.cli.ca_revoke import revoke as revoke_it
+from gossamer.cli.ca_status import print_status
+from gossamer.cli.ca_tokens import OutputOption, tokens, withdraw
 from gossamer.cli.durations import load_duration
 from gossamer.cli.render import Output, print_data, print_table
-from gossamer.sources.state import load_document, state_folder
+from gossamer.sources.state import state_folder
 
 app = typer.Typer(no_args_is_help=True)
 app.command()(tokens)
 app.command()(withdraw)
-CaOption = Annotated[Path | None, typer.Option(help="The plugged-in CA folder, where one is used.")]
-TrustDomainOption = Annotated[str, typer.Option(help="The trust domain, before a control plane has run there.")]
+app.add_typer(ca_rotate.app, name="rotate", help="Replace the root: start, continue, abort.")
 
 
 def _open(state: Path | None, ca: Path | None, trust_domain: str) -> Authority:
     """The authority of a mesh: what its control plane uses, where one has run; else its own, made if there is none."""
-    now = datetime.now(UTC)
-    folder = state_folder(state)
-    known = load_document(folder / "mesh.json", 1)
-    mesh = known[1] if known else {}
-    trust_domain = trust_domain or mesh.get("trust_domain", "cluster.local")
-    ca = ca or (Path(mesh["ca"]) if mesh.get("ca") else None)
-    if ca is not None:
-        return load_authority(ca, trust_domain, now)
-    return open_authority(folder / "ca", trust_domain, now)
+    return read_custody(state_folder(state), ca, trust_domain).authority(datetime.now(UTC))
 
 
 @app.command()
@@ -63,7 +59,8 @@ def issue_command(
     identity = workload_id(
         trust_domain=authority.trust_domain, namespace=namespace, service_account=service_account, name=workload
     )
-    issue(authority, identity, out, now=datetime.now(UTC), lifetime=load_duration(lifetime))
+    log = IssuedLog(state_folder(state) / "issued")
+    issue(authority, identity, out, now=datetime.now(UTC), lifetime=load_duration(lifetime), log=log)
     typer.echo(f"{identity} in {out}", err=True)
 
 
@@ -127,9 +124,19 @@ def hosts(state: StateOption = None, output: OutputOption = Output.TABLE) -> Non
 
 @app.command()
 def revoke(
-    host: Annotated[str, typer.Argument(help="The host's name, as `gossamer ca hosts` shows it.")],
+    workload: Annotated[str, typer.Argument(help="NAMESPACE/NAME of a workload.")] = "",
+    host: Annotated[str, typer.Option(help="A host's name, as `gossamer ca hosts` shows it.")] = "",
+    serial: Annotated[str, typer.Option(help="The serial number of one certificate.")] = "",
+    undo: Annotated[bool, typer.Option("--undo", help="Take it back.")] = False,
     state: StateOption = None,
 ) -> None:
-    """Let a host register and ask for nothing more. Certificates that it has end with their lifetime."""
-    Ledger(state_folder(state) / "joined").revoke_host(host)
-    typer.echo(f"{host} is revoked", err=True)
+    """Refuse a workload, a host or one certificate: by the control plane and, from their next connection on, by all
+    proxies. A workload gets no new certificate; a host may join again with a new token."""
+    kind, name = choose(workload, host, serial)
+    typer.echo(revoke_it(state, kind, name, undo=undo), err=True)
+
+
+@app.command()
+def status(state: StateOption = None, output: OutputOption = Output.TABLE) -> None:
+    """Show roots, rotation, certificates and what is revoked."""
+    print_status(state, output)

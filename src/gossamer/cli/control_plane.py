@@ -20,7 +20,8 @@ from gossamer.cli.logs import log_events
 from gossamer.cli.render import print_diagnostics, texts_of
 from gossamer.core.errors import EnvoyError, UsageError
 from gossamer.node.binary import find_envoy
-from gossamer.plane.control_plane import ControlPlane, Settings, open_control_plane
+from gossamer.plane.ca_api import AuthorityView, ca_routes
+from gossamer.plane.control_plane import ControlPlane, Settings, clock, open_control_plane
 from gossamer.plane.local_api import View, local_routes
 from gossamer.plane.snapshot import view_snapshot
 from gossamer.rpc.local import PLANE_SOCKET, serving
@@ -59,7 +60,8 @@ async def _serve(plane: ControlPlane, stop: asyncio.Event) -> int:
             since=datetime.now(UTC),
         )
         write_private(runtime / ADDRESSES, json.dumps(addresses).encode())
-        async with serving(runtime / PLANE_SOCKET, local_routes(view)):
+        authority = AuthorityView(rotating=plane.rotating, revoking=plane.revoking, clock=clock, federated=list)
+        async with serving(runtime / PLANE_SOCKET, [*local_routes(view), *ca_routes(authority)]):
             _LOG.info("listening", extra=addresses | {"ready": plane.pipeline.ready})
             await plane.follow(stop)
     _LOG.info("stopped")

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from gossamer.ca.folder import open_authority
+from gossamer.ca.custody import open_custody
 from gossamer.ca.issue import create_token
 from gossamer.ca.ledger import Ledger
 from gossamer.cli.child import Child, Spare
@@ -156,7 +156,7 @@ class LocalMesh:
     def _new_token(self) -> str:
         """A token for this host; made in the state folder, before the control plane that will honour it."""
         now = datetime.now(UTC)
-        authority = open_authority(self.state / "ca", self._trust_domain, now)
+        authority = open_custody(self.state, None, self._trust_domain, now).authority(now)
         return create_token(authority, Ledger(self.state / "joined"), host=_host_name(), grants=["*/*"], now=now)
 
     async def _start_plane(self) -> None:

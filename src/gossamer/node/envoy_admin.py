@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -46,6 +48,16 @@ class Admin:
         query = {key: value for key, value in (("mask", mask), ("resource", resource)) if value}
         answer = await self._request("GET", "/config_dump", {**query, "include_eds": ""})
         return _object(answer)
+
+    async def secret_versions(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        """The names and versions of these secrets as it has them; without a version, one that it still waits for."""
+        query = {"name_regex": f"^({'|'.join(re.escape(name) for name in names)})$"}
+        found: list[tuple[str, str]] = []
+        for kind in ("dynamic_active_secrets", "dynamic_warming_secrets"):
+            dump = _object(await self._request("GET", "/config_dump", {"resource": kind, **query}))
+            has = kind == "dynamic_active_secrets"
+            found += [(one["name"], one.get("version_info", "") if has else "") for one in dump.get("configs", ())]
+        return found
 
     async def clusters(self) -> dict[str, Any]:
         """Clusters with the state of every endpoint."""

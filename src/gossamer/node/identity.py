@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from gossamer.ca.certificates import load_chain
+from gossamer.ca.revocation import serials_on
 from gossamer.ca.spiffe import WorkloadId
 from gossamer.core.errors import IdentityError
 
@@ -61,6 +62,20 @@ class HostIdentity(KeyedCertificate):
     trust_domain: str
     host: str
     grants: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """What the mesh trusts, as the control plane last said; all PEM.
+
+    `signer_key_id` is the identifier of the key that signs now, `version` names all the rest. `verify_pem` is what
+    Envoy verifies the mesh's certificates by while some are revoked, with the lists of these.
+    """
+
+    roots_pem: bytes
+    signer_key_id: str
+    version: str = ""
+    verify_pem: bytes = b""
 
 
 K = TypeVar("K", bound=KeyedCertificate)
@@ -141,6 +156,13 @@ def host_identity(key_pem: bytes, chain_pem: bytes, roots_pem: bytes, terms: Hos
 def with_roots(identity: K, roots_pem: bytes) -> K:
     """The same identity with other roots to trust; the same object if they are the same."""
     return identity if identity.roots_pem == roots_pem else replace(identity, roots_pem=roots_pem)
+
+
+def is_revoked(identity: KeyedCertificate, trust: Trust) -> bool:
+    """Whether the certificate is on a list of what was revoked."""
+    if not trust.verify_pem:
+        return False
+    return load_chain(identity.chain_pem, "the certificate chain")[0].serial_number in serials_on(trust.verify_pem)
 
 
 def renewal_time(identity: KeyedCertificate, chance: float) -> datetime:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -27,6 +26,7 @@ from gossamer.node.identity import (
     HostIdentity,
     HostTerms,
     KeyedCertificate,
+    Trust,
     WorkloadIdentity,
     application_identity,
     host_identity,
@@ -49,14 +49,6 @@ _REFUSALS: Final = (
     grpc.StatusCode.PERMISSION_DENIED,
     grpc.StatusCode.UNAUTHENTICATED,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trust:
-    """What the mesh trusts, and the identifier of the key that signs now."""
-
-    roots_pem: bytes
-    signer_key_id: str
 
 
 def channel_credentials(identity: KeyedCertificate) -> grpc.ChannelCredentials:
@@ -230,6 +222,10 @@ class CertificateClient:
             stream.cancel()
         raise UnavailableError(f"the control plane at {self._address} ended the connection")
 
+    async def confirm_trust(self, request: pb.ConfirmTrustRequest) -> None:
+        """Say what this host and its Envoys serve. IdentityError if refused, UnavailableError if nobody answers."""
+        await _answer(calls.CONFIRM_TRUST.call(self._channel)(request, timeout=_PATIENCE_S), self._address)
+
 
 def _request(key: bytes) -> str:
     return build_request(load_key(key, "the new key")).decode()
@@ -237,7 +233,12 @@ def _request(key: bytes) -> str:
 
 def _trust(bundle: pb.TrustBundle) -> Trust:
     load_chain(bundle.roots_pem.encode(), "the roots that the control plane sent")
-    return Trust(roots_pem=bundle.roots_pem.encode(), signer_key_id=bundle.signer_key_id)
+    return Trust(
+        roots_pem=bundle.roots_pem.encode(),
+        signer_key_id=bundle.signer_key_id,
+        version=bundle.version,
+        verify_pem=bundle.verify_pem.encode(),
+    )
 
 
 async def _answer(call: Awaitable[T], address: str) -> T:

@@ -16,6 +16,7 @@ from gossamer.node.identity import (
     HostIdentity,
     HostTerms,
     KeyedCertificate,
+    Trust,
     WorkloadIdentity,
     host_identity,
     workload_identity,
@@ -80,6 +81,23 @@ class IdentityFiles:
             if path not in kept:
                 path.unlink(missing_ok=True)
 
+    def load_trust(self) -> Trust | None:
+        """What the mesh trusted when it was last heard of, or None, also if what is kept is damaged."""
+        try:
+            content = load_document(self._folder / "trust.json", SCHEMA)
+            return None if content is None else _trust_of(content)
+        except (KeyError, TypeError, ValueError, StateError):
+            return None
+
+    def save_trust(self, trust: Trust) -> None:
+        content = {
+            "roots": trust.roots_pem.decode(),
+            "signer": trust.signer_key_id,
+            "version": trust.version,
+            "verify": trust.verify_pem.decode(),
+        }
+        write_private(self._folder / "trust.json", dump_document(SCHEMA, content))
+
     def joining_key(self) -> bytes | None:
         """The key (PEM) of a join that was begun and not finished, or None."""
         path = self._folder / "joining-key.pem"
@@ -96,6 +114,15 @@ class IdentityFiles:
     def _workload(self, dns_name: str) -> Path:
         short = dns_name if len(dns_name) <= _LONGEST_FILE else hashlib.sha256(dns_name.encode()).hexdigest()
         return self._workloads / f"{short}.json"
+
+
+def _trust_of(content: dict[str, Any]) -> Trust:
+    return Trust(
+        roots_pem=content["roots"].encode(),
+        signer_key_id=content["signer"],
+        version=content["version"],
+        verify_pem=content["verify"].encode(),
+    )
 
 
 def _texts(identity: KeyedCertificate) -> dict[str, Any]:

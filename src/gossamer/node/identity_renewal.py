@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import random
 from typing import Any, Final, TypeVar
@@ -20,16 +20,19 @@ from gossamer.ca.spiffe import WorkloadId
 from gossamer.ca.tokens import JoinToken
 from gossamer.core.errors import IdentityError, StateError, UnavailableError
 from gossamer.core.latest import Latest
+from gossamer.node.confirmed import Confirmed
 from gossamer.node.evidence import Attestation
 from gossamer.node.identity import (
     HostIdentity,
     KeyedCertificate,
+    Trust,
     WorkloadIdentity,
+    is_revoked,
     renewal_time,
     retry_delay,
     with_roots,
 )
-from gossamer.node.identity_client import CertificateClient, Trust, join, join_attested
+from gossamer.node.identity_client import CertificateClient, join, join_attested
 from gossamer.node.identity_files import IdentityFiles
 from gossamer.node.lending import Lender, Means
 
@@ -84,7 +87,10 @@ class Identities:
         self._address = address
         self._files = files
         self._surroundings = surroundings or Surroundings()
-        self._trust = Trust(roots_pem=host.roots_pem, signer_key_id="")
+        self.trust = Latest(files.load_trust() or Trust(roots_pem=host.roots_pem, signer_key_id=""))
+        """What the mesh trusts; a version that is empty was never said by the control plane."""
+        self.confirmed = Confirmed()
+        """What our Envoys serve, for the control plane to know."""
         self._trust_since = self._surroundings.clock()
         self._woken = asyncio.Event()
         self._client: CertificateClient | None = None
@@ -105,6 +111,7 @@ class Identities:
                     self._start(workload)
                 self._group.create_task(self._keep_fresh(self.host, self._renew_host), name="renew-host")
                 self._group.create_task(self._follow_trust(), name="follow-trust")
+                self._group.create_task(self._confirm(), name="confirm-trust")
         finally:
             self._group = None
             if self._client is not None:
@@ -123,7 +130,7 @@ class Identities:
         if known is None or known.spiffe_id != str(workload.spiffe_id) or known.not_after <= self._now():
             known = await self._first(workload)
         self.remove(workload, forget=False)
-        latest = Latest(with_roots(known, self._trust.roots_pem))
+        latest = Latest(with_roots(known, self.trust.value.roots_pem))
         added = self._workloads[workload.dns_name] = _Workload(id=workload, latest=latest)
         self._start(added)
         return latest
@@ -133,6 +140,7 @@ class Identities:
         held = self._workloads.pop(workload.dns_name, None)
         if held is not None and held.task is not None:
             held.task.cancel()
+        self.confirmed.forget(workload)
         if forget:
             self._files.remove_workload(workload.dns_name)
 
@@ -172,7 +180,7 @@ class Identities:
     async def _renew_host(self) -> HostIdentity:
         if self._vouching is not None and self.host.value.not_after <= self._now():
             identity = await join_attested(self._vouching.join, self._vouching.attestation, self._files)
-            trust = replace(self._trust, roots_pem=identity.roots_pem)
+            trust = _with_roots(self.trust.value, identity.roots_pem)
         else:
             attestation = self._vouching.attestation if self._vouching is not None else None
             identity, trust = await self._connected().renew_host(attestation)
@@ -200,14 +208,16 @@ class Identities:
                     await asyncio.sleep(retry_delay(latest.value, tries, self._surroundings.chance()))
                 tries += 1
                 try:
-                    latest.publish(with_roots(await renew(), self._trust.roots_pem))
+                    latest.publish(with_roots(await renew(), self.trust.value.roots_pem))
                 except (UnavailableError, IdentityError, StateError) as error:
                     ends = latest.value.not_after.isoformat()
                     _LOG.warning("certificate-not-renewed", extra={"reason": str(error), "ends": ends})
 
     def _due(self, identity: KeyedCertificate, chance: float) -> datetime:
         """When to renew: as its lifetime has it, or soon after the authority began to sign with another key."""
-        if self._trust.signer_key_id not in ("", identity.signer_key_id):
+        if is_revoked(identity, self.trust.value):
+            return self._trust_since  # a name that is revoked, too, is refused a new one
+        if self.trust.value.signer_key_id not in ("", identity.signer_key_id):
             return self._trust_since + timedelta(seconds=_CATCH_UP_S * chance)
         return renewal_time(identity, chance)
 
@@ -226,6 +236,7 @@ class Identities:
                     async for trust in bundles:
                         tries = 0
                         await self._take_trust(trust)
+                        self.confirmed.say()  # this control plane may not have heard
             except (UnavailableError, IdentityError, StateError) as error:
                 _LOG.info("trust-not-followed", extra={"reason": str(error)})
             finally:
@@ -235,11 +246,11 @@ class Identities:
 
     async def _take_trust(self, trust: Trust) -> None:
         """Give everyone the roots that the mesh trusts now, at once in memory and then on disk."""
-        if trust == self._trust:
+        if trust == self.trust.value:
             return
-        if trust.signer_key_id != self._trust.signer_key_id:
+        if trust.signer_key_id != self.trust.value.signer_key_id:
             self._trust_since = self._now()
-        self._trust = trust
+        self.trust.publish(trust)
         self._woken.set()
         self._woken = asyncio.Event()
         if self.host.publish(with_roots(self.host.value, trust.roots_pem)):
@@ -250,8 +261,31 @@ class Identities:
             for workload in self._workloads.values()
             if workload.latest.publish(with_roots(workload.latest.value, trust.roots_pem))
         ]
+        await asyncio.to_thread(self._files.save_trust, trust)
         for identity in changed:
             await asyncio.to_thread(self._files.save_workload, identity)
+
+    async def _confirm(self) -> None:
+        """Keep the control plane told of what this host and its Envoys serve."""
+        self.host.subscribe(lambda _: self.confirmed.say())
+        tries = 0
+        while True:
+            await self.confirmed.changed.wait()
+            self.confirmed.changed.clear()
+            host, trust = self.host.value, self.trust.value
+            try:
+                await self._connected().confirm_trust(self.confirmed.request(trust.version, host.signer_key_id))
+                tries = 0
+            except (UnavailableError, IdentityError) as error:
+                _LOG.info("trust-not-confirmed", extra={"reason": str(error)})
+                tries += 1
+                await asyncio.sleep(retry_delay(None, tries, self._surroundings.chance()))
+                self.confirmed.say()
+
+
+def _with_roots(trust: Trust, roots_pem: bytes) -> Trust:
+    """The same, or what is known of other roots until the control plane says more."""
+    return trust if trust.roots_pem == roots_pem else Trust(roots_pem=roots_pem, signer_key_id=trust.signer_key_id)
 
 
 async def open_host(address: str, files: IdentityFiles, token: str | Attestation | None, now: datetime) -> HostIdentity:

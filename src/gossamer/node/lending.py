@@ -15,8 +15,8 @@ from typing import Any, Final
 from gossamer.ca.spiffe import WorkloadId
 from gossamer.core.errors import IdentityError, UnavailableError
 from gossamer.core.latest import Latest
-from gossamer.node.identity import ApplicationIdentity, with_roots
-from gossamer.node.identity_client import CertificateClient, Trust
+from gossamer.node.identity import ApplicationIdentity, Trust, with_roots
+from gossamer.node.identity_client import CertificateClient
 
 _LOG = logging.getLogger(__name__)
 _KEYS_S: Final = 5.0

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -29,7 +30,7 @@ from gossamer.core.frozen import FrozenMap
 from gossamer.core.latest import Latest
 from gossamer.core.resources import SECRET, Resource, version_of
 from gossamer.node.file_secrets import is_file_secret, load_file_secret
-from gossamer.node.identity import KeyedCertificate
+from gossamer.node.identity import KeyedCertificate, Trust
 from gossamer.node.trust import trust_context
 from gossamer.rpc.calls import Context
 
@@ -44,15 +45,30 @@ _LOG = logging.getLogger(__name__)
 _Set = FrozenMap[str, Resource]
 
 
-def identity_secrets(identity: KeyedCertificate, named: Iterable[Resource] = ()) -> tuple[Resource, Resource]:
-    """The two secrets that an identity is to Envoy: `default` and `ROOTCA`, with what is `named` beside its roots."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """What a set offers of the identity: the versions of its two secrets, and what they stand for."""
+
+    versions: FrozenMap[str, str]
+    trust: str
+    signer_key_id: str
+
+
+def identity_secrets(
+    identity: KeyedCertificate, trust: Trust | None = None, named: Iterable[Resource] = ()
+) -> tuple[Resource, Resource]:
+    """The two secrets that an identity is to Envoy: `default` and `ROOTCA`, with what is `named` beside its roots.
+
+    `trust`, where the control plane has said it, goes before the roots that the identity came with.
+    """
     certificate = TlsCertificate(
         certificate_chain=DataSource(inline_bytes=identity.chain_pem),
         private_key=DataSource(inline_bytes=identity.key_pem),
     )
+    own = trust.verify_pem or trust.roots_pem if trust is not None and trust.version else identity.roots_pem
     return (
         _resource(Secret(name=WORKLOAD, tls_certificate=certificate)),
-        _resource(Secret(name=TRUST, validation_context=trust_context(identity.roots_pem, named))),
+        _resource(Secret(name=TRUST, validation_context=trust_context(own, named))),
     )
 
 
@@ -69,7 +85,10 @@ class SecretSet:
     def __init__(self, lent: Iterable[Path] = ()) -> None:
         self._lent = tuple(lent)
         self.latest: Latest[_Set] = Latest(FrozenMap())
+        self.renamed = Latest("")
+        """The version of the trust that is offered."""
         self._identity: KeyedCertificate | None = None
+        self._trust: Trust | None = None
         self._own: tuple[Resource, ...] = ()
         self._named: tuple[Resource, ...] = ()
         self._files: dict[str, Resource] = {}
@@ -94,14 +113,30 @@ class SecretSet:
     def set_identity(self, identity: KeyedCertificate) -> None:
         """Offer this identity as `default` and `ROOTCA`; a renewed one replaces it."""
         self._identity = identity
-        self._own = identity_secrets(identity, self._named)
+        self._own = identity_secrets(identity, self._trust, self._named)
         self._publish()
+
+    def set_trust(self, trust: Trust) -> None:
+        """Offer as `ROOTCA` what the mesh trusts, as the control plane says it."""
+        self._trust = trust
+        if self._identity is not None:
+            self.set_identity(self._identity)
+        self.renamed.publish(trust.version)  # the same trust under another name is news, too
+
+    @property
+    def offered(self) -> Offered:
+        """What is offered of the identity now."""
+        return Offered(
+            versions=FrozenMap({secret.name: secret.version for secret in self._own}),
+            trust=self._trust.version if self._trust is not None else "",
+            signer_key_id=self._identity.signer_key_id if self._identity is not None else "",
+        )
 
     def set_named(self, secrets: Iterable[Resource]) -> None:
         """Offer these beside the identity, and no other; they travel unread, as the control plane serialised them."""
         self._named = tuple(secrets)
         if self._identity is not None:
-            self._own = identity_secrets(self._identity, self._named)
+            self._own = identity_secrets(self._identity, self._trust, self._named)
         self._publish()
 
     def _publish(self) -> None:
@@ -171,7 +206,9 @@ class _Whole:
     def offer(self, secrets: _Set) -> discovery.DiscoveryResponse | None:
         """What the client asked for, if it changed and anything of it is there; else None."""
         found = [secrets[name] for name in self._names if name in secrets]
-        version = version_of("\n".join(f"{secret.name}\t{secret.version}" for secret in found).encode())
+        # Envoy shows it as the version of what it has: alone, a secret has its own
+        several = version_of("\n".join(f"{secret.name}\t{secret.version}" for secret in found).encode())
+        version = found[0].version if len(found) == 1 else several
         if not found or version == self._sent:
             return None
         self._sent = version

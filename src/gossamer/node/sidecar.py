@@ -23,6 +23,7 @@ from gossamer.model.proxy import Capture, CaptureMode, ProxyType
 from gossamer.node.application import Application, ApplicationState
 from gossamer.node.capture.hosts_file import write_hosts
 from gossamer.node.capture.workloads import Captured, CaptureRequest
+from gossamer.node.confirming import confirm
 from gossamer.node.envoy import Envoy, EnvoyState, running_envoys
 from gossamer.node.host import Host
 from gossamer.node.identity import WorkloadIdentity
@@ -215,7 +216,9 @@ class Sidecar:
             await self._host.registration.told(_TOLD_S)  # the answer says how Envoy is to be started
         secrets = SecretSet(Path(folder) for folder in self.spec.credentials)
         secrets.set_identity(self.identity.value)
-        unsubscribe = self.identity.subscribe(secrets.set_identity)
+        trust = self._host.identities.trust
+        secrets.set_trust(trust.value)
+        unsubscribe = self.identity.subscribe(secrets.set_identity), trust.subscribe(secrets.set_trust)
         try:
             async with (
                 serving_workload(self._host, self.spec, self._workload_id(), self.identity),
@@ -224,10 +227,11 @@ class Sidecar:
                     self.relay,
                 ),
             ):
-                await self._run_envoy(captured, socket)
+                await self._run_envoy(captured, socket, secrets)
             shutil.rmtree(socket.parent, ignore_errors=True)  # Envoy leaves its admin socket's name behind
         finally:
-            unsubscribe()
+            for stop in unsubscribe:
+                stop()
 
     def _observing(self, captured: Captured) -> grpc.GenericRpcHandler:
         gateway = self.spec.type is ProxyType.ROUTER
@@ -246,7 +250,7 @@ class Sidecar:
         await asyncio.gather(working, return_exceptions=True)
         return None
 
-    async def _run_envoy(self, captured: Captured, socket: Path) -> None:
+    async def _run_envoy(self, captured: Captured, socket: Path, secrets: SecretSet) -> None:
         self.readiness, self.socket = self._choose_readiness(captured), socket
         envoy = self.envoy = Envoy(
             self._host.sandbox,
@@ -255,6 +259,8 @@ class Sidecar:
         )
         async with asyncio.TaskGroup() as group:
             running = group.create_task(envoy.run())
+            identities = self._host.identities
+            confirming = group.create_task(confirm(envoy.admin, secrets, self._workload_id(), identities.confirmed))
             following = group.create_task(self._follow_services()) if self._explicit else None
             limiting = group.create_task(self._limit_listeners(envoy))
             try:
@@ -262,6 +268,7 @@ class Sidecar:
                     async with self._following(envoy):
                         await self._run_application(captured, envoy)
             finally:
+                confirming.cancel()
                 if following is not None:
                     following.cancel()
                 limiting.cancel()

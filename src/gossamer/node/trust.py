@@ -20,6 +20,7 @@ from envoy.extensions.transport_sockets.tls.v3.tls_spiffe_validator_config_pb2 i
 from google.protobuf.any_pb2 import Any as AnyMessage
 
 from gossamer.ca.certificates import load_chain
+from gossamer.ca.revocation import split_lists
 from gossamer.compile.agent_clusters import SPIFFE_VALIDATOR, TRUST_ANCHORS
 from gossamer.core.errors import IdentityError
 from gossamer.core.resources import Resource
@@ -28,16 +29,24 @@ _LOG = logging.getLogger(__name__)
 _BLOCK: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\s*", re.DOTALL)
 
 
-def trust_context(roots_pem: bytes, named: Iterable[Resource]) -> CertificateValidationContext:
-    """Whom to believe; `named` are the control plane's secrets, among which there may be one of anchors."""
+def trust_context(own_pem: bytes, named: Iterable[Resource]) -> CertificateValidationContext:
+    """Whom to believe: the mesh's roots, with lists of what they revoked among them if there are any; `named` are the
+    control plane's secrets, among which there may be one of anchors.
+
+    Lists are looked at for the certificates of workloads alone: of those above, Envoy would want lists, too.
+    """
+    roots_pem, lists = split_lists(own_pem)
     context = CertificateValidationContext(trusted_ca=DataSource(inline_bytes=roots_pem))
+    if lists:
+        context.crl.inline_bytes = lists
+        context.only_verify_leaf_cert_crl = True
     anchors = next((_anchors(one) for one in named if one.name == TRUST_ANCHORS), None)
     if anchors is None:
         return context
     domains = [
         SPIFFECertValidatorConfig.TrustDomain(
             name=domain.name,
-            trust_bundle=DataSource(inline_bytes=roots_pem.rstrip() + b"\n" + _sound(domain.trust_bundle.inline_bytes)),
+            trust_bundle=DataSource(inline_bytes=own_pem.rstrip() + b"\n" + _sound(domain.trust_bundle.inline_bytes)),
         )
         for domain in anchors.trust_domains
     ]

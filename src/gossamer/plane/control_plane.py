@@ -22,16 +22,19 @@ import grpc.aio
 from gossamer.api.profile import Profile
 from gossamer.ca.attestation import Attest
 from gossamer.ca.authority import Authority, Lifetimes
-from gossamer.ca.folder import load_authority, open_authority
+from gossamer.ca.bundle import Beside
+from gossamer.ca.custody import Custody, open_custody
 from gossamer.ca.ledger import Ledger
-from gossamer.ca.peer import ends_of
+from gossamer.ca.peer import ends_of, refusal_of, serial_of
+from gossamer.ca.revocation import Revocations
+from gossamer.ca.rotation import Standing
 from gossamer.ca.service import IdentityService
 from gossamer.ca.serving import ServerIdentity
 from gossamer.ca.token_service import TokenService
+from gossamer.ca.witness import Witness
 from gossamer.core.diagnostics import Diagnostic
 from gossamer.core.errors import IdentityError, UsageError
 from gossamer.core.latest import Latest
-from gossamer.plane.authority_watch import follow_authority
 from gossamer.plane.endpoint_reports import EndpointReports
 from gossamer.plane.judging import Judging
 from gossamer.plane.kept import (
@@ -47,13 +50,16 @@ from gossamer.plane.keys import KeyStore
 from gossamer.plane.pipeline import Pipeline
 from gossamer.plane.proxies import Proxies, Refreshed
 from gossamer.plane.registry_service import Authenticate, Granted, RegistryService
+from gossamer.plane.revoking import Revoking
+from gossamer.plane.rotating import Rotating
 from gossamer.plane.seen import SeenStore
 from gossamer.plane.seen_view import view_seen
+from gossamer.plane.standings import view_standings
 from gossamer.plane.tuning import settle_heap
 from gossamer.rpc.calls import Context
 from gossamer.sources.files import FileSource
 from gossamer.sources.registry import Registry
-from gossamer.sources.state import save_document
+from gossamer.sources.state import load_document, save_document
 from gossamer.xds.service import SERVER_OPTIONS, Peer, Service
 
 _LOG = logging.getLogger(__name__)
@@ -109,13 +115,17 @@ class ControlPlane:
     """One control plane. `run` serves until cancelled."""
 
     settings: Settings
-    authority: Latest[Authority]
+    custody: Custody
     ledger: Ledger
     source: FileSource
     registry: Registry
     pipeline: Pipeline
     seen: SeenStore = field(default_factory=SeenStore)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    witness: Witness = field(default_factory=Witness)
+    authority: Latest[Authority] = field(init=False)
+    rotating: Rotating = field(init=False)
+    revoking: Revoking = field(init=False)
     proxies: Proxies = field(init=False)
     xds: Service = field(init=False)
     judging: Judging = field(init=False)
@@ -124,7 +134,20 @@ class ControlPlane:
     _told: frozenset[Diagnostic] = frozenset()
 
     def __post_init__(self) -> None:
+        self.authority = Latest(self.custody.authority(clock()))
+        self.revoking = Revoking(self.settings.state, self.ledger, clock)
+        self.rotating = Rotating(
+            custody=self.custody,
+            authority=self.authority,
+            beside=Latest(Beside()),
+            clock=clock,
+            standings=self._standings,
+            compose=lambda custody: Beside(verify_pem=self.revoking.verify_pem(custody.parties.values())),
+        )
+        self.rotating.publish()
+        self.witness.heard = self.rotating.woken.set
         self.proxies = Proxies(self.settings.trust_domain, lambda: self.registry.snapshot, self.pipeline.resources)
+        self.proxies.refuses = lambda workload, pem: self.revoking.latest.value.refuses(workload, serial_of(pem))
         self.xds = Service(self.proxies.authorize, drain_s=self.settings.drain_s, lasts=_lasts)
         self.reports = EndpointReports(pipeline=self.pipeline, registrations=lambda: self.registry.snapshot)
         self.keys = KeyStore(
@@ -142,6 +165,9 @@ class ControlPlane:
             private_redirects=self.settings.private_redirects,
         )
 
+    def _standings(self) -> dict[str, Standing]:
+        return view_standings(self.ledger, self.registry, self.witness, clock(), _lifetimes(self.settings))
+
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Bound]:
         """Listen on both ports while the context lasts; configuration is followed by `follow`."""
@@ -152,10 +178,14 @@ class ControlPlane:
         identity = IdentityService(
             authority=self.authority,
             ledger=self.ledger,
-            clock=_now,
+            clock=clock,
             lifetimes=_lifetimes(self.settings),
             attest=_attest(self.settings.attestors),
             owner=lambda namespace, name: self.registry.owner(namespace, name, time.monotonic()),
+            beside=self.rotating.beside,
+            witness=self.witness,
+            revocations=self.revoking.latest,
+            issued=self.revoking.issued,
         )
         registry = RegistryService(
             self.registry,
@@ -165,16 +195,19 @@ class ControlPlane:
             self.pipeline.start,
         )
         registry.web_services = lambda: self.pipeline.web_services
+        registry.session = identity.session
+        registry.revoked = self.revoking.refuses_workload
+        self.revoking.latest.subscribe(lambda revocations: self._send_away(revocations, identity, registry))
         registry.groups = lambda: self.pipeline.groups
         registry.seen = self.seen
         registry.ejections, registry.watches = self.reports.ejections, lambda: self.pipeline.watches
         names, addresses = _names(self.settings)
-        tls = ServerIdentity(self.authority, _now, lifetimes=identity.lifetimes, dns=names, addresses=addresses)
+        tls = ServerIdentity(self.authority, clock, lifetimes=identity.lifetimes, dns=names, addresses=addresses)
         main, join = grpc.aio.server(options=SERVER_OPTIONS), grpc.aio.server(options=SERVER_OPTIONS)
         tokens = TokenService(
             trust_domain=self.settings.trust_domain,
             path=self.settings.state / "tokens" / "keys.json",
-            clock=_now,
+            clock=clock,
             entitled=identity,
         )
         handlers = (self.xds.handler(), identity.certificates_handler(), tokens.handler(), registry.handler())
@@ -191,6 +224,23 @@ class ControlPlane:
         finally:
             await asyncio.gather(main.stop(0.2), join.stop(0.2))
 
+    def _send_away(self, revocations: Revocations, identity: IdentityService, registry: RegistryService) -> None:
+        """Let nobody stay who was revoked; hosts whose workloads were, connect again and are told."""
+        self.rotating.publish()
+        snapshot = self.registry.snapshot
+        revoked = {key for key in snapshot if revocations.refuses_workload(*key)}
+        hosts = {entry.host for key, entry in snapshot.items() if key in revoked}
+        gone = {record.host for record in self.ledger.hosts() if record.revoked}
+        registry.evict(key for key, entry in snapshot.items() if key in revoked or entry.host in gone)
+        identity.sessions.end(
+            lambda peer: (
+                revocations.refuses(peer.host, peer.serial)
+                or ("the host is revoked" if peer.host.host in gone else "")
+                or ("a workload of the host is revoked: connect again" if peer.host.host in hosts else "")
+            )
+        )
+        self.xds.end(lambda peer: refusal_of(peer.certificate, self.settings.trust_domain, revocations))
+
     async def follow(self, stop: asyncio.Event) -> None:
         """Keep every connected proxy up to date until `stop` is set."""
         self._tell_diagnostics()
@@ -200,10 +250,9 @@ class ControlPlane:
             group.create_task(keep(self.settings.state, self.registry, lambda: self.pipeline.last_good, stop))
             group.create_task(keep_admitted(self.settings.state, lambda: self.pipeline.admitted_texts, stop))
             group.create_task(keep_seen(self.settings.state, self.seen, stop))
-            folder = _ca_folder(self.settings)
             running = (
                 *(self._prepare(), self._push(), self._expire(), self.judging.follow(), self.keys.follow()),
-                follow_authority(folder, self.authority, _now),
+                self.rotating.follow(),
             )
             tasks = [group.create_task(task) for task in running]
             await stop.wait()
@@ -280,7 +329,7 @@ class ControlPlane:
 
 def open_control_plane(settings: Settings) -> ControlPlane:
     """Read everything that a control plane starts with. Errors are of `core.errors`."""
-    now = _now()
+    now = clock()
     mesh = (settings.mesh_config,) if settings.mesh_config else ()
     source = FileSource([*settings.config, *mesh])
     pipeline = Pipeline(
@@ -297,12 +346,14 @@ def open_control_plane(settings: Settings) -> ControlPlane:
             "MeshConfig, so set trustDomain there, and leave the option out"
         )
     settings = replace(settings, trust_domain=trust_domain)
+    earlier = load_document(settings.state / MESH_FILE, 1)
+    own = earlier is not None and not earlier[1].get("ca")
     save_document(settings.state / MESH_FILE, 1, {"trust_domain": trust_domain, "ca": str(settings.ca_folder or "")})
-    folder = _ca_folder(settings)
-    opened = open_authority if settings.ca_folder is None else load_authority
+    custody = open_custody(settings.state, settings.ca_folder, trust_domain, now, own=own)
+    custody.settle()
     return ControlPlane(
         settings=settings,
-        authority=Latest(opened(folder, trust_domain, now)),
+        custody=custody,
         ledger=Ledger(settings.state / "joined"),
         source=source,
         registry=load_registry(settings.state, trust_domain, time.monotonic()),
@@ -311,16 +362,13 @@ def open_control_plane(settings: Settings) -> ControlPlane:
     )
 
 
-def _ca_folder(settings: Settings) -> Path:
-    return settings.ca_folder or settings.state / "ca"
-
-
 def _settle_after(seconds: float) -> None:
     if seconds > MUCH_S:
         settle_heap()
 
 
-def _now() -> datetime:
+def clock() -> datetime:
+    """The time."""
     return datetime.now(UTC)
 
 
@@ -334,7 +382,7 @@ def _attest(file: Path | None) -> Attest | None:
 
 def _lasts(peer: Peer) -> float | None:
     """Seconds for which the certificate of a peer is still valid; None without one."""
-    return (ends_of(peer.certificate) - _now()).total_seconds() if peer.certificate else None
+    return (ends_of(peer.certificate) - clock()).total_seconds() if peer.certificate else None
 
 
 def _lifetimes(settings: Settings) -> Lifetimes:

@@ -69,11 +69,16 @@ class Proxies:
         self._trust_domain = trust_domain
         self._registrations = registrations
         self._compile = compile_
+        self.refuses: Callable[[WorkloadId, bytes], str] = lambda _, __: ""
+        """Why a workload with this certificate (PEM) gets nothing; empty if it does."""
         self._subscriptions: set[Subscription] = set()
 
     async def authorize(self, peer: Peer, node: Node) -> Subscription:
         """The subscription of a peer. IdentityError unless its certificate names one workload of this mesh."""
-        proxy = self._proxy(_workload(peer, self._trust_domain), node)
+        workload = _workload(peer, self._trust_domain)
+        if refusal := self.refuses(workload, peer.certificate):
+            raise IdentityError(refusal)
+        proxy = self._proxy(workload, node)
         resources = self._compiled(proxy)
         if resources is None:
             raise UnavailableError("the control plane has no configuration to give to this proxy yet")

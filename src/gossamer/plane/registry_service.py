@@ -6,11 +6,13 @@ A host speaks by its own certificate and may register only what its grant names;
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 
 import grpc
 
 from gossamer import __version__
+from gossamer.ca.sessions import Session
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.groups import Groups
 from gossamer.model.proxy import Proxy, ProxyType
@@ -51,6 +53,10 @@ class RegistryService:
         self.seen = SeenStore()
         """What sidecars have seen."""
         self.groups: Callable[[], Groups] = FrozenMap
+        self.revoked: Callable[[str, str], str] = lambda _, __: ""
+        """Why a workload (namespace, name) is not taken by anybody; empty if it is."""
+        self.session: Callable[[Context], AbstractContextManager[Session]] = _endless
+        """What ends the call of a host."""
         self.watches: Callable[[], bool] = lambda: False
         """Whether there may be anything to report."""
 
@@ -69,26 +75,29 @@ class RegistryService:
     async def _register(
         self, requests: AsyncIterable[rpc.RegisterRequest], context: Context
     ) -> AsyncIterator[rpc.RegisterResponse]:
-        host, granted = await self._peer(context)
+        await self._peer(context)
         told: tuple[str, ...] = ()
         web_told: tuple[str, ...] = ()
         explicit = False
-        async for request in requests:
-            host, granted = await self._peer(context)  # again: a host may have been revoked meanwhile
-            known, told = told, tuple(self._services())
-            explicit = explicit or any(_is_explicit(one) for one in request.workloads)
-            web_known, web_told = web_told, tuple(self.web_services()) if explicit else ()
-            rejected = self._take(host, granted, request)
-            yield rpc.RegisterResponse(
-                sequence=request.sequence,
-                lease_seconds=int(LEASE_S),
-                rejected=rejected,
-                starts=self._starts(host, request),
-                control_plane_version=__version__,
-                services=told if told != known else (),
-                web_services=web_told if web_told != web_known else (),
-                watch_endpoints=self.watches(),
-            )
+        with self.session(context) as session:
+            async for request in session.requests(requests):
+                host, granted = await self._peer(context)  # again: a host may have been revoked meanwhile
+                known, told = told, tuple(self._services())
+                explicit = explicit or any(_is_explicit(one) for one in request.workloads)
+                web_known, web_told = web_told, tuple(self.web_services()) if explicit else ()
+                rejected = self._take(host, granted, request)
+                yield rpc.RegisterResponse(
+                    sequence=request.sequence,
+                    lease_seconds=int(LEASE_S),
+                    rejected=rejected,
+                    starts=self._starts(host, request),
+                    control_plane_version=__version__,
+                    services=told if told != known else (),
+                    web_services=web_told if web_told != web_known else (),
+                    watch_endpoints=self.watches(),
+                )
+        if session.ended:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, session.ended)
 
     async def _deregister(self, request: rpc.DeregisterRequest, context: Context) -> rpc.DeregisterResponse:
         host, _ = await self._peer(context)
@@ -127,7 +136,10 @@ class RegistryService:
         return peer
 
     def _take(self, host: str, granted: Granted, request: rpc.RegisterRequest) -> list[rpc.Rejection]:
-        problems = [granted(w.namespace, w.service_account or "default") for w in request.workloads]
+        problems = [
+            granted(one.namespace, one.service_account or "default") or self.revoked(one.namespace, one.name)
+            for one in request.workloads
+        ]
         judged = list(zip(request.workloads, problems, strict=True))
         allowed = [workload for workload, problem in judged if not problem]
         rejected = [
@@ -142,6 +154,17 @@ class RegistryService:
 
         self._change(apply)
         return rejected
+
+    def evict(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Forget these workloads at once; their hosts are told when they say something of them again."""
+        chosen = set(keys)
+
+        def apply(now: float) -> None:
+            for key, entry in tuple(self._registry.snapshot.items()):
+                if key in chosen:
+                    self._registry.remove(entry.host, [key], now)
+
+        self._change(apply)
 
     def _starts(self, host: str, request: rpc.RegisterRequest) -> list[rpc.Start]:
         """How the Envoys of the host's own workloads of this request are to be started."""
@@ -158,6 +181,11 @@ class RegistryService:
 
 def _is_explicit(workload: rpc.Workload) -> bool:
     return workload.capture.mode == rpc.CAPTURE_MODE_EXPLICIT
+
+
+@contextmanager
+def _endless(_: Context) -> Iterator[Session]:
+    yield Session()
 
 
 def _keys(keys: Iterable[rpc.WorkloadKey]) -> list[tuple[str, str]]:

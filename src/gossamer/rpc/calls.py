@@ -76,6 +76,7 @@ JOIN: Final = Unary("Join", "Join", pb.JoinRequest, pb.JoinResponse)
 SIGN: Final = Unary("Certificates", "Sign", pb.SignRequest, pb.SignResponse)
 RENEW_HOST: Final = Unary("Certificates", "RenewHost", pb.RenewHostRequest, pb.RenewHostResponse)
 WATCH_TRUST: Final = ServerStream("Certificates", "WatchTrust", pb.WatchTrustRequest, pb.TrustBundle)
+CONFIRM_TRUST: Final = Unary("Certificates", "ConfirmTrust", pb.ConfirmTrustRequest, pb.ConfirmTrustResponse)
 REGISTER: Final = Duplex("Registry", "Register", pb.RegisterRequest, pb.RegisterResponse)
 DEREGISTER: Final = Unary("Registry", "Deregister", pb.DeregisterRequest, pb.DeregisterResponse)
 REPORT: Final = Unary("Registry", "Report", pb.ReportRequest, pb.ReportResponse)
@@ -84,6 +85,6 @@ DESCRIBE_GROUP: Final = Unary("Registry", "DescribeGroup", pb.DescribeGroupReque
 SIGN_TOKEN: Final = Unary("Tokens", "SignToken", pb.SignTokenRequest, pb.SignTokenResponse)
 WATCH_TOKEN_KEYS: Final = ServerStream("Tokens", "WatchTokenKeys", pb.WatchTokenKeysRequest, pb.TokenKeys)
 METHODS: Final[tuple[_Method[Any, Any], ...]] = (
-    *(JOIN, SIGN, RENEW_HOST, WATCH_TRUST, REGISTER, DEREGISTER, REPORT, OBSERVE, DESCRIBE_GROUP),
+    *(JOIN, SIGN, RENEW_HOST, WATCH_TRUST, CONFIRM_TRUST, REGISTER, DEREGISTER, REPORT, OBSERVE, DESCRIBE_GROUP),
     *(SIGN_TOKEN, WATCH_TOKEN_KEYS),
 )

@@ -115,11 +115,19 @@ class TrustBundle(message.Message):
     TRUST_DOMAIN_FIELD_NUMBER: builtins.int
     ROOTS_PEM_FIELD_NUMBER: builtins.int
     SIGNER_KEY_ID_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    VERIFY_PEM_FIELD_NUMBER: builtins.int
     trust_domain: builtins.str
     roots_pem: builtins.str
     signer_key_id: builtins.str
     """Key identifier, in hexadecimal digits, of the key that signs now. A certificate with another authority key
     identifier is from before the authority's key changed, and is renewed at once.
+    """
+    version: builtins.str
+    """Names this content, the signer left out; what ConfirmTrust repeats."""
+    verify_pem: builtins.str
+    """What Envoys verify certificates of the mesh by, as PEM, while some are revoked: each key that signs or has signed
+    as a root of its own, and its list of what was revoked. Empty: nothing is, and `roots_pem` is all.
     """
     def __init__(
         self,
@@ -127,10 +135,12 @@ class TrustBundle(message.Message):
         trust_domain: builtins.str = ...,
         roots_pem: builtins.str = ...,
         signer_key_id: builtins.str = ...,
+        version: builtins.str = ...,
+        verify_pem: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["roots_pem", b"roots_pem", "signer_key_id", b"signer_key_id", "trust_domain", b"trust_domain"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["roots_pem", b"roots_pem", "signer_key_id", b"signer_key_id", "trust_domain", b"trust_domain", "verify_pem", b"verify_pem", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -416,6 +426,70 @@ class TokenKeys(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["keys", b"keys", "trust_domain", b"trust_domain"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ConfirmTrustRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: builtins.int
+    SIGNER_KEY_ID_FIELD_NUMBER: builtins.int
+    WORKLOADS_FIELD_NUMBER: builtins.int
+    version: builtins.str
+    """TrustBundle.version and TrustBundle.signer_key_id of what the host itself has."""
+    signer_key_id: builtins.str
+    @builtins.property
+    def workloads(self) -> containers.RepeatedCompositeFieldContainer[ConfirmedTrust]: ...
+    def __init__(
+        self,
+        *,
+        version: builtins.str = ...,
+        signer_key_id: builtins.str = ...,
+        workloads: abc.Iterable[ConfirmedTrust] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["signer_key_id", b"signer_key_id", "version", b"version", "workloads", b"workloads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ConfirmedTrust(message.Message):
+    """What one workload's Envoy serves."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    WORKLOAD_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    SIGNER_KEY_ID_FIELD_NUMBER: builtins.int
+    version: builtins.str
+    signer_key_id: builtins.str
+    @builtins.property
+    def workload(self) -> WorkloadKey: ...
+    def __init__(
+        self,
+        *,
+        workload: WorkloadKey | None = ...,
+        version: builtins.str = ...,
+        signer_key_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["workload", b"workload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["signer_key_id", b"signer_key_id", "version", b"version", "workload", b"workload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ConfirmTrustResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -95,7 +95,8 @@ class Connection:
         self._room = asyncio.Event()
         self._room.set()
         self._closed = False
-        self.expired = False
+        self.expired = ""
+        """Why it is ended from here."""
         self._clock = asyncio.get_running_loop().time
         self.began = self._clock()
 
@@ -141,9 +142,9 @@ class Connection:
             unsubscribe()
             self._unsent.discard(self)
 
-    def expire(self) -> None:
+    def expire(self, why: str) -> None:
         """End `write`, since the peer may not be here any longer."""
-        self.expired = True
+        self.expired = why
         self.close()
 
     def close(self) -> None:
@@ -231,6 +232,12 @@ class Service:
         ]
         return sorted(rows, key=lambda row: row.name)
 
+    def end(self, which: Callable[[Peer], str]) -> None:
+        """End the streams of all peers for whom this gives a reason."""
+        for connection, (peer, _) in tuple(self._connections.items()):
+            if why := which(peer):
+                connection.expire(why)
+
     async def _serve(self, _: object, context: Context) -> None:
         try:
             first = await context.read()
@@ -259,7 +266,8 @@ class Service:
         self._connections[connection] = who
         connection.take(request)
         lasts = self._lasts(who[0])
-        timer = asyncio.get_running_loop().call_later(lasts, connection.expire) if lasts is not None else None
+        why = "the certificate has ended: connect with a new one"
+        timer = asyncio.get_running_loop().call_later(lasts, connection.expire, why) if lasts is not None else None
         reader = asyncio.create_task(connection.read(context))
         reader.add_done_callback(lambda _: connection.close())
         try:
@@ -270,7 +278,7 @@ class Service:
             if timer is not None:
                 timer.cancel()
         if connection.expired:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the certificate has ended: connect with a new one")
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, connection.expired)
         try:
             await reader
         except asyncio.CancelledError:
