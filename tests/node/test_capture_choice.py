@@ -211,6 +211,15 @@ def test_ports_stay_unless_they_are_taken(tmp_path: Path) -> None:
     assert "a" not in json.loads(file.read_text())["ports"]
 
 
+def test_what_is_allocated_together_is_remembered_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "ports.json"
+    ports = Ports(file)
+    with ports.together():
+        given = {name: ports.allocate(name, "127.77.0.2") for name in ("a", "b")}
+        assert not file.exists()
+    assert {name: Ports(file).allocate(name, "127.77.0.2") for name in ("a", "b")} == given
+
+
 def test_a_preferred_port_is_taken_if_it_is_free() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         busy = taken.getsockname()[1]

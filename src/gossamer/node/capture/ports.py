@@ -12,7 +12,7 @@ import ipaddress
 import json
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +41,7 @@ class Ports:
         self._ports: dict[str, tuple[str, int]] = {}
         self._addresses: dict[str, str] = {}
         self._confirmed: set[str] = set()
+        self._waiting = self._unsaved = False
         if path is not None:
             self._load(path)
 
@@ -102,11 +103,12 @@ class Ports:
         for prefix in sorted(gone):
             self.release(prefix)
 
-    def _candidates(self, purpose: str, preferred: int) -> list[int]:
+    def _candidates(self, purpose: str, preferred: int) -> Iterator[int]:
         size = self._last - self._first + 1
         start = _number(purpose)
-        spread = [self._first + (start + step) % size for step in range(size)]
-        return [preferred, *spread] if preferred else spread
+        if preferred:
+            yield preferred
+        yield from (self._first + (start + step) % size for step in range(size))
 
     def _load(self, path: Path) -> None:
         try:
@@ -120,8 +122,20 @@ class Ports:
         except (ValueError, KeyError, TypeError) as error:
             raise StateError(f"{path} is damaged ({error}); delete it and ports are chosen anew") from error
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Remember at the end all that is allocated meanwhile."""
+        self._waiting = True
+        try:
+            yield
+        finally:
+            self._waiting = False
+            if self._unsaved:
+                self._save()
+
     def _save(self) -> None:
-        if self._path is None:
+        self._unsaved = self._waiting
+        if self._path is None or self._waiting:
             return
         document = {"schema": _SCHEMA, "ports": self._ports, "addresses": self._addresses}
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -102,7 +102,8 @@ class Capturer:
     def _explicit(self, request: CaptureRequest, base: Capture) -> Captured:
         address = self.ports.address(f"{request.key}/loopback", LOOPBACK)
         proxy_port = self.ports.allocate(f"{request.key}/proxy", address)
-        opened = open_services(self.ports, request.key, service_ports(request.services, request.web_services))
+        with self.ports.together():
+            opened = open_services(self.ports, request.key, service_ports(request.services, request.web_services))
         capture = replace(
             base,
             address=address,
