@@ -9,7 +9,7 @@ import pytest
 from gossamer.api.authorization_policy import AuthorizationPolicy
 from gossamer.api.kubernetes import Redacted
 from gossamer.core.diagnostics import Severity
-from tests.api.documents import errors, errors_of, load_one, resource, spec_of
+from tests.api.documents import errors, errors_of, load_one, resource, spec_of, warnings
 
 
 def _server(tls: Any = None, hosts: Any = ("a.b",), protocol: str = "HTTP", **port: Any) -> dict[str, Any]:
@@ -74,6 +74,14 @@ def test_gateway(spec: dict[str, Any], expected: list[tuple[str, str]]) -> None:
 )
 def test_valid_gateways(spec: dict[str, Any]) -> None:
     assert errors("Gateway", spec) == []
+
+
+def test_optional_certificates_of_certain_names() -> None:
+    optional = {"mode": "OPTIONAL_MUTUAL", "credentialName": "c"}
+    path = "spec.servers[0].tls.subjectAltNames"
+    named = optional | {"subjectAltNames": ["a"]}
+    assert warnings("Gateway", _server(named, protocol="HTTPS", number=443)) == [("certificate-demanded", path)]
+    assert warnings("Gateway", _server(optional, protocol="HTTPS", number=443)) == []
 
 
 def _entry(**spec: Any) -> dict[str, Any]:

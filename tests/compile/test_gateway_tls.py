@@ -220,6 +220,8 @@ def test_the_simulator_knows_what_is_asked_of_clients() -> None:
     assert outcome("", trusted=True).verdict is Verdict.NOT_FOUND
     assert outcome("", trusted=False).verdict is Verdict.REFUSED
     assert outcome(", insecureSkipVerify: true", trusted=False).verdict is Verdict.NOT_FOUND
-    assert outcome(", insecureSkipVerify: true, subjectAltNames: [b.com]", trusted=False).verdict is Verdict.REFUSED
+    assert outcome(", subjectAltNames: [b.com]", trusted=True).verdict is Verdict.REFUSED
+    unseen = outcome(", insecureSkipVerify: true, subjectAltNames: [b.com]", trusted=False)
+    assert unseen.verdict is Verdict.NOT_FOUND, "Envoy looks at no name then"
     (note,) = outcome(f", verifyCertificateHash: ['{'ab' * 32}']", trusted=True).notes
     assert "hash" in note

@@ -50,6 +50,15 @@ GATEWAY = """
   - port: {number: 9443, name: mutual, protocol: HTTPS}
     hosts: ['web.test']
     tls: {mode: MUTUAL, credentialName: mutual, subjectAltNames: [friend.test]}
+  - port: {number: 9443, name: optional, protocol: HTTPS}
+    hosts: ['secure.test']
+    tls: {mode: OPTIONAL_MUTUAL, credentialName: mutual}
+  - port: {number: 9443, name: optional-names, protocol: HTTPS}
+    hosts: ['named.test']
+    tls: {mode: OPTIONAL_MUTUAL, credentialName: mutual, subjectAltNames: [friend.test]}
+  - port: {number: 9443, name: blind, protocol: HTTPS}
+    hosts: ['files.test']
+    tls: {mode: OPTIONAL_MUTUAL, credentialName: mutual, subjectAltNames: [friend.test], insecureSkipVerify: true}
   - port: {number: 9443, name: ended, protocol: TLS}
     hosts: ['ended.test']
     tls: {mode: SIMPLE, credentialName: web}
@@ -124,7 +133,7 @@ def ways(envoy: Path, authority: Authority, tmp_path_factory: pytest.TempPathFac
         for place in ("lent", "others"):
             (folder / place).mkdir()
             issuer.issue("files.test", "others.test").write(folder / place, "")
-        names = ("web.test", "grpc.test", "secure.test", "ended.test")
+        names = ("web.test", "grpc.test", "secure.test", "ended.test", "files.test", "named.test")
         streams = """
   hosts: ['*']
   gateways: [gw]
@@ -150,6 +159,7 @@ def ways(envoy: Path, authority: Authority, tmp_path_factory: pytest.TempPathFac
                     ("talk", "talk.test", "talk.app"),
                     ("calls", "grpc.test", "calls.app"),
                     ("files", "files.test", "web.app"),
+                    ("named", "named.test", "web.app"),
                     ("others", "others.test", "web.app"),
                     ("both", "both.test", "web.app"),
                 )
@@ -301,17 +311,27 @@ def test_tls_is_passed_through(ways: Ways) -> None:
 
 
 @pytest.mark.parametrize("shown", ["friend.test", "stranger.test", ""])
-def test_mutual_tls_with_clients_outside(ways: Ways, shown: str) -> None:
+@pytest.mark.parametrize(
+    ("host", "who"),
+    [
+        ("web.test", ["friend.test"]),
+        ("secure.test", ["friend.test", "stranger.test", ""]),
+        ("named.test", ["friend.test"]),
+        ("files.test", ["friend.test", "stranger.test", ""]),
+    ],
+)
+def test_mutual_tls_with_clients_outside(ways: Ways, host: str, who: list[str], shown: str) -> None:
+    """MUTUAL, and OPTIONAL_MUTUAL, which Envoy takes for MUTUAL where certain names are wanted and verified."""
     certificate = Certificate(dns_names=(shown,)) if shown else None
-    tls = Tls(server_name="web.test", alpn=("http/1.1",), certificate=certificate)
-    outcome = ways.world.predicted(9443, http=HttpRequest(authority="web.test"), tls=tls)
+    tls = Tls(server_name=host, alpn=("http/1.1",), certificate=certificate)
+    outcome = ways.world.predicted(9443, http=HttpRequest(authority=host), tls=tls)
     try:
-        with at_gateway(ways, 9443, ways.tls(shown=shown), "web.test") as one:
-            one.sendall(b"GET / HTTP/1.1\r\nhost: web.test\r\nconnection: close\r\n\r\n")
+        with at_gateway(ways, 9443, ways.tls(shown=shown), host) as one:
+            one.sendall(f"GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode())
             served = b"".join(iter(lambda: one.recv(4096), b"")).startswith(b"HTTP/1.1 200")
     except (ssl.SSLError, ConnectionError):
         served = False
-    assert served == (shown == "friend.test")
+    assert served == (shown in who)
     assert (outcome.verdict is Verdict.SERVED) == served
 
 

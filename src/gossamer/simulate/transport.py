@@ -52,17 +52,25 @@ def _asks(context: DownstreamTlsContext) -> bool:
 def _client_certificate(context: DownstreamTlsContext, tls: Tls) -> str:
     if not _asks(context):
         return ""
-    if tls.certificate is None:
-        return "the client shows no certificate" if context.require_client_certificate.value else ""
     asked = validation_context(context.common_tls_context)
     blind = asked.trust_chain_verification == CertificateValidationContext.ACCEPT_UNTRUSTED
-    if not tls.certificate.trusted and not blind:
+    if tls.certificate is None:
+        demanded = context.require_client_certificate.value or (not blind and _picks(asked))
+        return "the client shows no certificate" if demanded else ""
+    if blind:  # Envoy then looks at nothing that is said of the certificate
+        return ""
+    if not tls.certificate.trusted:
         return "the client's certificate is not from an authority that is trusted here"
     wanted = asked.match_typed_subject_alt_names
     if wanted and not any(_san_matches(matcher, tls.certificate) for matcher in wanted):
         listed = ", ".join(describe_san(matcher) for matcher in wanted)
         return f"the client's certificate has none of the names that are accepted ({listed})"
     return ""
+
+
+def _picks(asked: CertificateValidationContext) -> bool:
+    """Whether certain certificates are wanted: then Envoy demands one, whether or not it is told to."""
+    return bool(asked.match_typed_subject_alt_names or asked.verify_certificate_hash or asked.verify_certificate_spki)
 
 
 def validation_context(common: CommonTlsContext) -> CertificateValidationContext:

@@ -162,6 +162,11 @@ def _check_clients(tls: ServerTLSSettings, at: At) -> None:
     if asks and tls.ca_crl and (tls.credential_name or tls.credential_names or tls.ca_cert_credential_name):
         message = "caCrl goes with caCertificates: a Secret holds its own list, under the key ca.crl"
         at["caCrl"].warning("no-effect", message)
+    picks = [name for name in ("subjectAltNames", "verifyCertificateSpki", "verifyCertificateHash") if said[name]]
+    if tls.mode is ServerTLSMode.OPTIONAL_MUTUAL and picks and not tls.insecure_skip_verify:
+        message = f"with {picks[0]} Envoy refuses clients without a certificate: OPTIONAL_MUTUAL is as MUTUAL here"
+        hint = "leave it out, and have an AuthorizationPolicy say who may do what"
+        at[picks[0]].warning("certificate-demanded", message, hint)
     if asks and tls.insecure_skip_verify:
         message = "any certificate is taken as it is, so policies that go by who the client is believe whatever it says"
         at["insecureSkipVerify"].warning("insecure", message)
