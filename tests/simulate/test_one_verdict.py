@@ -81,13 +81,13 @@ def _inspecting() -> Json:
     return {"listener_filters": [build.inspector("tls")]}
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(seed=st.integers(min_value=0, max_value=2**40))
 def test_the_simulator_says_what_the_policies_say(seed: int) -> None:
     maker = OneVerdict(seed)
     policies = maker.workload()
     simulators = _serving(policies)
-    for number in range(28):
+    for number in range(42):
         asked = maker.asked(http=number % 4 > 0)
         destination = Address(ip=OWN, port=asked.call.destination_port)
         outcome = simulators[asked.call.http is None].simulate(request_of(asked, Arrival.INBOUND, destination))
