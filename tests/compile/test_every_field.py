@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 from gossamer.api.kinds import KINDS
 from tests.compile.every_field import Auditor, Row, read, rows
 
@@ -16,7 +18,7 @@ TOOL = Path(__file__).parents[2] / "tools" / "feature_table.py"
 KUBERNETES = (("", "Service"), ("discovery.k8s.io", "EndpointSlice"), ("networking.k8s.io", "Ingress"))
 """Kinds that the table does not tell of, since they are not Istio's."""
 ELSEWHERE = ("MeshConfig", "MeshNetworks")
-"""What is no document of its own."""
+"""What is no document of its own: its rows are tried, but need not be whole."""
 
 
 def _table() -> ModuleType:
@@ -48,9 +50,11 @@ def _problem(auditor: Auditor, row: Row) -> str:
     return f"{row.label} changes nothing" if without.shown() == changed.shown() else ""
 
 
-def test_every_row_changes_what_somebody_is_told() -> None:
+@pytest.mark.parametrize("kind", sorted({row.kind.identity for row in rows()}))
+def test_every_row_changes_what_somebody_is_told(kind: str) -> None:
     auditor = Auditor()
-    assert list(filter(None, (_problem(auditor, row) for row in rows()))) == []
+    problems = (_problem(auditor, row) for row in rows() if row.kind.identity == kind)
+    assert list(filter(None, problems)) == []
 
 
 def test_no_supported_field_is_without_a_row() -> None:

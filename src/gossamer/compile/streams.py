@@ -94,10 +94,7 @@ def tcp_proxy(targets: Iterable[tuple[Target, int]], settings: MeshSettings) -> 
         hash_policy=tcp_hash_policies(first.consistent_hash),
     )
     _log(proxy, settings)
-    if first.idle_timeout is not None:
-        proxy.idle_timeout.CopyFrom(seconds(first.idle_timeout))
-    if first.max_duration is not None:
-        proxy.max_downstream_connection_duration.CopyFrom(seconds(first.max_duration))
+    _limit(proxy, first, settings)
     if first.tunnel is not None:
         proxy.tunneling_config.hostname = f"{first.tunnel.target_host}:{first.tunnel.target_port}"
         proxy.tunneling_config.use_post = first.tunnel.protocol.upper() == "POST"
@@ -110,6 +107,21 @@ def tcp_proxy(targets: Iterable[tuple[Target, int]], settings: MeshSettings) -> 
             if weight > 0
         )
     return _filter(proxy)
+
+
+def _limit(proxy: TcpProxy, target: Target, settings: MeshSettings) -> None:
+    """How long a connection may be idle, and last: as a DestinationRule says, else MeshConfig for all."""
+    pool = settings.default_pool
+    default = pool.tcp if pool is not None and not target.pooled else None
+    idle, longest = target.idle_timeout, target.max_duration
+    if default is not None and default.idle_timeout is not None:
+        idle = default.idle_timeout.total_seconds()
+    if default is not None and default.max_connection_duration is not None:
+        longest = default.max_connection_duration.total_seconds()
+    if idle is not None:
+        proxy.idle_timeout.CopyFrom(seconds(idle))
+    if longest is not None:
+        proxy.max_downstream_connection_duration.CopyFrom(seconds(longest))
 
 
 def _log(proxy: TcpProxy, settings: MeshSettings) -> None:

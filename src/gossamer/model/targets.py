@@ -82,6 +82,7 @@ def target_of(outbound: OutboundService | None, host: str, subset: str, port: in
         idle_timeout=tcp.idle_timeout.total_seconds() if tcp and tcp.idle_timeout is not None else None,
         lookup=_lookup(outbound.service, port),
         max_duration=tcp.max_connection_duration.total_seconds() if tcp and tcp.max_connection_duration else None,
+        pooled=policy.connection_pool is not None,
         declared=outbound.service.port(port),
         tunnel=policy.tunnel,
     )

@@ -84,6 +84,8 @@ class Target(Value):
     """Where the host that TLS names is looked up (DYNAMIC_DNS), the port that it is called on."""
     max_duration: float | None = None
     """Seconds after which a TCP connection to it is closed whatever happens on it."""
+    pooled: bool = False
+    """Whether a DestinationRule limits connections to it, and not the mesh's own default."""
     declared: Port | None = None
     """The port, as the service declares it."""
     tunnel: TunnelSettings | None = None
