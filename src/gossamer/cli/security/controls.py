@@ -29,6 +29,7 @@ class Control:
 
 
 _NIST: Final = "tests/cli/test_profile_nist.py::"
+_INSIDE: Final = "tests/e2e/monitor/test_inside.py::"
 _VERDICT: Final = "tests/simulate/test_one_verdict.py::test_a_real_envoy_says_the_same"
 _REPORT: Final = "tests/e2e/test_security_report.py::test_a_mesh_under_the_profile"
 
@@ -131,14 +132,23 @@ CONTROLS: Final[tuple[Control, ...]] = (
         asks="No application can go round its sidecar",
         references=("SM-DR1", "AHLC-SR-4"),
         judge=reach.not_bypassable,
-        tests=("tests/node/test_capture_escape.py::test_every_escape_fails", _REPORT),
+        tests=(
+            f"{_INSIDE}test_an_application_gets_nowhere_but_through_its_sidecar",
+            f"{_INSIDE}test_who_is_outside_reaches_no_application_but_through_its_sidecar",
+            "tests/node/test_capture_escape.py::test_every_escape_fails",
+            _REPORT,
+        ),
     ),
     Control(
         id="own-files",
         asks="Keys, configuration and administration are their user's alone",
         references=(),
         judge=upkeep.own_files,
-        tests=("tests/ca/test_folder.py::test_the_folder_is_its_owners_alone", _REPORT),
+        tests=(
+            f"{_INSIDE}test_another_user_of_the_host_reaches_neither_admin_nor_agent_nor_keys",
+            "tests/ca/test_folder.py::test_the_folder_is_its_owners_alone",
+            "tests/cli/test_security_report.py::test_files_that_others_may_use_are_found",
+        ),
     ),
     Control(
         id="token-keys",

@@ -27,7 +27,8 @@ def mutual_tls(facts: Facts) -> Finding:
         f"namespace {namespace}: {counted(member.policies.peer.default.value for member in members)}"
         for namespace, members in groupby(facts.sidecars, key=lambda member: member.proxy.namespace)
     ]
-    return finding(problems, (*evidence, *_seen(facts)), nobody=not facts.sidecars)
+    way = ["`gossamer authz migrate` says who still speaks plaintext, and moves to STRICT"] if problems else []
+    return finding(problems, (*evidence, *_seen(facts), *way), nobody=not facts.sidecars)
 
 
 def _lax(facts: Facts, member: Member) -> Iterator[str]:
