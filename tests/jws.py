@@ -43,7 +43,7 @@ class Issuer:
         }
         return json.dumps({"keys": [key]})
 
-    def token(self, *, lifetime_s: float = 600, header: dict[str, Any] | None = None, **claims: Any) -> str:
+    def token(self, *, lifetime_s: float = 86_400, header: dict[str, Any] | None = None, **claims: Any) -> str:
         """A token of `me` with these claims; those that are None are left out."""
         header = {"alg": "ES256", "typ": "JWT", "kid": self.kid, **(header or {})}
         payload = {"iss": self.name, "sub": "me", "exp": int(time.time() + lifetime_s), **claims}

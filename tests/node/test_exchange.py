@@ -47,7 +47,9 @@ def ask(connection):
         found[str(response.status)] += 1
     except OSError as error:
         found[repr(error)] += 1
-while not os.path.exists(stop):
+ending = False
+while not ending:
+    ending = os.path.exists(stop)  # asked at least once, however late this process came to run
     connection = http.client.HTTPConnection(host, port, timeout=10)
     ask(connection)
     connection.close()

@@ -87,7 +87,7 @@ def test_renewal_under_load_fails_no_request(envoy: Path, tmp_path: Path) -> Non
                 ending.set()
             kept.close()
         assert len(shown) >= 8, "renewals were not seen"
-        assert served_requests > 100
+        assert served_requests > 20
 
     asyncio.run(scenario())
 
