@@ -35,7 +35,7 @@ spec: {clusterIP: 10.99.0.7, selector: {app: web}, ports: [{name: http, port: 80
 apiVersion: v1
 kind: Service
 metadata: {name: mallory, namespace: evil}
-spec: {selector: {app: mallory}, ports: [{name: http, port: 80, targetPort: 8080}]}
+spec: {selector: {app: mallory}, ports: [{name: found-out, port: 80, targetPort: 8080}]}
 ---
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
@@ -70,9 +70,8 @@ spec:
 ---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
-metadata: {name: no-admin}
+metadata: {name: no-admin, namespace: istio-system}
 spec:
-  selector: {matchLabels: {app: web}}
   action: DENY
   rules: [{to: [{operation: {paths: [/admin, /admin/*]}}]}]
 """
@@ -128,7 +127,7 @@ def mesh_file(ports: Mapping[int, int]) -> str:
     namespace: {namespace}
     serviceAccount: {app}
     labels: {{app: {app}}}
-    ports: [{{name: http, port: 8080}}]
+    ports: [8080]
     command: ["${{PYTHON}}", -m, tests.e2e.monitor.app]
     env: {{PYTHONPATH: "{path}", PYTHONDONTWRITEBYTECODE: "1"}}
     health: {{path: /, port: 8080}}
