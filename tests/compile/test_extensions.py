@@ -78,7 +78,12 @@ WASM_NAME = "extensions.istio.io/wasmplugin/istio-system.x"
 
 @pytest.mark.parametrize(
     ("phase", "after"),
-    [("AUTHN", "policy.http.jwt"), ("AUTHZ", "policy.http.audit"), ("STATS", ROUTER), ("UNSPECIFIED_PHASE", ROUTER)],
+    [
+        ("AUTHN", "gossamer.path-of-two-meanings"),
+        ("AUTHZ", "policy.http.audit"),
+        ("STATS", ROUTER),
+        ("UNSPECIFIED_PHASE", ROUTER),
+    ],
 )
 def test_a_plugin_stands_in_its_phase(phase: str, after: str) -> None:
     found = run(plugin("x", phase=phase))

@@ -42,6 +42,7 @@ from gossamer.compile.policies.slots import http_filters
 from gossamer.compile.seen import http_logs
 from gossamer.compile.serving import describe_caller, limit_connections, set_headers
 from gossamer.compile.tls import HTTP_ALPN
+from gossamer.compile.two_meanings import one_meaning
 from gossamer.model.settings import MeshSettings
 
 ALPN_FILTER: Final = "gossamer.mesh_alpn"
@@ -87,7 +88,11 @@ def connection_manager(
         codec_type=HttpConnectionManager.AUTO,
         stat_prefix=stat_prefix,
         http_filters=_filters(
-            direction, looks_up=settings.looks_up, grpc_web=grpc_web, silent=_silent(settings.headers)
+            direction,
+            looks_up=settings.looks_up,
+            grpc_web=grpc_web,
+            silent=_silent(settings.headers),
+            normalises=settings.path_normalization is not NormalizationType.NONE,
         ),
         use_remote_address=BoolValue(value=direction is Direction.GATEWAY),
         xff_num_trusted_hops=settings.topology.num_trusted_proxies if direction is Direction.GATEWAY else 0,
@@ -146,7 +151,9 @@ def _normalise(manager: HttpConnectionManager, normalization: NormalizationType)
 
 
 @cache
-def _filters(direction: Direction, *, looks_up: bool, grpc_web: bool, silent: bool) -> tuple[HttpFilter, ...]:
+def _filters(
+    direction: Direction, *, looks_up: bool, grpc_web: bool, silent: bool, normalises: bool
+) -> tuple[HttpFilter, ...]:
     """HTTP filters in the order in which a request meets them.
 
     Policy first: nothing that answers by itself (CORS preflights, faults) does so for one who may not ask. CORS before
@@ -155,7 +162,8 @@ def _filters(direction: Direction, *, looks_up: bool, grpc_web: bool, silent: bo
     not use them, because a filter that came later would cost a new listener; but the lookup of hosts is there only
     where some service of the mesh asks for it, since it opens a resolver.
     """
-    policy = () if direction is Direction.OUTBOUND else http_filters()
+    guard = (one_meaning(),) if normalises else ()
+    policy = () if direction is Direction.OUTBOUND else (*guard, *http_filters())
     routing = []
     if direction is not Direction.INBOUND:
         routing = [

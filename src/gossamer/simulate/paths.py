@@ -17,6 +17,8 @@ from gossamer.simulate.notes import NotSimulatedError
 
 _UNRESERVED: Final = re.compile(r"%(2[dDeE]|3\d|4[1-9a-fA-F]|5[0-9aA]|5[fF]|6[1-9a-fA-F]|7[0-9aAeE])")
 _ESCAPED: Final = {ord(char): f"%{ord(char):02X}" for char in '"<>^`{|}'}
+_DOTS_WITH_PARAMETERS: Final = re.compile(r"(?<=/)(\.\.?);[^/]*")
+"""As servers of Java read them, and Envoy since 1.40; looked for before anything is unescaped."""
 _ESCAPED_SLASH: Final = re.compile(r"%2[fF]|%5[cC]")
 
 
@@ -34,7 +36,7 @@ def normal_path(path: str, manager: HttpConnectionManager) -> str | None:
     if manager.normalize_path.value:
         if "%00" in target:
             return None
-        target = canonical_path(target)
+        target = canonical_path(_DOTS_WITH_PARAMETERS.sub(r"\1", target))
     if manager.merge_slashes:
         target = re.sub(r"//+", "/", target)
     return target + mark + query

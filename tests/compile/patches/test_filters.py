@@ -98,7 +98,7 @@ def test_a_filter_of_a_class_stands_beside_the_policies(filter_class: str, befor
     [
         ("envoy.filters.http.rbac", "INSERT_BEFORE", "policy.http.custom-authorizer", "policy.http.deny"),
         ("envoy.filters.http.rbac", "INSERT_AFTER", "policy.http.allow", ROUTER),
-        ("envoy.filters.http.jwt_authn", "INSERT_BEFORE", None, "policy.http.jwt"),
+        ("envoy.filters.http.jwt_authn", "INSERT_BEFORE", "gossamer.path-of-two-meanings", "policy.http.jwt"),
         ("istio_authn", "INSERT_AFTER", "policy.http.jwt", "policy.http.audit"),
     ],
 )
