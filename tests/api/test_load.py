@@ -208,15 +208,15 @@ def test_an_invalid_mesh_config_keeps_its_last_valid_version(text: str) -> None:
 
 
 def test_an_unsupported_setting_of_the_mesh_is_left_out_and_the_others_hold() -> None:
-    text = "trustDomain: example.org\nproxyListenPort: 1\nconfigSources: [{address: x}]\n"
+    text = "trustDomain: example.org\nconfigSources: [{address: x}]\ncertificates: [{secretName: x}]\n"
     loaded = load([], mesh_config=SourceFile(name="mesh.yaml", text=text))
     assert not loaded.has_errors
     assert [(found.code, found.path, found.position.line) for found in loaded.diagnostics] == [
-        ("unsupported-field", "proxyListenPort", 2),
-        ("unsupported-field", "configSources", 3),
+        ("unsupported-field", "configSources", 2),
+        ("unsupported-field", "certificates", 3),
     ]
     mesh = loaded.config.mesh
-    assert (mesh.trust_domain, mesh.proxy_listen_port, mesh.config_sources) == ("example.org", 15001, ())
+    assert (mesh.trust_domain, mesh.config_sources, mesh.certificates) == ("example.org", (), ())
 
 
 def test_a_load_reads_only_what_changed() -> None:

@@ -85,14 +85,6 @@ def test_what_is_refused_is_said_with_its_reason_and_what_to_do(kind: str, field
     assert (refusal.why in found.message, found.hint) == (True, refusal.instead)
 
 
-@pytest.mark.parametrize(("field", "value"), [("proxyListenPort", 15001), ("proxyInboundListenPort", 15006)])
-def test_a_refused_field_that_says_what_is_so_anyway_is_let_pass(field: str, value: int) -> None:
-    at = At()
-    assert not check_support("MeshConfig", {field: value}, at)
-    assert at.findings == []
-    assert check_support("MeshConfig", {field: value + 1}, at)
-
-
 def test_an_item_of_a_list_is_left_out_of_the_mesh_config_alone() -> None:
     authority = {"trustDomains": ["td"], "spiffeBundleUrl": "https://spire.example/bundle"}
     mesh, at = build_mesh_config({"trustDomain": "td", "caCertificates": [authority]})

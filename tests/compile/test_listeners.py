@@ -48,6 +48,16 @@ def test_capture_listeners_are_opened_in_the_applications_network_namespace() ->
     assert "network_namespace_filepath" not in found.listener("0.0.0.0_80")["address"]["socket_address"]
 
 
+def test_captured_traffic_is_taken_where_the_kernel_redirects_it() -> None:
+    proxy = replace(SIDECAR, capture=Capture(outbound_port=16001, inbound_port=16006))
+    found = compiled(service("reviews"), proxy=proxy)
+    for name, port in (("virtualOutbound", 16001), ("virtualInbound", 16006)):
+        listener = found.listener(name)
+        assert listener["address"]["socket_address"]["port_value"] == port
+        (loop,) = [one for one in listener["filter_chains"] if one["name"] == f"{name}-blackhole"]
+        assert loop["filter_chain_match"] == {"destination_port": port}
+
+
 def test_both_families_are_captured_for_a_workload_that_has_both() -> None:
     found = compiled(service("reviews"), proxy=replace(SIDECAR, addresses=("10.0.0.1", "fd00::1")))
     for name in ("virtualOutbound", "0.0.0.0_80"):

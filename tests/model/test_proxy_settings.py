@@ -120,3 +120,9 @@ defaultConfig:
     assert probe.check == Check(port=8080, path="/ready", headers=(("a", "b"),), seconds=1)
     assert (probe.period, probe.failures) == (3, 3)
     assert default_probe(settings().readiness_probe) is None
+
+
+def test_the_ports_of_captured_traffic_are_the_meshs() -> None:
+    found = settings(mesh="proxyListenPort: 16001\nproxyInboundListenPort: 16006\n")
+    assert (found.outbound_port, found.inbound_port) == (16001, 16006)
+    assert (settings().outbound_port, settings().inbound_port) == (15001, 15006)

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ REQUEST = CaptureRequest(
 # Chooses in a user namespace that allows no further one, as a host may be set up.
 CONFINED_CHOICE = """
 import asyncio, os, sys
+from dataclasses import replace
 from pathlib import Path
 from gossamer.node import sandbox_linux as linux
 from gossamer.node.capture.choose import Way, choose_capture
@@ -181,6 +183,35 @@ def test_transparent_capture(tmp_path: Path) -> None:
     assert captured.network == "shop.reviews-v1"
     assert captured.environment == {}
     assert [":" in address for address in captured.addresses] == [False, True]
+
+
+def test_a_capture_that_stands_keeps_the_ports_that_it_was_made_with(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        sandbox = await open_sandbox(SandboxSettings(runtime=tmp_path / "run", isolation=Isolation.USER))
+        try:
+            capturer = Capturer(sandbox, CaptureMode.TRANSPARENT, Ports(tmp_path / "ports.json"))
+            other = replace(REQUEST, outbound_port=16001, inbound_port=16006)
+
+            async def ports(request: CaptureRequest, capturer: Capturer = capturer) -> tuple[int, int]:
+                capture = (await capturer.add(request)).capture
+                return capture.outbound_port, capture.inbound_port
+
+            assert await ports(REQUEST) == (15001, 15006)
+            assert await ports(other) == (15001, 15006), "it stands"
+            mesh_ports = (await capturer.add(other)).capture.mesh_ports
+            await capturer.undo(other.key)
+            assert await ports(other) == (16001, 16006)
+            assert (await capturer.add(other)).capture.mesh_ports == mesh_ports, "those that callers dial do not wander"
+            again = Capturer(sandbox, CaptureMode.TRANSPARENT, Ports(tmp_path / "ports.json"))
+            assert await ports(REQUEST, again) == (16001, 16006), "the next agent knows it"
+        finally:
+            await sandbox.close()
+
+    try:
+        asyncio.run(scenario())
+    except CaptureError as error:
+        need(False, str(error))
+        raise
 
 
 def test_a_service_without_a_port_is_refused(tmp_path: Path) -> None:

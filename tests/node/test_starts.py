@@ -28,6 +28,8 @@ SETTINGS = ProxySettings(
     flush_kb=9,
     max_connections=7,
     drain_s=30,
+    outbound_port=16001,
+    inbound_port=16006,
     listener_connections=9,
     readiness_probe='{"periodSeconds":3}',
 )

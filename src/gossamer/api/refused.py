@@ -29,18 +29,6 @@ _BOOTSTRAP: Final = Refusal(
 
 REFUSED: Final[Mapping[str, Mapping[str, Refusal]]] = {
     "MeshConfig": {
-        "proxyListenPort": Refusal(
-            why="a workload's traffic is captured before its agent has heard of a MeshConfig, and the port is in a "
-            "network of the workload's own, where nobody else asks for it",
-            instead="it is 15001",
-            same=(15001,),
-        ),
-        "proxyInboundListenPort": Refusal(
-            why="a workload's traffic is captured before its agent has heard of a MeshConfig, and the port is in a "
-            "network of the workload's own, where nobody else asks for it",
-            instead="it is 15006",
-            same=(15006,),
-        ),
         "configSources": Refusal(
             why="a MeshConfig is itself a part of the configuration, and does not say where the rest comes from",
             instead="name files and folders under `config` in gossamer.yaml, or with --config",

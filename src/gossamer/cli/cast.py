@@ -69,7 +69,10 @@ class Cast:
         """The proxy of a workload: the one that runs, or the one that it would have."""
         running = self.proxies.get((workload.namespace, workload.name))
         if running is None:
-            return proxy_of(workload, kind, self.trust_domain)
+            proxy = proxy_of(workload, kind, self.trust_domain)
+            start = self.fleet.mesh.proxies.for_proxy(proxy)
+            listening = replace(proxy.capture, outbound_port=start.outbound_port, inbound_port=start.inbound_port)
+            return replace(proxy, capture=listening)
         return replace(running, service_account=workload.service_account)
 
     def bypassable(self, name: str) -> bool:

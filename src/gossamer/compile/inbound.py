@@ -53,7 +53,6 @@ from gossamer.model.service import Protocol
 from gossamer.model.settings import MeshSettings, observed
 from gossamer.model.view import InboundPort, ProxyView
 
-INBOUND_PORT: Final = 15006
 _ANY: Final = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
 _TLS_INSPECTOR: Final = "envoy.filters.listener.tls_inspector"
 _HTTP_INSPECTOR: Final = "envoy.filters.listener.http_inspector"
@@ -99,19 +98,20 @@ def _opened(view: ProxyView, port: InboundPort, compiler: ChainCompiler) -> Draf
 
 
 def _captured(view: ProxyView, compiler: ChainCompiler) -> Draft:
-    """15006: all connections to the workload that the kernel redirects, whatever port they were for."""
+    """Of all connections to the workload that the kernel redirects (to 15006), whatever port they were for."""
     served = [_served(view, port) for port in view.inbound if not port.opened]
     known = {port.number for port in served}
     rest = [*(number for number in sorted(view.policies.peer.ports) if number not in known), 0]
     served += [
         _served(view, InboundPort(number=number, protocol=Protocol.AUTO), cluster=PASSTHROUGH) for number in rest
     ]
+    capture = view.proxy.capture
     first, *others = (
-        socket(address, INBOUND_PORT, view.proxy.capture.network_namespace) for address in wildcards_of(view.proxy)
+        socket(address, capture.inbound_port, capture.network_namespace) for address in wildcards_of(view.proxy)
     )
     listener = _listener("virtualInbound", first, served, compiler, view.settings)
     listener.additional_addresses.extend(AdditionalAddress(address=address) for address in others)
-    listener.filter_chains.insert(0, _loop_chain(view.settings))
+    listener.filter_chains.insert(0, _loop_chain(capture.inbound_port, view.settings))
     listener.listener_filters.insert(0, _listener_filter("envoy.filters.listener.original_dst", OriginalDst()))
     return _draft(view, listener)
 
@@ -133,9 +133,9 @@ def _served(view: ProxyView, port: InboundPort, *, cluster: str = "", matched: b
     )
 
 
-def _loop_chain(settings: MeshSettings) -> FilterChain:
-    """A connection to 15006 itself would be sent to where it was dialled: here, for ever."""
-    match = FilterChainMatch(destination_port=UInt32Value(value=INBOUND_PORT))
+def _loop_chain(port: int, settings: MeshSettings) -> FilterChain:
+    """A connection to this port itself would be sent to where it was dialled: here, for ever."""
+    match = FilterChainMatch(destination_port=UInt32Value(value=port))
     return FilterChain(
         name="virtualInbound-blackhole", filter_chain_match=match, filters=[pass_to(BLACK_HOLE, settings)]
     )

@@ -26,7 +26,7 @@ from gossamer.compile.draft import Draft, references
 from gossamer.compile.endpoints import address_of
 from gossamer.compile.hcm import Direction, connection_manager
 from gossamer.compile.limits import seconds
-from gossamer.compile.names import BLACK_HOLE, FORWARD_PROXY, OUTBOUND_PORT, VIRTUAL_OUTBOUND, target_name
+from gossamer.compile.names import BLACK_HOLE, FORWARD_PROXY, VIRTUAL_OUTBOUND, target_name
 from gossamer.compile.origins import metadata_of
 from gossamer.compile.serialise import finished
 from gossamer.compile.serving import buffer_listener
@@ -122,19 +122,17 @@ def capture_listener(proxy: Proxy, settings: MeshSettings) -> Draft:
     own destination, and go round for ever: it ends in the black hole."""
     unknown = unknown_cluster(settings)
     addresses = wildcards_of(proxy)
-    namespace = proxy.capture.network_namespace
+    namespace, port = proxy.capture.network_namespace, proxy.capture.outbound_port
     listener = Listener(
         name=VIRTUAL_OUTBOUND,
-        address=socket(addresses[0], OUTBOUND_PORT, namespace),
-        additional_addresses=[
-            AdditionalAddress(address=socket(one, OUTBOUND_PORT, namespace)) for one in addresses[1:]
-        ],
+        address=socket(addresses[0], port, namespace),
+        additional_addresses=[AdditionalAddress(address=socket(one, port, namespace)) for one in addresses[1:]],
         traffic_direction=OUTBOUND,
         use_original_dst=BoolValue(value=True),
         filter_chains=[
             FilterChain(
                 name="virtualOutbound-blackhole",
-                filter_chain_match=FilterChainMatch(destination_port=UInt32Value(value=OUTBOUND_PORT)),
+                filter_chain_match=FilterChainMatch(destination_port=UInt32Value(value=port)),
                 filters=[pass_to(BLACK_HOLE, settings)],
             ),
             FilterChain(name="virtualOutbound-catchall-tcp", filters=[pass_to(unknown, settings)]),

@@ -11,7 +11,6 @@ PASSTHROUGH: Final = "PassthroughCluster"
 BLACK_HOLE: Final = "BlackHoleCluster"
 FORWARD_PROXY: Final = "DynamicForwardProxyCluster"
 VIRTUAL_OUTBOUND: Final = "virtualOutbound"
-OUTBOUND_PORT: Final = 15001
 DNS_PORT: Final = 15053
 METADATA: Final = "gossamer"
 """Under this key metadata names the user resources that made a thing."""

@@ -11,6 +11,9 @@ from typing import Final
 
 from gossamer.core.frozen import FrozenMap, Value
 
+OUTBOUND_PORT: Final = 15001
+INBOUND_PORT: Final = 15006
+"""Where Envoy takes what the kernel redirects to it, unless the mesh says otherwise."""
 DEFAULT_CLUSTER: Final = "Kubernetes"
 """Istio's name for the cluster of who says nothing else."""
 
@@ -53,6 +56,9 @@ class Capture(Value):
     address: str = ""
     http_proxy_port: int = 0
     outbound_ports: FrozenMap[str, int] = field(default_factory=FrozenMap)
+    outbound_port: int = OUTBOUND_PORT
+    inbound_port: int = INBOUND_PORT
+    """Where redirected traffic is taken, in transparent mode."""
     dns: bool = False
     """Whether a DNS listener (15053, inside `network_namespace`) answers for mesh names."""
     service_addresses: FrozenMap[str, str] = field(default_factory=FrozenMap)

@@ -43,7 +43,11 @@ class ProxySettingsIndex(Value):
 
 def build_proxy_settings(mesh: MeshConfig, resources: tuple[Resource[WorkloadProxyConfig], ...]) -> ProxySettingsIndex:
     """The settings that a configuration gives to proxies."""
-    of_all = _of_mesh(mesh.default_config) if mesh.default_config else DEFAULT
+    of_all = replace(
+        _of_mesh(mesh.default_config) if mesh.default_config else DEFAULT,
+        outbound_port=mesh.proxy_listen_port,
+        inbound_port=mesh.proxy_inbound_listen_port,
+    )
     namespaces: dict[str, Resource[WorkloadProxyConfig]] = {}
     selecting: dict[str, list[Resource[WorkloadProxyConfig]]] = {}
     for resource in sorted(resources, key=lambda r: r.age_key):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gossamer.core.frozen import EMPTY, FrozenMap, Value
+from gossamer.model.proxy import INBOUND_PORT, OUTBOUND_PORT
 
 _NEVER: Final = ("LD_", "GLIBC_", "MALLOC_", "ENVOY_", "GOSSAMER_")
 _NEVER_NAMES: Final = frozenset({"PATH", "TZ", "HOME", "TMPDIR", "GCONV_PATH", "LOCPATH", "NLSPATH"})
@@ -33,6 +34,9 @@ class ProxySettings(Value):
     """How long connections have to end when their listener changes."""
     listener_connections: int | None = None
     """Connections that one listener holds at most."""
+    outbound_port: int = OUTBOUND_PORT
+    inbound_port: int = INBOUND_PORT
+    """Where it takes what is captured."""
     readiness_probe: str = ""
     """How a workload that says nothing of it is probed: JSON, as users write it."""
 

@@ -188,6 +188,7 @@ class Sidecar:
     async def _capture(self) -> Captured:
         spec = self.spec
         domain = self._host.domain
+        start = self._host.starts.of(spec.key).settings
         request = CaptureRequest(
             namespace=spec.namespace,
             name=spec.name,
@@ -198,6 +199,8 @@ class Sidecar:
             mesh_address=self._host.settings.address,
             search=(f"{spec.namespace}.svc.{domain}", f"svc.{domain}", domain),
             uids=uids_of(spec.users),
+            outbound_port=start.outbound_port,
+            inbound_port=start.inbound_port,
         )
         if spec.type is ProxyType.ROUTER:
             # a gateway captures nothing: it listens on the host, for whoever comes
@@ -214,6 +217,7 @@ class Sidecar:
             return
         if not self._adopting:
             await self._host.registration.told(_TOLD_S)  # the answer says how Envoy is to be started
+            captured = await self._settle_ports(captured)
         secrets = SecretSet(Path(folder) for folder in self.spec.credentials)
         secrets.set_identity(self.identity.value)
         trust = self._host.identities.trust
@@ -232,6 +236,18 @@ class Sidecar:
         finally:
             for stop in unsubscribe:
                 stop()
+
+    async def _settle_ports(self, captured: Captured) -> Captured:
+        """Capture anew if the control plane has named other ports by now, while nothing runs that knows of these."""
+        start, capture = self._host.starts.of(self.spec.key).settings, captured.capture
+        settled = (start.outbound_port, start.inbound_port) == (capture.outbound_port, capture.inbound_port)
+        if settled or self._explicit or self.spec.type is ProxyType.ROUTER or self._runs_envoy:
+            return captured
+        await self._host.capturer.undo(self.spec.slug)
+        captured = await self._recapture()
+        self._register(rpc.WORKLOAD_STATE_STARTING)
+        await self._host.registration.told(_TOLD_S)
+        return captured
 
     def _observing(self, captured: Captured) -> grpc.GenericRpcHandler:
         gateway = self.spec.type is ProxyType.ROUTER

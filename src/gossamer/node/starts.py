@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from gossamer.ca.files import private_folder, write_private
 from gossamer.compile.patches.bootstrap import BootstrapPatch
 from gossamer.core.frozen import FrozenMap
+from gossamer.model.proxy import INBOUND_PORT, OUTBOUND_PORT
 from gossamer.model.started import DEFAULT, ProxySettings, may_be_set
 from gossamer.rpc import gossamer_pb2 as rpc
 
@@ -80,6 +81,8 @@ def started(start: rpc.Start) -> Started:
             drain_s=_count(start, "drain_seconds"),
             listener_connections=_count(start, "listener_connections"),
             readiness_probe=start.readiness_probe,
+            outbound_port=start.outbound_port or OUTBOUND_PORT,
+            inbound_port=start.inbound_port or INBOUND_PORT,
         ),
         patches=tuple(BootstrapPatch(value=one.value, replace_lists=one.replace_lists) for one in start.patches),
     )

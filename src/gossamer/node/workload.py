@@ -10,7 +10,7 @@ from typing import Any
 
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.place import CLUSTER, NETWORK, locality_of
-from gossamer.model.proxy import Capture, CaptureMode, ProxyType
+from gossamer.model.proxy import INBOUND_PORT, OUTBOUND_PORT, Capture, CaptureMode, ProxyType
 from gossamer.node.application import RestartPolicy
 from gossamer.node.health import Probe
 from gossamer.node.sandbox import Check
@@ -167,6 +167,8 @@ def registration_message(
             http_proxy_port=capture.http_proxy_port,
             outbound_ports=dict(capture.outbound_ports),
             dns=capture.dns,
+            outbound_port=capture.outbound_port if capture.outbound_port != OUTBOUND_PORT else 0,
+            inbound_port=capture.inbound_port if capture.inbound_port != INBOUND_PORT else 0,
             service_addresses=dict(capture.service_addresses),
             web_address=capture.web_address,
             web_ports=capture.web_ports,

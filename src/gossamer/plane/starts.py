@@ -6,7 +6,7 @@ Invariant: it is said in answer to a registration and at no other time: what run
 from __future__ import annotations
 
 from gossamer.compile.patches.bootstrap import BootstrapPatch
-from gossamer.model.proxy import Proxy
+from gossamer.model.proxy import INBOUND_PORT, OUTBOUND_PORT, Proxy
 from gossamer.model.started import ProxySettings
 from gossamer.rpc import gossamer_pb2 as rpc
 
@@ -20,6 +20,8 @@ def start_message(proxy: Proxy, settings: ProxySettings, patches: tuple[Bootstra
         statsd=settings.statsd,
         flush_kb=settings.flush_kb,
         readiness_probe=settings.readiness_probe,
+        outbound_port=settings.outbound_port if settings.outbound_port != OUTBOUND_PORT else 0,
+        inbound_port=settings.inbound_port if settings.inbound_port != INBOUND_PORT else 0,
         patches=[rpc.BootstrapPatch(value=one.value, replace_lists=one.replace_lists) for one in patches],
     )
     if settings.concurrency is not None:

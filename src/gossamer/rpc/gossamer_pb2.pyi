@@ -598,6 +598,8 @@ class Capture(message.Message):
     WEB_PORTS_FIELD_NUMBER: builtins.int
     DNS_PORT_FIELD_NUMBER: builtins.int
     OBSERVED_FIELD_NUMBER: builtins.int
+    OUTBOUND_PORT_FIELD_NUMBER: builtins.int
+    INBOUND_PORT_FIELD_NUMBER: builtins.int
     mode: CaptureMode.ValueType
     network_namespace: builtins.str
     """Path of the application's network namespace; empty when Envoy shares it."""
@@ -619,6 +621,9 @@ class Capture(message.Message):
     """Explicit mode: the port at `address` at which names of services are answered over DNS (UDP); 0: none."""
     observed: builtins.bool
     """The agent takes what its Envoy tells of what comes in (Envoy's access log service, on the socket of its secrets)."""
+    outbound_port: builtins.int
+    """Transparent mode: the ports to which the kernel redirects; 0: 15001 and 15006."""
+    inbound_port: builtins.int
     @builtins.property
     def outbound_ports(self) -> containers.ScalarMap[builtins.str, builtins.int]: ...
     @builtins.property
@@ -646,10 +651,12 @@ class Capture(message.Message):
         web_ports: abc.Iterable[builtins.int] | None = ...,
         dns_port: builtins.int = ...,
         observed: builtins.bool = ...,
+        outbound_port: builtins.int = ...,
+        inbound_port: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "application_address", b"application_address", "dns", b"dns", "dns_port", b"dns_port", "http_proxy_port", b"http_proxy_port", "mesh_address", b"mesh_address", "mode", b"mode", "network_namespace", b"network_namespace", "observed", b"observed", "outbound_ports", b"outbound_ports", "service_addresses", b"service_addresses", "web_address", b"web_address", "web_ports", b"web_ports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["address", b"address", "application_address", b"application_address", "dns", b"dns", "dns_port", b"dns_port", "http_proxy_port", b"http_proxy_port", "inbound_port", b"inbound_port", "mesh_address", b"mesh_address", "mode", b"mode", "network_namespace", b"network_namespace", "observed", b"observed", "outbound_port", b"outbound_port", "outbound_ports", b"outbound_ports", "service_addresses", b"service_addresses", "web_address", b"web_address", "web_ports", b"web_ports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -920,6 +927,8 @@ class Start(message.Message):
     DRAIN_SECONDS_FIELD_NUMBER: builtins.int
     LISTENER_CONNECTIONS_FIELD_NUMBER: builtins.int
     READINESS_PROBE_FIELD_NUMBER: builtins.int
+    OUTBOUND_PORT_FIELD_NUMBER: builtins.int
+    INBOUND_PORT_FIELD_NUMBER: builtins.int
     concurrency: builtins.int
     """Worker threads; 0: one for each core."""
     statsd: builtins.str
@@ -934,6 +943,9 @@ class Start(message.Message):
     """Connections that one listener holds at most."""
     readiness_probe: builtins.str
     """How a workload that says nothing of it is probed: a ReadinessProbe of Istio's ProxyConfig, as JSON."""
+    outbound_port: builtins.int
+    """Where Envoy takes what is captured; 0: 15001 and 15006."""
+    inbound_port: builtins.int
     @builtins.property
     def workload(self) -> WorkloadKey: ...
     @builtins.property
@@ -960,10 +972,12 @@ class Start(message.Message):
         drain_seconds: builtins.int | None = ...,
         listener_connections: builtins.int | None = ...,
         readiness_probe: builtins.str = ...,
+        outbound_port: builtins.int = ...,
+        inbound_port: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_concurrency", b"_concurrency", "_drain_seconds", b"_drain_seconds", "_flush_interval_seconds", b"_flush_interval_seconds", "_listener_connections", b"_listener_connections", "_max_connections", b"_max_connections", "_termination_drain_seconds", b"_termination_drain_seconds", "concurrency", b"concurrency", "drain_seconds", b"drain_seconds", "flush_interval_seconds", b"flush_interval_seconds", "listener_connections", b"listener_connections", "max_connections", b"max_connections", "termination_drain_seconds", b"termination_drain_seconds", "workload", b"workload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_concurrency", b"_concurrency", "_drain_seconds", b"_drain_seconds", "_flush_interval_seconds", b"_flush_interval_seconds", "_listener_connections", b"_listener_connections", "_max_connections", b"_max_connections", "_termination_drain_seconds", b"_termination_drain_seconds", "concurrency", b"concurrency", "drain_seconds", b"drain_seconds", "environment", b"environment", "flush_interval_seconds", b"flush_interval_seconds", "flush_kb", b"flush_kb", "listener_connections", b"listener_connections", "max_connections", b"max_connections", "patches", b"patches", "readiness_probe", b"readiness_probe", "runtime", b"runtime", "statsd", b"statsd", "termination_drain_seconds", b"termination_drain_seconds", "workload", b"workload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_concurrency", b"_concurrency", "_drain_seconds", b"_drain_seconds", "_flush_interval_seconds", b"_flush_interval_seconds", "_listener_connections", b"_listener_connections", "_max_connections", b"_max_connections", "_termination_drain_seconds", b"_termination_drain_seconds", "concurrency", b"concurrency", "drain_seconds", b"drain_seconds", "environment", b"environment", "flush_interval_seconds", b"flush_interval_seconds", "flush_kb", b"flush_kb", "inbound_port", b"inbound_port", "listener_connections", b"listener_connections", "max_connections", b"max_connections", "outbound_port", b"outbound_port", "patches", b"patches", "readiness_probe", b"readiness_probe", "runtime", b"runtime", "statsd", b"statsd", "termination_drain_seconds", b"termination_drain_seconds", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__concurrency: _TypeAlias = typing.Literal["concurrency"]  # noqa: Y015
     _WhichOneofArgType__concurrency: _TypeAlias = typing.Literal["_concurrency", b"_concurrency"]  # noqa: Y015

@@ -20,7 +20,15 @@ from gossamer.api import names
 from gossamer.core.errors import StateError
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.place import CLUSTER, NETWORK, locality_of
-from gossamer.model.proxy import DEFAULT_CLUSTER, Capture, CaptureMode, Proxy, ProxyType
+from gossamer.model.proxy import (
+    DEFAULT_CLUSTER,
+    INBOUND_PORT,
+    OUTBOUND_PORT,
+    Capture,
+    CaptureMode,
+    Proxy,
+    ProxyType,
+)
 from gossamer.model.service import Health, Workload
 from gossamer.rpc import gossamer_pb2 as rpc
 
@@ -229,7 +237,7 @@ def registration_problem(message: rpc.Workload) -> str:
             return f"{address!r} is no IP address"
     numbers = [number for port in message.ports for number in (port.number, port.mesh_port or 1)]
     numbers += [*message.gateway_ports, *message.gateway_ports.values(), *capture.outbound_ports.values()]
-    numbers += [*capture.web_ports, capture.dns_port or 1]
+    numbers += [*capture.web_ports, capture.dns_port or 1, capture.outbound_port or 1, capture.inbound_port or 1]
     wrong = next((number for number in numbers if not 0 < number < 65536), None)
     return "" if wrong is None else f"{wrong} is no port"
 
@@ -308,4 +316,6 @@ def _capture(message: rpc.Capture, ports: Iterable[rpc.WorkloadPort]) -> Capture
         web_ports=tuple(sorted(message.web_ports)),
         dns_port=message.dns_port,
         observed=message.observed,
+        outbound_port=message.outbound_port or OUTBOUND_PORT,
+        inbound_port=message.inbound_port or INBOUND_PORT,
     )

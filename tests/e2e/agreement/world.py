@@ -146,6 +146,8 @@ def _settings() -> dict[str, Any]:
     stranger = create_stub(datetime.now(UTC))[2]
     return {
         "accessLogFile": "/dev/stdout",
+        "proxyListenPort": 16001,
+        "proxyInboundListenPort": 16006,
         "meshMTLS": {"minProtocolVersion": "TLSV1_3", "ecdhCurves": ["P-384"]},
         "caCertificates": [{"pem": stranger}],
         "defaultConfig": {"connectionSettings": {"listenerConnectionLimit": 10_000}},

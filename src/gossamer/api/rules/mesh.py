@@ -27,6 +27,7 @@ def check_mesh_config(mesh: MeshConfig, at: At) -> None:
         check(names.domain_problem(alias), at["trustDomainAliases", index])
     if require(mesh.root_namespace, at["rootNamespace"], "rootNamespace must not be empty"):
         check(names.namespace_problem(mesh.root_namespace), at["rootNamespace"])
+    _check_ports(mesh, at)
     check_duration(mesh.connect_timeout, at["connectTimeout"])
     if mesh.protocol_detection_timeout is not None and mesh.protocol_detection_timeout < timedelta(0):
         at["protocolDetectionTimeout"].error("invalid-duration", "must not be negative")
@@ -52,6 +53,20 @@ def check_mesh_config(mesh: MeshConfig, at: At) -> None:
     if mesh.default_config is not None:
         check_default_config(mesh.default_config, at["defaultConfig"])
     check_extension_providers(mesh.extension_providers, at["extensionProviders"])
+
+
+def _check_ports(mesh: MeshConfig, at: At) -> None:
+    ports = {"proxyListenPort": mesh.proxy_listen_port, "proxyInboundListenPort": mesh.proxy_inbound_listen_port}
+    for name, port in ports.items():
+        if not _UNPRIVILEGED <= port < 65536 or port in _TAKEN:
+            taken = ", ".join(f"{number} {what}" for number, what in _TAKEN.items())
+            at[name].error("invalid-port", f"port must be between {_UNPRIVILEGED} and 65535, and not {taken}")
+    if mesh.proxy_listen_port == mesh.proxy_inbound_listen_port:
+        at["proxyInboundListenPort"].error("conflict", "is proxyListenPort too: each needs its own")
+
+
+_UNPRIVILEGED: Final = 1024
+_TAKEN: Final = {15021: "(readiness)", 15053: "(DNS)"}
 
 
 def _check_services(mesh: MeshConfig, at: At) -> None:

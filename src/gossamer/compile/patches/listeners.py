@@ -132,7 +132,7 @@ def _chain_is_meant(listener: Listener, chain: FilterChain, patch: Patch, place:
 
 
 def _is_inbound_capture(listener: Listener) -> bool:
-    return listener.traffic_direction == INBOUND and listener.address.socket_address.port_value == INBOUND_PORT
+    return listener.name == _VIRTUAL_INBOUND
 
 
 def _mesh_port(listener: Listener) -> int:

@@ -74,6 +74,17 @@ class Ports:
         self._save()
         return True
 
+    def remember(self, purpose: str, port: int) -> None:
+        """Note a port that was chosen elsewhere."""
+        if self._ports.get(purpose) != ("", port):
+            self._ports[purpose] = ("", port)
+            self._save()
+
+    def remembered(self, purpose: str) -> int | None:
+        """The port that was noted."""
+        found = self._ports.get(purpose)
+        return None if found is None else found[1]
+
     def address(self, purpose: str, network: ipaddress.IPv4Network) -> str:
         """An address of `network` that no other purpose has."""
         known = self._addresses.get(purpose)

@@ -13,7 +13,7 @@ from typing import Final
 from gossamer.core.errors import CaptureError
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.names import short_names
-from gossamer.model.proxy import Capture, CaptureMode
+from gossamer.model.proxy import INBOUND_PORT, OUTBOUND_PORT, Capture, CaptureMode
 from gossamer.node.capture.environment import explicit_environment, short_name
 from gossamer.node.capture.explicit import dns_port, names_by_address, open_services, service_ports
 from gossamer.node.capture.ports import LOOPBACK, SHARED, Ports
@@ -41,6 +41,9 @@ class CaptureRequest:
     domain: str = "cluster.local"
     search: tuple[str, ...] = ()
     uids: tuple[int, ...] = ()
+    outbound_port: int = OUTBOUND_PORT
+    inbound_port: int = INBOUND_PORT
+    """Where Envoy is to take what is captured; a capture that stands keeps the ports that it was made with."""
 
     @property
     def key(self) -> str:
@@ -81,21 +84,56 @@ class Capturer:
             (port, self.ports.allocate(f"{request.key}/mesh/{port}", request.mesh_address)) for port in request.ports
         )
         base = Capture(mode=self.mode, mesh_address=request.mesh_address, mesh_ports=mesh_ports)
+        if self.mode is CaptureMode.TRANSPARENT:
+            outbound, inbound = self._listening(request)
+            base = replace(base, outbound_port=outbound, inbound_port=inbound)
         if request.uids:
             return await self._on_host(request, base)
         if self.mode is CaptureMode.EXPLICIT:
             return self._explicit(request, base)
         own = ipaddress.IPv4Address(self.ports.address(f"{request.key}/own", SHARED))
         addresses = (str(own), str(_OWN_SIX + int(own)))
-        network = Network(name=request.key, addresses=addresses, search=request.search)
+        network = Network(
+            name=request.key,
+            addresses=addresses,
+            search=request.search,
+            outbound_port=base.outbound_port,
+            inbound_port=base.inbound_port,
+        )
         path = await self.sandbox.add_network(network)
         capture = replace(base, network_namespace=str(path), application_address="127.0.0.1", dns=True)
         return Captured(capture=capture, addresses=addresses, network=request.key)
 
+    def _listening(self, request: CaptureRequest) -> tuple[int, int]:
+        """Where Envoy takes what this workload sends, and what it is sent."""
+        wanted = (("outbound", request.outbound_port, OUTBOUND_PORT), ("inbound", request.inbound_port, INBOUND_PORT))
+        stands = request.key in self.sandbox.networks | self.sandbox.captures
+        found = []
+        for name, port, usual in wanted:
+            purpose = f"{request.key}/captured/{name}"
+            if not stands:
+                self.ports.remember(purpose, port)
+            found.append((self.ports.remembered(purpose) or usual) if stands else port)
+        return found[0], found[1]
+
+    async def undo(self, key: str) -> None:
+        """Capture a workload no more, and keep its ports: it is to be captured anew."""
+        if self.mode is CaptureMode.TRANSPARENT:
+            await self.sandbox.remove_network(key)
+            await self.sandbox.release_host(key)
+
     async def _on_host(self, request: CaptureRequest, base: Capture) -> Captured:
         """The host's address is the workload's own, and its ports are redirected where they are. Other sidecars dial
         ports of their own all the same: what comes from this host itself comes over loopback, and is not redirected."""
-        await self.sandbox.capture_host(HostCapture(name=request.key, uids=request.uids, ports=request.ports))
+        await self.sandbox.capture_host(
+            HostCapture(
+                name=request.key,
+                uids=request.uids,
+                ports=request.ports,
+                outbound_port=base.outbound_port,
+                inbound_port=base.inbound_port,
+            )
+        )
         capture = replace(base, application_address="127.0.0.1", dns=True)
         return Captured(capture=capture, addresses=(request.mesh_address,))
 
@@ -131,9 +169,7 @@ class Capturer:
 
     async def remove(self, key: str) -> None:
         """Let go of a workload for good (`CaptureRequest.key`); its ports may be given to others."""
-        if self.mode is CaptureMode.TRANSPARENT:
-            await self.sandbox.remove_network(key)
-            await self.sandbox.release_host(key)
+        await self.undo(key)
         self.ports.release(f"{key}/")
 
     async def remove_all_but(self, keys: Iterable[str]) -> None:
