@@ -110,5 +110,11 @@ def test_whom_envoy_believes(envoy: Path, tmp_path: Path) -> None:
             secrets.set_named(anchors(("cluster.local", "")))  # by the other validator of Envoy's
             secrets.set_trust(replace(trust, version="4", verify_pem=_verify(own, gone) + _verify(below, under_gone)))
             await callers.until("ours", "under")
+            # of every issuer Envoy wants a list: whom an anchor vouches for is refused, rather than believed unlisted
+            secrets.set_named(anchors(("cluster.local", foreign.roots_pem.decode())))
+            await asyncio.sleep(0.5)
+            await callers.until("ours", "under")
+            secrets.set_trust(trust)
+            await callers.until("ours", "gone", "forged")
 
     asyncio.run(scenario())

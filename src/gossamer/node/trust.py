@@ -26,6 +26,7 @@ from gossamer.core.errors import IdentityError
 from gossamer.core.resources import Resource
 
 _LOG = logging.getLogger(__name__)
+_UNLISTED: Final = "while certificates are revoked, Envoy believes none whose issuer has no list: anchors have none"
 _BLOCK: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\s*", re.DOTALL)
 
 
@@ -33,7 +34,8 @@ def trust_context(own_pem: bytes, named: Iterable[Resource]) -> CertificateValid
     """Whom to believe: the mesh's roots, with lists of what they revoked among them if there are any; `named` are the
     control plane's secrets, among which there may be one of anchors.
 
-    Lists are looked at for the certificates of workloads alone: of those above, Envoy would want lists, too.
+    Lists are looked at for the certificates of workloads alone: of those above, Envoy would want lists, too. Where
+    there are lists, it wants one of every issuer: whom an anchor vouches for is refused then.
     """
     roots_pem, lists = split_lists(own_pem)
     context = CertificateValidationContext(trusted_ca=DataSource(inline_bytes=roots_pem))
@@ -43,6 +45,8 @@ def trust_context(own_pem: bytes, named: Iterable[Resource]) -> CertificateValid
     anchors = next((_anchors(one) for one in named if one.name == TRUST_ANCHORS), None)
     if anchors is None:
         return context
+    if lists and any(domain.trust_bundle.inline_bytes for domain in anchors.trust_domains):
+        _LOG.warning("anchors-without-lists", extra={"reason": _UNLISTED})
     domains = [
         SPIFFECertValidatorConfig.TrustDomain(
             name=domain.name,
