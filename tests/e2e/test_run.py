@@ -153,14 +153,16 @@ def test_a_command_in_the_mesh(mesh: Mesh, capture: str) -> None:
 @pytest.mark.parametrize("capture", ["auto", "explicit"])
 def test_a_command_asks_for_its_identity(mesh: Mesh, capture: str) -> None:
     """By SPIFFE's own library, with no more than what is in its environment; only one that was to have it has it."""
-    options = ("--name=asker", "--service-account=one", f"--capture={capture}")
-    asker = mesh.run(*options, "--workload-api", "--", sys.executable, "-c", SPIFFE)
+    options = ("--service-account=one", f"--capture={capture}")
+    asker = mesh.run("--name=asker", *options, "--workload-api", "--", sys.executable, "-c", SPIFFE)
+    print_it = "import os; print('socket', os.environ.get('SPIFFE_ENDPOINT_SOCKET'))"
+    none = mesh.python(print_it, options=("--name=none", *options))
     assert asker.wait() == 0, asker.said
     own = "spiffe://cluster.local/ns/default/sa/one"
     assert f"svid {own} token {own}" in asker.said
     if "capture is" not in asker.said:  # confined
         assert "beside it ['api']" in asker.said
-    none = mesh.finished("import os; print('socket', os.environ.get('SPIFFE_ENDPOINT_SOCKET'))", options=options)
+    assert none.wait() == 0, none.said
     assert "socket None" in none.said
 
 

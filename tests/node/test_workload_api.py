@@ -22,8 +22,10 @@ from spiffe.svid.jwt_svid import JwtSvid
 from spiffe.workloadapi.errors import FetchJwtSvidError, FetchX509SvidError, ValidateJwtSvidError
 
 from gossamer.ca.authority import Authority, Lifetimes
+from gossamer.ca.bundle import Beside
 from gossamer.ca.folder import create_authority
 from gossamer.ca.peer import read_peer
+from gossamer.ca.revocation import Kind, Revocation, Revocations, build_list
 from gossamer.ca.spiffe import WorkloadId, workload_id
 from gossamer.core.errors import IdentityError
 from gossamer.node.identity_client import join
@@ -74,7 +76,7 @@ async def served(folder: Path, lifetimes: Lifetimes | None = None, grant: str = 
         server = grpc.aio.server()
         own = await identities.add(cart()) if grant == "shop/*" else identities.host
         server.add_generic_rpc_handlers(
-            [WorkloadApi(workload=cart(), lender=identities.lender, identity=own).handler()]
+            [WorkloadApi(workload=cart(), lender=identities.lender, identity=own, trust=identities.trust).handler()]
         )
         socket = folder / "spiffe.sock"
         server.add_insecure_port(f"unix:{socket}")
@@ -146,6 +148,31 @@ def test_who_streams_is_told_of_a_new_identity_and_of_new_roots(tmp_path: Path) 
             assert bundle.x509_authorities == set(roots)
         finally:
             await asyncio.to_thread(source.close)
+
+    with_api(scenario, tmp_path)
+
+
+def test_who_streams_is_told_of_what_was_revoked_and_gets_another_identity_for_its_own(tmp_path: Path) -> None:
+    async def scenario(found: Served) -> None:
+        async with grpc.aio.insecure_channel(f"unix:{found.socket}") as channel:
+            call: Any = channel.unary_stream(
+                "/SpiffeWorkloadAPI/FetchX509SVID",
+                request_serializer=api.X509SVIDRequest.SerializeToString,
+                response_deserializer=api.X509SVIDResponse.FromString,
+            )(api.X509SVIDRequest(), metadata=(("workload.spiffe.io", "true"),))
+            first = await call.read()
+            assert list(first.crl) == []
+            serial = x509.load_der_x509_certificate(first.svids[0].x509_svid).serial_number
+            now, authority = datetime.now(UTC), found.plane.authority.value
+            revoked = Revocation(
+                kind=Kind.SERIAL, name=f"{serial:x}", when=now, serials=((serial, now + timedelta(hours=1)),)
+            )
+            listed = build_list(authority.issuer, Revocations(entries=(revoked,)), now, 1)
+            found.plane.service.beside.publish(Beside(verify_pem=authority.roots_pem + listed))
+            while (response := await call.read()).svids[0].x509_svid == first.svids[0].x509_svid:
+                pass
+            (told,) = response.crl
+            assert [entry.serial_number for entry in x509.load_der_x509_crl(told)] == [serial]
 
     with_api(scenario, tmp_path)
 

@@ -130,13 +130,17 @@ def build_list(issuer: Issuer, revocations: Revocations, now: datetime, number: 
 
 
 @lru_cache(maxsize=16)
-def serials_on(pem: bytes) -> frozenset[int]:
-    """The certificates on all lists of a PEM text; IdentityError if one is damaged."""
+def lists_in(pem: bytes) -> tuple[x509.CertificateRevocationList, ...]:
+    """All lists of a PEM text; IdentityError if one is damaged."""
     try:
-        lists = [x509.load_pem_x509_crl(one) for one in _LIST.findall(pem)]
+        return tuple(x509.load_pem_x509_crl(one) for one in _LIST.findall(pem))
     except ValueError as error:
         raise IdentityError(f"a list of revoked certificates is damaged: {error}") from error
-    return frozenset(entry.serial_number for one in lists for entry in one)
+
+
+def serials_on(pem: bytes) -> frozenset[int]:
+    """The certificates on all lists of a PEM text; IdentityError if one is damaged."""
+    return frozenset(entry.serial_number for one in lists_in(pem) for entry in one)
 
 
 def split_lists(pem: bytes) -> tuple[bytes, bytes]:

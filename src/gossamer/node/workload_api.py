@@ -9,32 +9,34 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, TypeVar, cast
+from typing import Any, Final, NoReturn, cast
 
 import grpc
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from gossamer.ca.certificates import load_chain, load_key
+from gossamer.ca.revocation import lists_in
 from gossamer.ca.spiffe import SpiffeId, WorkloadId
 from gossamer.core.errors import IdentityError, UnavailableError
 from gossamer.core.latest import Latest
-from gossamer.node.identity import ApplicationIdentity, KeyedCertificate
+from gossamer.node.identity import ApplicationIdentity, KeyedCertificate, Trust
 from gossamer.node.lending import Lender
 from gossamer.rpc import workload_api_pb2 as api
 from gossamer.rpc.calls import Context
 
 SERVICE: Final = "SpiffeWorkloadAPI"
 HEADER: Final = "workload.spiffe.io"
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadApi:
-    """Answers as `workload`. `identity` is its sidecar's, of which the roots alone are told."""
+    """Answers as `workload`. `identity` is its sidecar's, of which the roots alone are told; `trust` has the lists of
+    what was revoked."""
 
     workload: WorkloadId
     lender: Lender
     identity: Latest[Any]
+    trust: Latest[Trust]
 
     def handler(self) -> grpc.GenericRpcHandler:
         """For a server on the workload's own socket."""
@@ -75,17 +77,19 @@ class WorkloadApi:
             lent = await self.lender.lend(self.workload)
         except (IdentityError, UnavailableError) as error:
             await _refuse(context, error)
-        async for identity in _values(lent):
-            yield _svid_response(identity)
+        async for identity, trust in _values(lent, self.trust):
+            yield _svid_response(identity, _lists(trust))
 
     async def fetch_x509_bundles(
         self, _: api.X509BundlesRequest, context: Context
     ) -> AsyncIterator[api.X509BundlesResponse]:
         await _check_header(context)
-        told = b""
-        async for identity in _values(self.identity):
-            if told != (told := identity.roots_pem):
-                yield api.X509BundlesResponse(bundles={self._trust_domain: _roots_der(identity)})
+        told: tuple[bytes, list[bytes]] | None = None
+        async for identity, trust in _values(self.identity, self.trust):
+            now = (_roots_der(identity), _lists(trust))
+            if now != told:
+                told = now
+                yield api.X509BundlesResponse(bundles={self._trust_domain: now[0]}, crl=now[1])
 
     async def fetch_jwt_svid(self, request: api.JWTSVIDRequest, context: Context) -> api.JWTSVIDResponse:
         await _check_header(context)
@@ -108,7 +112,7 @@ class WorkloadApi:
             known = await self.lender.token_keys()
         except UnavailableError as error:
             await _refuse(context, error)
-        async for keys in _values(known):
+        async for (keys,) in _values(known):
             yield api.JWTBundlesResponse(bundles={self._trust_domain: keys.encode()})
 
     async def validate_jwt_svid(
@@ -148,20 +152,26 @@ def _verified(request: api.ValidateJWTSVIDRequest, keys: str) -> dict[str, Any]:
     return dict(verify(request.svid, terms, keys))
 
 
-async def _values(latest: Latest[T]) -> AsyncIterator[T]:
-    """The value, and each that follows; those that were overtaken are left out."""
+async def _values(*latest: Latest[Any]) -> AsyncIterator[tuple[Any, ...]]:
+    """The values, and again when one has changed; those that were overtaken are left out."""
     changed = asyncio.Event()
-    unsubscribe = latest.subscribe(lambda _: changed.set())
+    unsubscribe = [one.subscribe(lambda _: changed.set()) for one in latest]
     try:
         while True:
             changed.clear()
-            yield latest.value
+            yield tuple(one.value for one in latest)
             await changed.wait()
     finally:
-        unsubscribe()
+        for stop in unsubscribe:
+            stop()
 
 
-def _svid_response(identity: ApplicationIdentity) -> api.X509SVIDResponse:
+def _lists(trust: Trust) -> list[bytes]:
+    """What was revoked, in DER."""
+    return [one.public_bytes(Encoding.DER) for one in lists_in(trust.verify_pem)]
+
+
+def _svid_response(identity: ApplicationIdentity, lists: list[bytes]) -> api.X509SVIDResponse:
     key = load_key(identity.key_pem, "the application's key")
     svid = api.X509SVID(
         spiffe_id=identity.spiffe_id,
@@ -169,7 +179,7 @@ def _svid_response(identity: ApplicationIdentity) -> api.X509SVIDResponse:
         x509_svid_key=key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
         bundle=_roots_der(identity),
     )
-    return api.X509SVIDResponse(svids=[svid])
+    return api.X509SVIDResponse(svids=[svid], crl=lists)
 
 
 def _roots_der(identity: KeyedCertificate) -> bytes:

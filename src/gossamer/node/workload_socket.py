@@ -59,8 +59,9 @@ async def serving_workload(
 
     private_folder(folder.parent)
     lender = host.identities.lender
+    answers = WorkloadApi(workload=workload, lender=lender, identity=identity, trust=host.identities.trust)
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers([WorkloadApi(workload=workload, lender=lender, identity=identity).handler()])
+    server.add_generic_rpc_handlers([answers.handler()])
     try:
         folder.mkdir(exist_ok=True)
         folder.chmod(0o755)
