@@ -54,6 +54,7 @@ def _of_gateways(
 ) -> Diagnostics:
     by_place = {(secret.namespace, secret.name): secret for secret in secrets}
     bundles: Holders = {**{(one.namespace, one.name): one for one in maps}, **by_place}
+    everywhere, anywhere = _all(by_place), _all(bundles)
     found = []
     for resource in resources:
         selector = resource.spec.selector.items()
@@ -62,8 +63,9 @@ def _of_gateways(
             if server.tls is None or server.tls.mode not in _ENDED:
                 continue
             for name, field, parts in _asked(server.tls):
-                holders = bundles if field == "caCertCredentialName" else by_place
-                message = _missing(name, parts, homes or _all(holders), holders, sought=homes)
+                bundled = field == "caCertCredentialName"
+                holders, places = (bundles, anywhere) if bundled else (by_place, everywhere)
+                message = _missing(name, parts, homes or places, holders, sought=homes)
                 if message:
                     path = f"spec.servers[{index}].tls.{field}"
                     found.append(_warning(resource.id, path, f"{message}: TLS handshakes of this server fail"))
@@ -88,6 +90,7 @@ def _of_destinations(
 ) -> Diagnostics:
     """A rule for workloads of its namespace wants the Secret there; any other is for gateways."""
     by_place = {(secret.namespace, secret.name): secret for secret in secrets}
+    everywhere = _all(by_place)
     found = []
     for resource in resources:
         homes = (resource.namespace,) if resource.spec.workload_selector is not None else ()
@@ -95,7 +98,7 @@ def _of_destinations(
             if tls.credential_name and (parts := _wanted(tls)):
                 if resource.spec.workload_selector is None:
                     found.append(_at_gateways(resource.id, f"{path}.credentialName"))
-                message = _missing(tls.credential_name, parts, homes or _all(by_place), by_place, sought=homes)
+                message = _missing(tls.credential_name, parts, homes or everywhere, by_place, sought=homes)
                 if message:
                     found.append(_warning(resource.id, f"{path}.credentialName", f"{message}: calls by it fail"))
     return tuple(found)

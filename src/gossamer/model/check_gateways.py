@@ -34,7 +34,7 @@ def check_gateways(config: Config, memo: Memo) -> Diagnostics:
     settings = memo(build_settings, config.mesh)
     return (
         *memo.keep("", _conflicts, gateways),
-        *memo.keep("", _unserved, config.virtual_services, gateways, settings),
+        *memo.keep("", _unserved, config.virtual_services, gateways, settings, memo),
     )
 
 
@@ -141,14 +141,20 @@ def _reused(rival: _Claim, claim: _Claim, name: str) -> Diagnostic:
 
 
 def _unserved(
-    resources: tuple[Resource[VirtualService], ...], gateways: tuple[GatewayRule, ...], settings: MeshSettings
+    resources: tuple[Resource[VirtualService], ...],
+    gateways: tuple[GatewayRule, ...],
+    settings: MeshSettings,
+    memo: Memo,
 ) -> Diagnostics:
     """Gateways that are not there, and hosts that none of a VirtualService's Gateways serves."""
     by_name = {gateway.name: gateway for gateway in gateways}
     found: list[Diagnostic] = []
     for resource in resources:
         found += _unknown(resource, by_name)
-        found += _hosts_nowhere(resource, by_name, settings.domain)
+        names = [gateway_name(name, resource.namespace) for name in resource.spec.gateways]
+        bound = tuple(by_name[name] for name in names if name in by_name)
+        if bound and len(bound) == len(names):  # the mesh serves all hosts, and what is not there may
+            found += memo(_hosts_nowhere, resource, bound, settings.domain)
     return tuple(found)
 
 
@@ -181,13 +187,9 @@ def _named(spec: VirtualService) -> Iterator[tuple[str, str]]:
                     yield f"{rule_path}.match[{place}].gateways[{index}]", name
 
 
-def _hosts_nowhere(
-    resource: Resource[VirtualService], known: Mapping[str, GatewayRule], domain: str
-) -> Iterator[Diagnostic]:
-    names = [gateway_name(name, resource.namespace) for name in resource.spec.gateways]
-    gateways = [known[name] for name in names if name in known]
-    if len(gateways) < len(names) or not gateways:  # the mesh serves all of them, and what is not there may
-        return
+def _hosts_nowhere(resource: Resource[VirtualService], gateways: tuple[GatewayRule, ...], domain: str) -> Diagnostics:
+    found = []
+    names = [gateway.name for gateway in gateways]
     servers = [server for gateway in gateways for server in gateway.servers if _could_serve(server, resource.spec)]
     places = [part for server in servers for part in server.hosts]
     for index, host in enumerate(resource.spec.hosts):
@@ -200,7 +202,8 @@ def _hosts_nowhere(
         else:
             message = f"no server of {_listed(names)} is for {host}: it is not served there"
         hint = "add it to the hosts of a server of the Gateway"
-        yield _warning(resource.id, "host-not-at-gateway", f"spec.hosts[{index}]", message, hint)
+        found.append(_warning(resource.id, "host-not-at-gateway", f"spec.hosts[{index}]", message, hint))
+    return tuple(found)
 
 
 def _could_serve(server: GatewayServer, spec: VirtualService) -> bool:

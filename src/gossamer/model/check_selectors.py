@@ -45,28 +45,42 @@ def _unserved(resources: tuple[Resource[Gateway], ...], known: tuple[Known, ...]
 def _unselected(
     resources: tuple[Resource[Any], ...], gateways: tuple[Resource[Gateway], ...], known: tuple[Known, ...], root: str
 ) -> Diagnostics:
-    by_namespace: dict[str, list[Known]] = {}
-    for one in known:
-        by_namespace.setdefault(one.namespace, []).append(one)
     of_gateways = frozenset(item for gateway in gateways for item in gateway.spec.selector.items())
-    return tuple(_idle(resources, by_namespace, root, of_gateways))
+    return tuple(_idle(resources, _Workloads(known), root, of_gateways))
+
+
+class _Workloads:
+    """The known ones, by their labels."""
+
+    def __init__(self, known: tuple[Known, ...]) -> None:
+        self.namespaces = frozenset(one.namespace for one in known)
+        self._by_label: dict[tuple[str, str], list[Known]] = {}
+        for one in known:
+            for label in one.labels.items():
+                self._by_label.setdefault(label, []).append(one)
+
+    def some_has(self, labels: FrozenMap[str, str], namespace: str | None) -> bool:
+        """Whether one of a namespace (any, if it is None) has all these labels."""
+        rarest = min((self._by_label.get(label, []) for label in labels.items()), key=len)
+        return any(
+            labels.items() <= one.labels.items() and (namespace is None or one.namespace == namespace) for one in rarest
+        )
 
 
 def _idle(
     resources: tuple[Resource[Any], ...],
-    by_namespace: dict[str, list[Known]],
+    workloads: _Workloads,
     root: str,
     of_gateways: frozenset[tuple[str, str]],
 ) -> Iterator[Diagnostic]:
     """What has a label by which Gateways select is for proxies that no document declares."""
-    everyone = [one for found in by_namespace.values() for one in found]
     for resource in resources:
         path, labels = _selector(resource)
         everywhere = resource.namespace == root and resource.id.kind != "Sidecar"
-        meant = everyone if everywhere else by_namespace.get(resource.namespace, [])
-        if resource.fail_closed or not labels or not meant or labels.items() & of_gateways:
+        known = workloads.namespaces if everywhere else workloads.namespaces & {resource.namespace}
+        if resource.fail_closed or not labels or not known or labels.items() & of_gateways:
             continue
-        if not _selects(labels, meant):
+        if not workloads.some_has(labels, None if everywhere else resource.namespace):
             where = "" if everywhere else f" of namespace {resource.namespace}"
             yield _nothing(resource, path, f"no workload{where} that is known has these labels: it selects none")
 

@@ -42,21 +42,30 @@ def _of_namespace(resources: list[Resource[Sidecar]], workloads: list[FrozenMap[
         message = f"{defaults[0].id} is older and speaks for all workloads of its namespace too: this one has no effect"
         yield _conflict(younger, "spec", message)
     selecting = [resource for resource in resources if _selector(resource)]
-    for place, younger in enumerate(selecting):
-        older = next((one for one in selecting[:place] if _same(one, younger, workloads)), None)
-        if older is not None:
-            message = f"{older.id} is older and selects the same workloads, or some of them: there it speaks"
-            yield _conflict(younger, "spec.workloadSelector", message)
+    rivals = _rivals([_selector(resource) for resource in selecting], workloads)
+    for place, older in sorted(rivals.items()):
+        message = f"{selecting[older].id} is older and selects the same workloads, or some of them: there it speaks"
+        yield _conflict(selecting[place], "spec.workloadSelector", message)
 
 
 def _selector(resource: Resource[Sidecar]) -> FrozenMap[str, str]:
     return resource.spec.workload_selector.labels if resource.spec.workload_selector else EMPTY
 
 
-def _same(one: Resource[Sidecar], other: Resource[Sidecar], workloads: Iterable[FrozenMap[str, str]]) -> bool:
-    """Whether some workload is known that both select; all that the younger selects, if its selector says more."""
-    mine, others = _selector(one).items(), _selector(other).items()
-    return mine <= others or any(mine <= labels.items() and others <= labels.items() for labels in workloads)
+def _rivals(selectors: list[FrozenMap[str, str]], workloads: Iterable[FrozenMap[str, str]]) -> dict[int, int]:
+    """By the place of each selector that selects, of some known workload or by what it says, what an earlier one does
+    too, the place of that one."""
+    by_label: dict[tuple[str, str], list[int]] = {}
+    for place, wanted in enumerate(selectors):
+        by_label.setdefault(next(iter(wanted.items())), []).append(place)
+    found: dict[int, int] = {}
+    for labels in (*selectors, *workloads):
+        items = labels.items()
+        likely = sorted(place for label in items for place in by_label.get(label, ()))
+        first, *others = [place for place in likely if selectors[place].items() <= items] or [0]
+        for place in others:
+            found.setdefault(place, first)
+    return found
 
 
 def _conflict(resource: Resource[Sidecar], path: str, message: str) -> Diagnostic:
