@@ -126,14 +126,14 @@ def test_callers_without_identity_get_a_rule_at_gateways_alone() -> None:
 
 def test_what_could_not_be_seen_is_said() -> None:
     found = learnt(
-        cart(seen(path="?"), seen(), seen(method="OTHER"), tokens=True, unrecorded=4, allow=("shop/old",)),
+        cart(seen(path="?"), seen(), seen(method="OTHER"), tokens=True, unrecorded=4, missed=3, allow=("shop/old",)),
         SeenWorkload(namespace="shop", name="idle", since=0.0, labels={"app": "idle"}),
     )
     said = "\n".join(found.unseen)
     for words in (
         "10 requests by web/front (GET ?) no policy can spell",
         "10 requests by web/front (OTHER /) no policy can spell",
-        "4 requests of too many kinds",
+        "shop/cart-v1: 3 of 1003 entries got lost, and 4 were of too many kinds to record",
         "rules ask for no token",
         "shop/idle: no call was seen; under deny by default nobody can call it",
     ):
@@ -150,7 +150,7 @@ def test_what_could_not_be_seen_is_said() -> None:
         (cart(seen(), since=NOW - 600), Limits(requests=1, seconds=3600), "seen for 10 min, 1 h are wanted"),
         (cart(seen(), observed=False, host="h"), NONE, "host h does not report what comes in there"),
         (cart(seen(), reporting=False, host="h"), NONE, "host h has not reported for a minute"),
-        (cart(seen(), missed=50), NONE, "50 of 1050 entries got lost"),
+        (cart(seen(), missed=500), NONE, "500 of 1500 entries got lost"),
         (cart(seen(), labels={}, selector={}), NONE, "no labels by which a policy could mean it"),
         (cart(), NONE, "no call was seen"),
     ],

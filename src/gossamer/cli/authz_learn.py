@@ -8,7 +8,7 @@ nowhere is not needed. What could not be seen is said; where too little was seen
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gossamer.cli.authz_seen import Seen, SeenMesh, SeenWorkload, account_of, moment
@@ -24,8 +24,6 @@ class Limits:
 
     requests: int
     seconds: float
-    missed: float = 0.001
-    """Of all entries, the part that may have got lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,11 +141,8 @@ def _problems(target: _Target, limits: Limits, now: float) -> Iterable[str]:
             yield f"{member.key}: host {member.host} does not report what comes in there; update its agent"
         elif member.running and not member.reporting:
             yield f"{member.key}: host {member.host} has not reported for a minute"
-        if member.missed > limits.missed * max(member.taken, 1) and member.missed > 1:
-            yield (
-                f"{member.key}: {member.missed} of {member.taken + member.missed} entries got lost, "
-                "so something that is needed may not have been seen"
-            )
+        if member.full_of_gaps:
+            yield f"{member.key}: {member.gaps}, so something that is needed may not have been seen"
     count = sum(row.count for row in target.needed)
     if not target.needed:
         return
@@ -162,30 +157,35 @@ def _problems(target: _Target, limits: Limits, now: float) -> Iterable[str]:
 
 def _unseen(target: _Target, root_namespace: str) -> Iterable[str]:
     """What these policies say nothing about, though it may be needed."""
+    said = f"{target.words}: "
     if not target.needed:
-        yield f"{target.words}: no call was seen; under deny by default nobody can call it"
+        yield f"{said}no call was seen; under deny by default nobody can call it"
     elif target.namespace == root_namespace:
-        yield f"{target.words}: a policy in {root_namespace} counts for workloads with these labels in every namespace"
-    nameless = Counter[tuple[str, str]]()
-    for row in target.needed:
-        if not row.identity and row.caller != OUTSIDE:
-            nameless[row.who, f"port {row.port}"] += row.count
-    for (who, where), times in sorted(nameless.items()):
-        yield f"{target.words}: {times} calls, {who}, to {where} have no identity to allow, and get no rule"
-    for port in sorted({row.port for row in target.needed if row.protocol == "tcp"}):
-        yield f"{target.words}: what connections to port {port} carry was not read: they are allowed whole"
-    for row in target.needed:
-        if not _spellable(row):
-            yield f"{target.words}: {row.count} requests by {row.who} ({row.what}) no policy can spell; they get none"
-        elif row.path.endswith("/*"):
-            yield f"{target.words}: paths of {row.who} are too many to tell apart: {row.path} is allowed whole"
-    unrecorded = sum(member.unrecorded for member in target.members)
-    if unrecorded:
-        yield f"{target.words}: {unrecorded} requests of too many kinds were not recorded"
+        yield f"{said}a policy in {root_namespace} counts for workloads with these labels in every namespace"
+    yield from map(said.__add__, _unspoken(target.needed))
+    for member in target.members:
+        if member.gaps and not member.full_of_gaps:
+            yield f"{member.key}: {member.gaps}"
     if any(member.tokens for member in target.members):
-        yield f"{target.words}: who the user behind a token is was not seen: rules ask for no token"
+        yield f"{said}who the user behind a token is was not seen: rules ask for no token"
     if any(member.gateway for member in target.members):
-        yield f"{target.words}: callers from outside have no identity, and hosts are not told apart: routes do that"
+        yield f"{said}callers from outside have no identity, and hosts are not told apart: routes do that"
+
+
+def _unspoken(rows: Sequence[Seen]) -> Iterable[str]:
+    """What of these calls no rule is as narrow as, or none is about."""
+    nameless = Counter[tuple[str, int]]()
+    for row in rows:
+        if not row.identity and row.caller != OUTSIDE:
+            nameless[row.who, row.port] += row.count
+        if not _spellable(row):
+            yield f"{row.count} requests by {row.who} ({row.what}) no policy can spell; they get no rule"
+        elif row.path.endswith("/*"):
+            yield f"paths of {row.who} are too many to tell apart: {row.path} is allowed whole"
+    for (who, port), count in sorted(nameless.items()):
+        yield f"{count} calls, {who}, to port {port} have no identity to allow, and get no rule"
+    for port in sorted({row.port for row in rows if row.protocol == "tcp"}):
+        yield f"what connections to port {port} carry was not read: they are allowed whole"
 
 
 def _rules(target: _Target) -> tuple[LearntRule, ...]:

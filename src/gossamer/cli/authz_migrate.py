@@ -148,10 +148,8 @@ def _problems(
             yield f"{one.key}: host {one.host} has not reported for a minute"
         elif mesh.now - one.since < seconds:
             yield f"{one.key}: seen for {span(mesh.now - one.since)}, {span(seconds)} are wanted (--min-time)"
-        if one.missed > 1:
-            yield f"{one.key}: {one.missed} of {one.taken + one.missed} entries got lost; plaintext may be among them"
-        if one.unrecorded:
-            yield f"{one.key}: {one.unrecorded} entries were of too many kinds to record; plaintext may be among them"
+        if one.full_of_gaps:
+            yield f"{one.key}: {one.gaps}; plaintext may be among them"
     for call in plaintext:
         if call.last >= mesh.now - seconds:
             yield (
@@ -161,7 +159,10 @@ def _problems(
 
 
 def _notes(mesh: SeenMesh, namespace: str, members: Iterable[SeenWorkload]) -> Iterator[str]:
-    """What has a PeerAuthentication of its own, which a namespace's does not reach."""
+    """What has a PeerAuthentication of its own, which a namespace's does not reach; what is not known."""
+    for one in members:
+        if one.gaps and not one.full_of_gaps:
+            yield f"{one.key}: {one.gaps}"
     for peer in mesh.peers:
         if peer.namespace == namespace and peer.selector:
             ports = "".join(f", port {port} {mode}" for port, mode in sorted(peer.ports.items()))

@@ -16,6 +16,8 @@ from gossamer.core.errors import UnavailableError
 from gossamer.rpc.local import PLANE_SOCKET, call
 from gossamer.sources.seen import ANONYMOUS, OUTSIDE, PLAINTEXT
 
+MUCH: Final = 0.1
+"""Of all entries, the part that may be missing."""
 _SPIFFE: Final = "spiffe://"
 
 
@@ -109,9 +111,19 @@ class SeenWorkload:
     def key(self) -> str:
         return f"{self.namespace}/{self.name}"
 
-    def accepts(self, port: int) -> str:
-        """What PeerAuthentication has a port take."""
-        return self.port_modes.get(port, self.mode)
+    @property
+    def gaps(self) -> str:
+        """What is not known of what came in, in words; empty if all is."""
+        parts = [f"{self.missed} of {self.taken + self.missed} entries got lost"] if self.missed else []
+        if self.unrecorded:
+            parts.append(f"{self.unrecorded} were of too many kinds to record")
+        return ", and ".join(parts)
+
+    @property
+    def full_of_gaps(self) -> bool:
+        """Whether too much is not known to conclude anything. What matters comes more than once: a little may be lost,
+        as it is when an agent is killed."""
+        return self.missed + self.unrecorded > MUCH * max(self.taken + self.missed, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from envoy.config.core.v3.base_pb2 import RequestMethod
@@ -34,7 +33,8 @@ _UNASKED: Final = "ext_authz_error"
 _PORT: Final = re.compile(r"inbound\|(\d+)\|")
 _OTHER: Final = "OTHER"
 _METHODS: Final = {number: name for name, number in RequestMethod.items() if number}
-_FREE: Final = ""
+_KNOWN: Final = 4096
+_SHORT: Final = 256
 
 
 class Entry(NamedTuple):
@@ -46,13 +46,17 @@ class Entry(NamedTuple):
     lasts: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
     """How the entries of one Envoy are read. `ports` maps a port that it is bound to, to the workload's; at a `gateway`
     callers without an identity are from outside, and their addresses nobody's business here."""
 
-    ports: Mapping[int, int] = field(default_factory=dict)
-    gateway: bool = False
+    __slots__ = ("_gateway", "_known", "_ports")
+
+    def __init__(self, ports: Mapping[int, int] | None = None, *, gateway: bool = False) -> None:
+        self._ports = ports if ports is not None else {}
+        self._gateway = gateway
+        self._known: dict[tuple[object, ...], tuple[Group, str]] = {}
+        """What entries that are alike were read as: most are like one before, and reading takes its time."""
 
     def entries(self, message: StreamAccessLogsMessage, log: str) -> Iterator[Entry]:
         """What a message of the stream for `log` tells."""
@@ -62,43 +66,41 @@ class Reader:
             yield self._connection(connection.common_properties, log)
 
     def _request(self, entry: HTTPAccessLogEntry, log: str) -> Entry:
-        common, request = entry.common_properties, entry.request
+        common, request, details = entry.common_properties, entry.request, entry.response.response_code_details
         decided = common.metadata.filter_metadata
         rbac = decided.get(_HTTP_RBAC)
-        verdict, by = _verdict(entry.response.response_code_details, rbac)
-        if verdict is Verdict.ALLOWED and common.response_flags.no_route_found:
-            verdict = Verdict.UNROUTED
-        method = _METHODS.get(request.request_method, _OTHER)
         path = request.original_path if log == ROUTED and request.original_path else request.path
-        return Entry(
-            group=self._group(common, "http", method, verdict, by, rbac),
-            path=spelt(path),
-            at=_at(common),
-        )
+        caller, port = self._caller(common), self._port(common)
+        said = rbac.SerializeToString(deterministic=True) if rbac is not None else b""
+        lost = common.response_flags.no_route_found
+        key = (caller, port, request.request_method, path, details, said, lost)
+        known = self._known.get(key)
+        if known is None:
+            verdict, by = _verdict(details, rbac)
+            would = _would(verdict, by, rbac)
+            if verdict is Verdict.ALLOWED and lost:
+                verdict = Verdict.UNROUTED
+            method = _METHODS.get(request.request_method, _OTHER)
+            known = Group(caller, port, "http", method, str(verdict), by, would), spelt(path)
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            if len(path) <= _SHORT:
+                self._known[key] = known
+        return Entry(*known, _at(common))
 
     def _connection(self, common: AccessLogCommon, log: str) -> Entry:
+        caller, port = self._caller(common), self._port(common)
         if log == REFUSED:
-            return Entry(self._group(common, "tcp", _FREE, Verdict.REFUSED, "no filter chain", None), "", _at(common))
+            refused = Group(caller, port, "tcp", "", str(Verdict.REFUSED), "no filter chain", "")
+            return Entry(refused, "", _at(common))
         decided = common.metadata.filter_metadata
         rbac = decided.get(_TCP_RBAC)
         flags = common.response_flags.unauthorized_details
         asked = flags.reason == ResponseFlags.Unauthorized.Reason.EXTERNAL_SERVICE
         verdict, by = _verdict(_ASKED if asked else common.connection_termination_details, rbac)
         lasts = common.access_log_type == AccessLogType.TcpPeriodic
-        return Entry(self._group(common, "tcp", _FREE, verdict, by, rbac), "", _at(common), lasts)
-
-    def _group(
-        self, common: AccessLogCommon, protocol: str, method: str, verdict: Verdict, by: str, rbac: Struct | None
-    ) -> Group:
-        return Group(
-            caller=self._caller(common),
-            port=self._port(common),
-            protocol=protocol,
-            method=method,
-            verdict=str(verdict),
-            by=by,
-            would=_would(verdict, by, rbac),
-        )
+        group = Group(caller, port, "tcp", "", str(verdict), by, _would(verdict, by, rbac))
+        return Entry(group, "", _at(common), lasts)
 
     def _caller(self, common: AccessLogCommon) -> str:
         tls = common.HasField("tls_properties")
@@ -106,7 +108,7 @@ class Reader:
             for name in common.tls_properties.peer_certificate_properties.subject_alt_name:
                 if name.uri.startswith("spiffe://"):
                     return name.uri
-        if self.gateway:
+        if self._gateway:
             return OUTSIDE
         address = common.downstream_direct_remote_address.socket_address.address
         return f"{ANONYMOUS if tls else PLAINTEXT}{address}"
@@ -115,7 +117,7 @@ class Reader:
         if found := _PORT.match(common.upstream_cluster):
             return int(found[1])
         bound = common.downstream_local_address.socket_address.port_value
-        return self.ports.get(bound, bound)
+        return self._ports.get(bound, bound)
 
 
 def _verdict(details: str, rbac: Struct | None) -> tuple[Verdict, str]:

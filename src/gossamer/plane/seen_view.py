@@ -99,7 +99,7 @@ def _meant(
             "origins": [str(origin) for origin in policies.peer.origins],
         },
         "tokens": bool(policies.tokens),
-        "allow": _names(policies.allow),
+        "allow": _names(policy for policy in policies.allow if policy.rules),
         "dry_run": _names((*policies.shadow.deny, *policies.shadow.allow)),
         "dry_run_allow": _names(policies.shadow.allow),
     }

@@ -96,6 +96,9 @@ class Observed:
     def add(self, group: Group, path: str, at: float, *, lasts: bool = False) -> None:
         """Take note of one request, or of a connection: of one that `lasts`, it is counted when it is first told of."""
         self.taken += 1
+        if not lasts and (known := self._rows.get((group, path))) is not None:
+            known.add(Tally(1, at, at))
+            return
         group = group._replace(caller=self._bounded(group.caller))
         classes = self._classes.pop(group, None)
         if classes is None:
