@@ -119,13 +119,32 @@ def _say(spec: type, problem: Any, at: At) -> None:
         hint = closest(str(given), allowed) or closest(str(given).upper(), allowed)
         here.error("invalid-value", f"Unsupported value: {describe(given)}; expected one of {', '.join(allowed)}", hint)
     elif kind in _EXPECTED:
-        here.error("invalid-type", f"expected {_EXPECTED[kind]}, not {describe(given)}")
+        here.error("invalid-type", f"expected {_EXPECTED[kind]}, not {describe(given)}", _remedy(kind, given))
     elif kind in ("greater_than_equal", "less_than", "less_than_equal"):
         message = str(problem["msg"]).replace("Input should be", "must be")
         here.error("out-of-range", f"Invalid value: {describe(given)} {message}")
     else:
         code = kind if "-" in kind else "invalid-value"
-        here.error(code, str(problem["msg"]))
+        here.error(code, str(problem["msg"]), _remedy(kind, given))
+
+
+def _remedy(kind: str, given: object) -> str:
+    """How the same would be written, where that is plain."""
+    number = isinstance(given, int | float) and not isinstance(given, bool)
+    text = given if isinstance(given, str) else ""
+    if text.isdecimal() and kind in ("int_type", "float_type"):
+        return f"write {text} without quotes"
+    if kind == "bool_type" and text.lower() in ("true", "false"):
+        return f"write {text.lower()} without quotes"
+    if kind == "string_type" and (number or isinstance(given, bool)):
+        return f'write "{describe(given)}"'
+    if kind == "tuple_type" and (text or number):
+        return f"write [{given}]"
+    if kind == "invalid-duration" and (number or text.isdecimal()):
+        return f"write {given}s for seconds"
+    if kind == "invalid-type" and text.startswith("/"):
+        return f"write {{exact: {text}}} or {{prefix: {text}}}"
+    return ""
 
 
 def _names_at(spec: Any, path: Path) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from gossamer.api.common import Exact, Prefix
 from gossamer.api.findings import At
@@ -23,8 +23,8 @@ from gossamer.api.virtual_service import (
 )
 
 M = TypeVar("M", HTTPMatchRequest, L4MatchAttributes, TLSMatchAttributes)
-_MAX_RULES = 500
-"""Rules of a layer beyond which nobody looks for unreachable ones: every match is compared with all before it."""
+_MAX_MATCHES: Final = 300
+"""Matches of a layer beyond which nobody looks for unreachable ones: each is compared with all before it."""
 
 
 @dataclass(slots=True)
@@ -44,7 +44,9 @@ def warn_of_unreachable(spec: VirtualService, at: At) -> None:
 
 def _check(rules: Sequence[HTTPRoute | TLSRoute | TCPRoute], covers: Callable[[Any, Any], bool], at: At) -> None:
     taken: _Taken[Any] = _Taken()
-    for index, rule in enumerate(rules if len(rules) <= _MAX_RULES else ()):
+    if sum(len(rule.match) for rule in rules) > _MAX_MATCHES:
+        return
+    for index, rule in enumerate(rules):
         _check_rule(rule.match, taken, covers, at[index])
         if isinstance(rule, HTTPRoute) and rule.delegate is not None:
             continue  # what its delegate does not take goes on to the next rule
