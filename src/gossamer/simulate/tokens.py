@@ -53,6 +53,7 @@ def verify(found: Filter, headers: Headers, facts: Facts, check: CheckToken | No
     if facts.metadata.get(JWT_METADATA):
         return None
     need = _need(config)
+    _forget_claims(need, config, headers)
     why: _Refusal | None = None
     for name in need.providers:
         provider = config.providers[name]
@@ -136,7 +137,8 @@ def _problem(token: str, provider: JwtProvider, check: CheckToken | None) -> _Re
 
 def _admit(token: str, provider: JwtProvider, headers: Headers, facts: Facts) -> None:
     """Leave what the filter leaves of a good token: its claims as metadata and in headers, itself only if forwarded."""
-    claims = claims_of(token) or {}
+    said = claims_of(token) or {}
+    claims = dict(said)
     for name in provider.normalize_payload_in_metadata.space_delimited_claims:
         if isinstance(claims.get(name), str):
             claims[name] = str(claims[name]).split()
@@ -144,11 +146,19 @@ def _admit(token: str, provider: JwtProvider, headers: Headers, facts: Facts) ->
     if provider.forward_payload_header:
         headers.set(provider.forward_payload_header, token.split(".")[1])
     for one in provider.claim_to_headers:
-        value = _at(claims, one.claim_name)
-        if isinstance(value, bool | str | int | float):
-            headers.set(one.header_name, str(value).lower() if isinstance(value, bool) else str(value))
+        value = _in_header(_at(said, one.claim_name))
+        if value is not None:
+            headers.set(one.header_name, value)
     if not provider.forward:
         _take_out(token, provider, headers)
+
+
+def _forget_claims(need: _Need, config: JwtAuthentication, headers: Headers) -> None:
+    """Whatever the client says in headers that are for verified claims goes, token or none."""
+    for name in need.providers:
+        provider = config.providers[name]
+        for header in (provider.forward_payload_header, *(one.header_name for one in provider.claim_to_headers)):
+            headers.remove(header)
 
 
 def _at(claims: Any, name: str) -> Any:
@@ -156,6 +166,20 @@ def _at(claims: Any, name: str) -> Any:
     for part in name.split("."):
         claims = claims.get(part) if isinstance(claims, dict) else None
     return claims
+
+
+def _in_header(value: Any) -> str | None:
+    """A claim as Envoy writes it into a header."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case str() | int():
+            return str(value)
+        case float():
+            return f"{value:f}"
+        case list() | dict():
+            return base64.b64encode(json.dumps(value, separators=(",", ":")).encode()).decode()
+    return None
 
 
 def _take_out(token: str, provider: JwtProvider, headers: Headers) -> None:
