@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf.json_format import MessageToDict
@@ -23,7 +24,14 @@ from tests.simulate.build import Json, typed
 pytestmark = pytest.mark.envoy
 
 ISSUER = Issuer("https://iss")
-CLAIMS = {"groups": ["a", "b"], "age": 7, "admin": True, "share": 0.5, "org": {"unit": {"name": "x"}}, "note": ""}
+CLAIMS: dict[str, Any] = {
+    "groups": ["a", "b"],
+    "age": 7,
+    "admin": True,
+    "share": 0.5,
+    "org": {"unit": {"name": "x"}},
+    "note": "",
+}
 TOKEN = ISSUER.token(**CLAIMS)
 OUT = tuple(
     ClaimToHeader(header=f"x-{claim.replace('.', '-')}", claim=claim)
