@@ -111,6 +111,8 @@ def confused() -> str:
         (lambda: unsigned(**GOOD), Refusal.UNTRUSTED, "signed by 'none'"),
         (lambda: ISSUER.token(header={"alg": ["ES256"]}, **GOOD), Refusal.UNTRUSTED, "is signed by"),
         (lambda: ISSUER.token(header={"alg": {}}, **GOOD), Refusal.UNTRUSTED, "is signed by"),
+        (lambda: ISSUER.token(**GOOD, sub="s" * 1025), Refusal.UNTRUSTED, "longer than 1024"),
+        (lambda: ISSUER.token(**GOOD | {"iss": "x" * 9000}), Refusal.UNTRUSTED, "xx..."),
         (confused, Refusal.UNTRUSTED, "signed by 'HS256'"),
         (lambda: ISSUER.token(aud="mesh", repository="acme/shop2"), Refusal.UNTRUSTED, "allows no token of 'me'"),
         (lambda: ISSUER.token(aud="mesh", repository=["acme/shop"]), Refusal.UNTRUSTED, "allows no token"),

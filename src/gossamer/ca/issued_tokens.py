@@ -18,6 +18,7 @@ from gossamer.ca.attestation import Attested, Evidence
 from gossamer.ca.jws import Terms, read_token, untrusted, verify
 from gossamer.ca.tokens import Grant, TokenError
 
+_LONGEST_SUBJECT: Final = 1024
 _FAR: Final = 4_000_000_000
 """Seconds since 1970: what ends later is as good as never."""
 
@@ -99,6 +100,8 @@ def _entry(about: Mapping[str, Any], what: str, name: str) -> str:
 def _attested(
     attestor: Attestor, token: str, claims: Mapping[str, Any], grants: Sequence[str], *, pod: str = "", uid: str = ""
 ) -> Attested:
+    if len(claims["sub"]) > _LONGEST_SUBJECT:
+        raise untrusted(f"the token's subject is longer than {_LONGEST_SUBJECT} characters")
     signed = token.rpartition(".")[0]
     return Attested(
         attestor=attestor.name,

@@ -24,6 +24,7 @@ ALGORITHMS: Final = frozenset(f"{kind}{bits}" for kind in ("RS", "PS", "ES") for
 LONGEST: Final = 16 * 1024
 """Characters of a token at most."""
 _PEM: Final = "-----BEGIN"
+_SAID: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,5 +149,5 @@ def read_token(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def untrusted(message: str) -> TokenError:
-    """That a token is not believed, and why."""
-    return TokenError(Refusal.UNTRUSTED, message)
+    """That a token is not believed, and why; cut short, since strangers choose what is repeated of it."""
+    return TokenError(Refusal.UNTRUSTED, message if len(message) <= _SAID else f"{message[:_SAID]}...")

@@ -254,7 +254,7 @@ def _spelt(host: HostRecord) -> list[str]:
 def _shown(request: pb.JoinRequest) -> dict[str, str]:
     """What a host showed, by a name that tells nothing of it: as `gossamer ca tokens` calls it."""
     if request.HasField("evidence"):
-        return {"evidence": request.evidence.kind}
+        return {"evidence": request.evidence.kind[:20]}
     try:
         return {"token": JoinToken.parse(request.token).digest[:TOKEN_ID]}
     except TokenError:
