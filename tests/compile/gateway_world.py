@@ -49,7 +49,12 @@ class World:
 
 @contextmanager
 def gateway(
-    envoy: Path, folder: Path, authority: Authority, *documents: str, numbers: tuple[int, ...]
+    envoy: Path,
+    folder: Path,
+    authority: Authority,
+    *documents: str,
+    numbers: tuple[int, ...],
+    mesh_config: str = "",
 ) -> Iterator[World]:
     """A gateway of the mesh that serves these documents, its Gateways' ports opened on free ports of loopback."""
     proxy = replace(
@@ -58,7 +63,7 @@ def gateway(
         capture=Capture(mode=CaptureMode.EXPLICIT, address="127.0.0.1"),
         gateway_ports=FrozenMap({number: free_port() for number in numbers}),
     )
-    told = compiled(*documents, proxy=proxy)
+    told = compiled(*documents, proxy=proxy, mesh_config=mesh_config)
     identity = issue(authority, proxy.namespace, "gateway", proxy.name)
     with Agent(folder, identity, lent=[folder / "lent"]) as agent, running_envoy(envoy, folder, agent, proxy):
         agent.offer(told.resources)
