@@ -145,6 +145,21 @@ def test_several_sidecars_for_a_workload() -> None:
     ]
 
 
+def egress_proxy(host: str, hosts: str) -> str:
+    policy = f"  outboundTrafficPolicy: {{mode: ALLOW_ANY, egressProxy: {{host: {host}, port: {{number: 443}}}}}}\n"
+    return istio("Sidecar", "s", policy + (f"  egress: [{{hosts: [{hosts}]}}]\n" if hosts else ""))
+
+
+def test_an_egress_proxy_that_is_not_let_in() -> None:
+    expected = [("egress-proxy-not-seen", "default/s", "spec.outboundTrafficPolicy.egressProxy.host")]
+    assert said(egress_proxy("gw.edge.svc.cluster.local", "./*")) == expected
+    assert said(egress_proxy("gw.edge.svc.cluster.local", "./*, edge/*")) == []
+    assert said(egress_proxy("gw", "./*")) == []
+    assert said(egress_proxy("gw.example", "other/gw.example")) == []
+    assert said(egress_proxy("gw.example", "~/*")) == expected
+    assert said(egress_proxy("gw.edge.svc.cluster.local", "")) == [], "all is seen"
+
+
 PAIR, CA = ("tls.crt", "tls.key"), ("ca.crt",)
 
 

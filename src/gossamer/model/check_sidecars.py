@@ -15,11 +15,43 @@ from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
 from gossamer.core.frozen import EMPTY, FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.known import Known
+from gossamer.model.names import covers, qualified, split_service
+from gossamer.model.settings import build_settings
 
 
 def check_sidecars(config: Config, memo: Memo, known: tuple[Known, ...]) -> Diagnostics:
-    """Sidecars that some workload has several of: Istio leaves undefined which one speaks; here it is the oldest."""
-    return memo.keep("", _several, config.sidecars, known)
+    """Sidecars that some workload has several of: Istio leaves undefined which one speaks; here it is the oldest. And
+    those that send unknown traffic to a service that they do not let in."""
+    domain = memo(build_settings, config.mesh).domain
+    return (
+        *memo.keep("", _several, config.sidecars, known),
+        *memo.keep("", _without_proxies, config.sidecars, domain),
+    )
+
+
+def _without_proxies(resources: tuple[Resource[Sidecar], ...], domain: str) -> Diagnostics:
+    found = []
+    for resource in resources:
+        policy = resource.spec.outbound_traffic_policy
+        proxy = policy.egress_proxy if policy else None
+        if proxy is None or not resource.spec.egress:
+            continue
+        host = qualified(proxy.host, resource.namespace, domain)
+        _, home = split_service(host, domain) or ("", "")
+        hosts = [one for listener in resource.spec.egress for one in listener.hosts]
+        if not any(_lets_in(one, host, home, resource.namespace) for one in hosts):
+            message = f"no egress listener lets {host} in: what it is to forward goes nowhere"
+            hint = f"add {home or '*'}/{host} to the hosts of an egress listener"
+            path = "spec.outboundTrafficPolicy.egressProxy.host"
+            found.append(_warning(resource, "egress-proxy-not-seen", path, message, hint))
+    return tuple(found)
+
+
+def _lets_in(imported: str, host: str, home: str, namespace: str) -> bool:
+    """Whether `namespace/dnsName` takes in a host of the namespace `home`, of whatever one if it is not known."""
+    before, _, name = imported.rpartition("/")
+    where = namespace if before == "." else before or "*"
+    return covers(name.lower(), host) and (where in ("*", home) or (not home and where != "~"))
 
 
 def _several(resources: tuple[Resource[Sidecar], ...], workloads: tuple[Known, ...]) -> Diagnostics:
@@ -69,13 +101,18 @@ def _rivals(selectors: list[FrozenMap[str, str]], workloads: Iterable[FrozenMap[
 
 
 def _conflict(resource: Resource[Sidecar], path: str, message: str) -> Diagnostic:
+    hint = "a workload has one Sidecar: join them, or have their selectors select different workloads"
+    return _warning(resource, "sidecar-conflict", path, message, hint)
+
+
+def _warning(resource: Resource[Sidecar], code: str, path: str, message: str, hint: str) -> Diagnostic:
     return Diagnostic(
         severity=Severity.WARNING,
-        code="sidecar-conflict",
+        code=code,
         message=message,
         kind=resource.id.kind,
         namespace=resource.namespace,
         name=resource.name,
         path=path,
-        hint="a workload has one Sidecar: join them, or have their selectors select different workloads",
+        hint=hint,
     )
