@@ -4,6 +4,7 @@ would have denied is told; a namespace goes back to PERMISSIVE and forward to ST
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -88,6 +89,11 @@ def test_what_the_tour_needs_is_learnt_and_nothing_else(mesh: tuple[Place, int],
     assert (would["would"], would["policy"], would["caller"]) == ("denied", "default/tried rule 0", INGRESS)
     assert (would["what"], would["count"]) == (f"GET {PRODUCTS}", ROUNDS)
 
+    tables = asking.authz("seen")[1] + asking.authz("shadow")[1]
+    assert "ns[default]-policy[reviews-to-ratings]-rule[0]" in tables
+    assert re.search(rf"denied +default/tried rule 0 +{INGRESS} +default/productpage-v1", tables)
+    assert json.loads(asking.authz("seen", "-n", "istio-system", "-o", "json")[1])[0]["missed"] == 0
+
     code, out, err = asking.authz("learn")
     assert (code, out) == (1, "")
     assert "1 d are wanted (--min-time)" in err
@@ -120,6 +126,8 @@ def test_a_namespace_goes_back_to_plaintext_and_forward_again(mesh: tuple[Place,
             except OSError:
                 return b""
 
+    assert re.search(r"default +STRICT +6 +0 +\d+ +done", asking.authz("migrate")[1])
+    assert "default is STRICT." in asking.authz("migrate", "default")[1]
     _, out, _ = asking.authz("migrate", "-o", "json")
     assert [(one["namespace"], one["done"]) for one in json.loads(out)] == [("default", True)]
     code, _, err = asking.authz("migrate", "default", "--back", f"--write={file}")

@@ -11,7 +11,7 @@ import typer
 
 from gossamer.cli.authz_learn import Limits, learn
 from gossamer.cli.authz_migrate import PERMISSIVE, STRICT, Call, Standing, existing, standing, standings, step_yaml
-from gossamer.cli.authz_seen import SeenMesh, ask_seen, moment
+from gossamer.cli.authz_seen import SeenMesh, ask_seen, moment, seen_json
 from gossamer.cli.authz_shadow import Shadow, shadows, tried
 from gossamer.cli.authz_step import follow_step, write_step
 from gossamer.cli.authz_yaml import policies_yaml
@@ -23,8 +23,36 @@ from gossamer.core.errors import UsageError
 app = typer.Typer(no_args_is_help=True)
 NamespaceOption = Annotated[str, typer.Option("--namespace", "-n", help="Of this namespace alone.")]
 TimeOption = Annotated[str, typer.Option("--min-time", metavar="DURATION", help="For how long it has to be seen.")]
+_SEEN_COLUMNS: Final = ("FROM", "TO", "PORT", "WHAT", "VERDICT", "BY", "TIMES", "LAST")
 _SHADOW_COLUMNS: Final = ("WOULD BE", "BY", "FROM", "TO", "PORT", "WHAT", "TIMES", "SINCE", "LAST")
 _CALL_COLUMNS: Final = ("CALLER", "TO", "PORT", "WHAT", "TIMES", "LAST")
+
+
+@app.command()
+def seen(
+    namespace: NamespaceOption = "",
+    state: StateOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List what sidecars have seen: who asked what of whom, and what was decided by which policy."""
+    mesh = ask_seen(state)
+    found = [one for one in mesh.workloads if namespace in ("", one.namespace)]
+    if output is not Output.TABLE:
+        print_data([seen_json(one) for one in found], output)
+        return
+    print_table(
+        _SEEN_COLUMNS,
+        [
+            (row.who, one.key, str(row.port), row.what, row.verdict, row.by or "-", str(row.count), moment(row.last))
+            for one in found
+            for row in one.rows
+        ],
+    )
+    for one in found:
+        if one.gaps:
+            typer.echo(f"{one.key}: {one.gaps}")
+        if one.running and not (one.observed and one.reporting):
+            typer.echo(f"{one.key}: host {one.host} does not report what comes in there")
 
 
 @app.command()

@@ -6,7 +6,7 @@ Invariant: nothing here decides; times are seconds since 1970, and `now` is the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -192,6 +192,19 @@ def _workload(one: Mapping[str, Any]) -> SeenWorkload:
 
 def _by_port(ports: Mapping[str, str]) -> dict[int, str]:
     return {int(port): mode for port, mode in ports.items()}
+
+
+def seen_json(workload: SeenWorkload) -> dict[str, Any]:
+    """A workload's rows and gaps, times as texts."""
+    return {
+        "workload": workload.key,
+        "since": moment(workload.since) if workload.since is not None else "",
+        "reporting": workload.observed and workload.reporting,
+        "taken": workload.taken,
+        "missed": workload.missed,
+        "unrecorded": workload.unrecorded,
+        "rows": [asdict(row) | {"first": moment(row.first), "last": moment(row.last)} for row in workload.rows],
+    }
 
 
 def account_of(identity: str) -> str:

@@ -26,14 +26,16 @@ from gossamer.compile.draft import pack
 from gossamer.compile.strings import StringMatch
 
 SOURCE_HEADER: Final = "x-gossamer-source"
+_ORIGINAL_PATH: Final = "x-envoy-original-path"
 _SCHEME: Final = "spiffe://"
 _NAME: Final = "[^/]+"
 
 
 @cache
 def early_source(*, verified: bool) -> TypedExtensionConfig:
-    """What is done to requests before they are routed, on connections whose client has been verified or not."""
-    mutations = [Mutation(remove=SOURCE_HEADER)]
+    """What is done to requests before they are routed, on connections whose client has been verified or not. The path
+    that a request had before a rewrite is this proxy's to say: who looks at it wants the one that policies saw."""
+    mutations = [Mutation(remove=SOURCE_HEADER), Mutation(remove=_ORIGINAL_PATH)]
     if verified:
         value = HeaderValue(key=SOURCE_HEADER, value="%DOWNSTREAM_PEER_URI_SAN%")
         written = HeaderValueOption(header=value, append_action=HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD)
