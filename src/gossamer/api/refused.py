@@ -43,10 +43,10 @@ REFUSED: Final[Mapping[str, Mapping[str, Refusal]]] = {
         ),
         "ca": Refusal(
             why="the mesh's own authority signs every certificate; a remote one could name any workload of the mesh",
-            instead="`gossamer ca` gives the authority a root, or an intermediate certificate of yours, to sign with",
+            instead="the control plane's --ca names a folder with an intermediate certificate of yours to sign with",
         ),
         "extensionProviders[].sds": Refusal(
-            why="keys reach proxies from their own agent alone, and never cross the network",
+            why="keys reach a proxy from its own agent alone: no other server is asked for them",
             instead="a Secret document, or files of the gateway's host, hold a gateway's keys",
         ),
         "defaultConfig.interceptionMode=TPROXY": Refusal(
