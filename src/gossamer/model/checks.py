@@ -9,6 +9,7 @@ from gossamer.api.config import Config
 from gossamer.core.diagnostics import Diagnostics
 from gossamer.core.memo import Memo
 from gossamer.model.check_credentials import check_credentials
+from gossamer.model.check_destinations import check_destinations
 from gossamer.model.check_gateways import check_gateways
 from gossamer.model.check_policies import check_policies
 from gossamer.model.check_proxies import check_proxies
@@ -27,6 +28,7 @@ def check_resources(config: Config, memo: Memo, running: tuple[Workload, ...] = 
         *check_policies(config),
         *check_proxies(config),
         *check_routes(config, memo),
+        *check_destinations(config, memo),
         *check_services(config, memo),
         *check_gateways(config, memo),
         *check_sidecars(config, memo, known),
