@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from gossamer.api.config import Config
 from gossamer.api.resource import Resource
 from gossamer.api.structure import closest
-from gossamer.api.virtual_service import Destination, HTTPRoute, TCPRoute, TLSRoute, VirtualService
+from gossamer.api.virtual_service import (
+    Destination,
+    HTTPRoute,
+    HTTPRouteDestination,
+    RouteDestination,
+    TCPRoute,
+    TLSRoute,
+    VirtualService,
+)
 from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
 from gossamer.core.memo import Memo
 from gossamer.model.build_services import Services, build_services
@@ -81,7 +89,8 @@ def _destinations(spec: VirtualService) -> Iterator[tuple[str, Destination]]:
 
 def _routed(layer: str, rules: Iterable[HTTPRoute | TLSRoute | TCPRoute]) -> Iterator[tuple[str, Destination]]:
     for index, rule in enumerate(rules):
-        for number, part in enumerate(rule.route):
+        parts: tuple[HTTPRouteDestination | RouteDestination, ...] = rule.route
+        for number, part in enumerate(parts):
             yield f"spec.{layer}[{index}].route[{number}].destination", part.destination
 
 
