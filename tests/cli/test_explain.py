@@ -89,6 +89,7 @@ def considered(found: Any, hop: int) -> list[tuple[str, str, int, str]]:
         )
         for policy in found["hops"][hop]["outcome"]["policies"]
         for one in policy["considered"]
+        if one["origins"]
     ]
 
 
@@ -124,7 +125,8 @@ def test_a_token_is_checked(asked: Any, tmp_path: Path) -> None:
     (tmp_path / "token.txt").write_text(ISSUER.token() + "\n")
     with_token = ["shop/web", "PUT", "http://cart/", "--jwt", str(tmp_path / "token.txt")]
     found = asked(*with_token)
-    assert found["hops"][1]["outcome"]["policies"][0] | {"origins": []} == {
+    (said,) = [one for one in found["hops"][1]["outcome"]["policies"] if one["action"] == "JWT"]
+    assert said | {"origins": []} == {
         "filter": "policy.http.jwt",
         "action": "JWT",
         "allowed": True,
@@ -163,6 +165,14 @@ def test_on_paper(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trial = lines[lines.index("in a dry run") + 1]
     told = "sidecar of shop/cart-v1: DENY: AuthorizationPolicy shop/tried spec.rules[0] would turn it away"
     assert trial == f"  {told}  {where}"
+
+
+def test_what_every_proxy_refuses_is_told_only_where_it_does(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    guard = "gossamer.path-of-two-meanings"
+    assert run(["explain", "shop/web", "GET", "http://cart/items", "-f", str(folder)]) == 0
+    assert guard not in capsys.readouterr().out
+    assert run(["explain", "shop/web", "GET", "http://cart/items/%2e%2e;/secret", "-f", str(folder)]) == 1
+    assert f"DENY: {guard} turns it away" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

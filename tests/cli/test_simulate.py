@@ -48,7 +48,7 @@ def test_a_call_goes_through_both_sidecars(asked: Any, folder: Path) -> None:
     assert first["cluster"] == "outbound|80|v1|cart.shop.svc.cluster.local"
     assert [round(part["weight"], 2) for part in first["clusters"]] == [0.9, 0.1]
     assert first["endpoints"][0]["tls"]["mutual"]
-    assert (second["transport"], second["policies"][0]["policy"]) == ("mtls", "ns[shop]-policy[web-only]-rule[0]")
+    assert (second["transport"], second["policies"][-1]["policy"]) == ("mtls", "ns[shop]-policy[web-only]-rule[0]")
     origin = first["route"]["origins"][0]
     assert (origin["rule"], origin["file"]) == ("spec.http[1]", str(folder / "routes.yaml"))
     assert origin["line"] == line_of(ROUTES, "timeout: 3s")
