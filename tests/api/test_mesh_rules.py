@@ -19,6 +19,7 @@ def said(mesh: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 KEY = "-----BEGIN EC PRIVATE KEY-----\nMIIB\n-----END EC PRIVATE KEY-----\n"
+BUNDLE = ("caCertificates[0].spiffeBundleUrl", "error", "invalid-value")
 ANCHOR = ("caCertificates[0].pem", "error", "invalid-value")
 
 
@@ -57,8 +58,16 @@ ANCHOR = ("caCertificates[0].pem", "error", "invalid-value")
         ({"caCertificates": [{"pem": PEM + KEY}]}, [ANCHOR]),
         ({"caCertificates": [{"pem": PEM.replace("CERTIFICATE", "PUBLIC KEY")}]}, [ANCHOR]),
         (
-            {"caCertificates": [{"pem": PEM, "trustDomains": ["cluster.local", "x"]}]},
-            [("caCertificates[0].trustDomains[1]", "warning", "no-effect")],
+            {"caCertificates": [{"pem": PEM, "trustDomains": ["cluster.local", "x", "X"]}]},
+            [("caCertificates[0].trustDomains[2]", "error", "invalid-value")],
+        ),
+        ({"caCertificates": [{"spiffeBundleUrl": "https://x.test/", "trustDomains": ["x"]}]}, []),
+        ({"caCertificates": [{"spiffeBundleUrl": "http://x.test/", "trustDomains": ["x"]}]}, [BUNDLE]),
+        ({"caCertificates": [{"spiffeBundleUrl": "https://x.test/"}]}, [BUNDLE]),
+        ({"caCertificates": [{"spiffeBundleUrl": "https://x.test/", "trustDomains": ["cluster.local"]}]}, [BUNDLE]),
+        (
+            {"caCertificates": [{"spiffeBundleUrl": "https://x.test/", "pem": PEM, "trustDomains": ["x"]}]},
+            [BUNDLE],
         ),
         (
             {"defaultConfig": {"caCertificatesPem": [PEM, "x"]}},

@@ -86,9 +86,9 @@ def test_what_is_refused_is_said_with_its_reason_and_what_to_do(kind: str, field
 
 
 def test_an_item_of_a_list_is_left_out_of_the_mesh_config_alone() -> None:
-    authority = {"trustDomains": ["td"], "spiffeBundleUrl": "https://spire.example/bundle"}
-    mesh, at = build_mesh_config({"trustDomain": "td", "caCertificates": [authority]})
+    provider = {"name": "keys", "sds": {"name": "keys", "service": "keys.test", "port": 80}}
+    mesh, at = build_mesh_config({"trustDomain": "td", "extensionProviders": [provider]})
     assert mesh is not None
     assert mesh.trust_domain == "td"
-    assert all(one.spiffe_bundle_url is None for one in mesh.ca_certificates)
+    assert all(one.sds is None for one in mesh.extension_providers)
     assert "unsupported-field" in [found.code for found in at.findings]

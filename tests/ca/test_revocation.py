@@ -59,7 +59,8 @@ def test_what_a_revocation_takes_with_it(kind: Kind, name: str, serials: set[int
     for serial in range(1, 6):
         assert bool(found.refuses(HOST, serial)) is (serial in serials)
     assert load_revocations(dump_revocations(found)) == found
-    assert undo(found, kind, name) == Revocations()
+    assert undo(found, kind, name) == Revocations(revised=found.revised)
+    assert bool(found.revised) is bool(serials)
 
 
 def test_what_cannot_be_revoked_or_taken_back() -> None:

@@ -20,10 +20,12 @@ pytestmark = pytest.mark.envoy
 MESH = "spiffe://cluster.local/"
 
 
-def anchors(*given: tuple[str, str]) -> tuple[Resource, ...]:
-    """The control plane's secret of these domains and their roots."""
-    found = tuple(Anchors(domain=domain, roots=roots) for domain, roots in given)
-    return tuple(one for table in compile_anchors(found, Memo()) for one in table.values())
+def anchors(*given: tuple[str, str], foreign: tuple[tuple[str, str], ...] = ()) -> tuple[Resource, ...]:
+    """The control plane's secrets of these domains, the mesh's own and foreign ones, and their roots."""
+    found, abroad = (
+        tuple(Anchors(domain=domain, roots=roots) for domain, roots in which) for which in (given, foreign)
+    )
+    return tuple(one for table in compile_anchors(found, Memo(), abroad) for one in table.values())
 
 
 async def is_let_in(port: int, caller: WorkloadIdentity) -> bool:

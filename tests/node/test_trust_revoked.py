@@ -1,4 +1,7 @@
-"""Whom a real Envoy believes while certificates are revoked, whichever of its validators looks."""
+"""Whom a real Envoy believes while certificates are revoked and foreign trust domains are trusted.
+
+Each root vouches for its own domain, and lists are heeded whichever of Envoy's validators looks.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ def _verify(authority: Authority, *revoked: WorkloadIdentity) -> bytes:
 class Callers:
     """Clients of each kind, asked again and again whether they are served."""
 
-    def __init__(self, port: int, **identities: WorkloadIdentity) -> None:
+    def __init__(self, port: int, identities: dict[str, WorkloadIdentity]) -> None:
         self._port = port
         self._contexts = {name: context_of(identity) for name, identity in identities.items()}
         for context in self._contexts.values():
@@ -84,27 +87,19 @@ def test_whom_envoy_believes(envoy: Path, tmp_path: Path) -> None:
     below, foreign = _intermediate(tmp_path / "below"), create_authority(tmp_path / "foreign", "foreign.test", NOW)
     ours, gone, theirs = new_identity(own), new_identity(own), new_identity(foreign, trust_domain="foreign.test")
     under, under_gone, renewed = new_identity(below), new_identity(below), new_identity(new)
-    forged = new_identity(foreign)
+    kinds = {"ours": ours, "gone": gone, "theirs": theirs, "under": under, "under_gone": under_gone, "new": renewed}
+    kinds |= {"forged": new_identity(foreign), "minted": new_identity(own, trust_domain="foreign.test")}
 
     async def scenario() -> None:
         secrets = SecretSet()
         secrets.set_identity(ours)
         async with serving(envoy, secrets) as port:
-            callers = Callers(
-                port,
-                ours=ours,
-                gone=gone,
-                theirs=theirs,
-                forged=forged,
-                under=under,
-                under_gone=under_gone,
-                new=renewed,
-            )
+            callers = Callers(port, kinds)
             trust = Trust(roots_pem=own.roots_pem, signer_key_id="", version="1")
             secrets.set_trust(trust)
-            await callers.until("ours", "gone")
+            await callers.until("ours", "gone", "minted")  # names are asked for by what is compiled, not here
             secrets.set_trust(replace(trust, version="2", verify_pem=_verify(own, gone) + _verify(new)))
-            await callers.until("ours", "new")
+            await callers.until("ours", "new", "minted")
             secrets.set_trust(replace(trust, version="3", verify_pem=_verify(below, under_gone)))
             await callers.until("under")
             secrets.set_named(anchors(("cluster.local", "")))  # by the other validator of Envoy's
@@ -114,7 +109,12 @@ def test_whom_envoy_believes(envoy: Path, tmp_path: Path) -> None:
             secrets.set_named(anchors(("cluster.local", foreign.roots_pem.decode())))
             await asyncio.sleep(0.5)
             await callers.until("ours", "under")
-            secrets.set_trust(trust)
+            abroad = (("foreign.test", foreign.roots_pem.decode()),)
+            secrets.set_named(anchors(("cluster.local", ""), foreign=abroad))
+            await callers.until("ours", "under", "theirs")
+            secrets.set_trust(replace(trust, version="5"))
+            await callers.until("ours", "gone", "theirs")
+            secrets.set_named(anchors(("cluster.local", foreign.roots_pem.decode())))
             await callers.until("ours", "gone", "forged")
 
     asyncio.run(scenario())

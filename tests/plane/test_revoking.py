@@ -12,19 +12,23 @@ from gossamer.ca.certificates import load_chain
 from gossamer.ca.revocation import Kind, serials_on
 from gossamer.ca.spiffe import WorkloadId, workload_id
 from gossamer.core.errors import IdentityError
-from gossamer.core.resources import CLUSTER
+from gossamer.core.resources import CLUSTER, LISTENER
 from gossamer.node.identity import HostIdentity, WorkloadIdentity
 from gossamer.node.identity_client import CertificateClient
 from gossamer.node.identity_files import IdentityFiles
 from gossamer.rpc import calls
 from gossamer.rpc import gossamer_pb2 as rpc
-from tests.plane.running import SELECTED, TRUST_DOMAIN, Mesh, eventually, refused, reviews, run
+from tests.plane.running import SELECTED, TRUST_DOMAIN, Mesh, Running, eventually, refused, reviews, run
 
 NAME = "reviews-v1"
 
 
 def _serial(identity: WorkloadIdentity) -> int:
     return load_chain(identity.chain_pem, "it")[0].serial_number
+
+
+def _revised(running: Running) -> str:
+    return running.plane.pipeline.built[0].settings.revoked if running.plane.pipeline.built else ""
 
 
 def _reviews(name: str = NAME) -> WorkloadId:
@@ -51,9 +55,10 @@ def test_a_revoked_workload_is_gone_at_once_and_may_come_back(tmp_path: Path) ->
             await register.write(rpc.RegisterRequest(sequence=1, workloads=[reviews(), reviews("other")]))
             await register.read()
             async with running.proxy(NAME, "reviews") as proxy, running.proxy("other", "reviews") as other:
-                for one in (proxy, other):
-                    await one.ask(CLUSTER)
-                    await one.next()
+                await proxy.ask(CLUSTER)
+                await proxy.next()
+                await other.ask(LISTENER)
+                await other.next()
                 revoked = plane.revoking.revoke(Kind.WORKLOAD, f"default/{NAME}")
                 assert [serial for serial, _ in revoked.serials] == [_serial(identity)]
                 with refused(grpc.StatusCode.UNAUTHENTICATED, f"workload default/{NAME} is revoked"):
@@ -61,6 +66,9 @@ def test_a_revoked_workload_is_gone_at_once_and_may_come_back(tmp_path: Path) ->
                 with refused(grpc.StatusCode.UNAUTHENTICATED, "connect again"):
                     await asyncio.wait_for(register.read(), 5)
                 assert [name for _, name in plane.registry.snapshot] == ["other"]
+                assert _revised(running) == "", "lists go first"
+                await eventually(lambda: _revised(running) != "")
+                assert b"revoked" in (await other.await_type(LISTENER)).changed[0].body, "who was let in is asked anew"
                 assert len(plane.xds.status()) == 1, "the stream of the other goes on"
             async with running.proxy(NAME, "reviews") as proxy:
                 await proxy.ask(CLUSTER)

@@ -20,6 +20,9 @@ _LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])
 _IPV4: Final = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!\Z)|\Z)){4}")
 _HEADER: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 
+_TRUST_DOMAIN: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_LONGEST_TRUST_DOMAIN: Final = 255
+
 
 def namespace_problem(name: str) -> str:
     """For a namespace, and for anything else that is one DNS label."""
@@ -105,6 +108,13 @@ def label_problem(key: str, value: str) -> str:
     if not _LABEL_VALUE.fullmatch(value):
         return f'"{value}" is not a label value (letters, digits, -, _ and ., at most 63)'
     return ""
+
+
+def trust_domain_problem(name: str) -> str:
+    """What is wrong with a trust domain by the SPIFFE specification; empty if nothing is."""
+    if len(name) <= _LONGEST_TRUST_DOMAIN and _TRUST_DOMAIN.fullmatch(name):
+        return ""
+    return f"{name!r} is no trust domain: lower-case letters, digits, '-', '_', and single dots between them"
 
 
 def header_problem(name: str) -> str:

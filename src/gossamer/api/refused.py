@@ -33,10 +33,6 @@ REFUSED: Final[Mapping[str, Mapping[str, Refusal]]] = {
             why="a MeshConfig is itself a part of the configuration, and does not say where the rest comes from",
             instead="name files and folders under `config` in gossamer.yaml, or with --config",
         ),
-        "caCertificates[].spiffeBundleUrl": Refusal(
-            why="what a server answers at the moment would decide whom all proxies believe",
-            instead="fetch the bundle and give its roots as pem",
-        ),
         "certificates": Refusal(
             why="Istio deprecates it: it makes certificates for Kubernetes' own webhooks",
             instead="a Secret holds a certificate for a gateway",

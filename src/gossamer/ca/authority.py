@@ -27,7 +27,7 @@ from gossamer.ca.certificates import (
 from gossamer.ca.spiffe import CONTROL_PLANE, HostId, SpiffeId, WorkloadId, check_trust_domain
 from gossamer.core.errors import IdentityError
 
-SHORTEST_LIFETIME: Final = timedelta(minutes=1)
+SHORTEST_LIFETIME: Final = timedelta(seconds=20)
 _DEEPEST_CHAIN: Final = 8
 
 
@@ -42,7 +42,7 @@ class Lifetimes:
     def __post_init__(self) -> None:
         for lifetime in (self.workload, self.host, self.control_plane):
             if lifetime < SHORTEST_LIFETIME:
-                raise IdentityError(f"a certificate's lifetime must be a minute or more, not {lifetime}")
+                raise IdentityError(f"a certificate's lifetime must be 20 seconds or more, not {lifetime}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,8 @@ class Revocations:
     """All of them, by kind and name."""
 
     entries: tuple[Revocation, ...] = ()
+    revised: str = ""
+    """Names the last revocation that took certificates with it; taking one back does not change it."""
     _names: frozenset[tuple[Kind, str]] = field(init=False, repr=False, compare=False)
     _serials: frozenset[int] = field(init=False, repr=False, compare=False)
 
@@ -79,7 +81,7 @@ class Revocations:
             serials = tuple((serial, ends) for serial, ends in entry.serials if ends > now)
             if serials or entry.kind is not Kind.SERIAL:
                 entries.append(replace(entry, serials=serials))
-        return Revocations(entries=tuple(entries))
+        return replace(self, entries=tuple(entries))
 
 
 def revoke(revocations: Revocations, kind: Kind, name: str, issued: Iterable[Issued], now: datetime) -> Revocations:
@@ -102,7 +104,7 @@ def revoke(revocations: Revocations, kind: Kind, name: str, issued: Iterable[Iss
             f"more than {LARGEST} certificates would be on the list that every host holds: replace the root instead "
             "(gossamer ca rotate start), or let certificates be shorter-lived"
         )
-    return Revocations(entries=(*kept, entry))
+    return Revocations(entries=(*kept, entry), revised=now.isoformat() if serials else revocations.revised)
 
 
 def undo(revocations: Revocations, kind: Kind, name: str) -> Revocations:
@@ -110,7 +112,7 @@ def undo(revocations: Revocations, kind: Kind, name: str) -> Revocations:
     kept = tuple(one for one in revocations.entries if (one.kind, one.name) != (kind, name))
     if len(kept) == len(revocations.entries):
         raise IdentityError(f"{kind} {name} is not revoked")
-    return Revocations(entries=kept)
+    return replace(revocations, entries=kept)
 
 
 def build_list(issuer: Issuer, revocations: Revocations, now: datetime, number: int) -> bytes:
@@ -152,6 +154,7 @@ def split_lists(pem: bytes) -> tuple[bytes, bytes]:
 def dump_revocations(revocations: Revocations) -> dict[str, Any]:
     """All of them as JSON values."""
     return {
+        "revised": revocations.revised,
         "entries": [
             {
                 "kind": entry.kind.value,
@@ -160,13 +163,14 @@ def dump_revocations(revocations: Revocations) -> dict[str, Any]:
                 "serials": [[f"{serial:x}", ends.isoformat()] for serial, ends in entry.serials],
             }
             for entry in revocations.entries
-        ]
+        ],
     }
 
 
 def load_revocations(content: dict[str, Any]) -> Revocations:
     """What `dump_revocations` wrote; KeyError, TypeError or ValueError for anything else."""
     return Revocations(
+        revised=str(content["revised"]),
         entries=tuple(
             Revocation(
                 kind=Kind(entry["kind"]),
@@ -175,5 +179,5 @@ def load_revocations(content: dict[str, Any]) -> Revocations:
                 serials=tuple((int(serial, 16), datetime.fromisoformat(ends)) for serial, ends in entry["serials"]),
             )
             for entry in content["entries"]
-        )
+        ),
     )

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import sys
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,7 @@ from gossamer.cli.logs import log_events
 from gossamer.cli.render import print_diagnostics, texts_of
 from gossamer.core.errors import EnvoyError, UsageError
 from gossamer.node.binary import find_envoy
+from gossamer.plane.bundle_endpoint import BundleEndpoint, serving_bundle
 from gossamer.plane.ca_api import AuthorityView, ca_routes
 from gossamer.plane.control_plane import ControlPlane, Settings, clock, open_control_plane
 from gossamer.plane.local_api import View, local_routes
@@ -60,12 +62,28 @@ async def _serve(plane: ControlPlane, stop: asyncio.Event) -> int:
             since=datetime.now(UTC),
         )
         write_private(runtime / ADDRESSES, json.dumps(addresses).encode())
-        authority = AuthorityView(rotating=plane.rotating, revoking=plane.revoking, clock=clock, federated=list)
-        async with serving(runtime / PLANE_SOCKET, [*local_routes(view), *ca_routes(authority)]):
+        authority = AuthorityView(
+            rotating=plane.rotating, revoking=plane.revoking, clock=clock, federated=plane.view_federated
+        )
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(
+                serving(runtime / PLANE_SOCKET, [*local_routes(view), *ca_routes(authority)])
+            )
+            if plane.settings.bundle is not None:
+                port = await stack.enter_async_context(serving_bundle(plane.settings.bundle, plane.authority))
+                addresses["bundle"] = f"{plane.settings.bundle.listen.rpartition(':')[0]}:{port}"
             _LOG.info("listening", extra=addresses | {"ready": plane.pipeline.ready})
             await plane.follow(stop)
     _LOG.info("stopped")
     return 0
+
+
+def _bundle(listen: str, certificate: Path | None, key: Path | None) -> BundleEndpoint | None:
+    if not listen and certificate is None and key is None:
+        return None
+    if not listen or certificate is None or key is None:
+        raise UsageError("publishing the roots takes --bundle-listen, --bundle-certificate and --bundle-key")
+    return BundleEndpoint(listen=listen, certificate=certificate, key=key)
 
 
 def _envoy() -> Path | None:
@@ -113,6 +131,14 @@ def command(
         Path | None,
         typer.Option(help="A file of those who vouch for hosts: Kubernetes clusters, clouds, CI systems."),
     ] = None,
+    bundle_listen: Annotated[
+        str, typer.Option(help="HOST:PORT at which other trust domains fetch our roots (a SPIFFE bundle, HTTPS).")
+    ] = "",
+    bundle_certificate: Annotated[
+        Path | None,
+        typer.Option(help="The certificate chain (PEM) that is shown there; they verify it as the web does."),
+    ] = None,
+    bundle_key: Annotated[Path | None, typer.Option(help="The key (PEM) of that certificate.")] = None,
     private_redirects: Annotated[
         bool,
         typer.Option(
@@ -135,6 +161,7 @@ def command(
         profile=profile,
         private_redirects=private_redirects,
         attestors=_checked(attestors),
+        bundle=_bundle(bundle_listen, bundle_certificate, bundle_key),
         envoy=_envoy(),
     )
     raise typer.Exit(control_plane(settings))

@@ -1,7 +1,8 @@
-"""The anchors of trust beside the mesh's own roots, told to agents as one secret.
+"""The anchors of trust beside the mesh's own roots, told to agents as secrets.
 
-An agent joins them with the roots that its own certificates came with, and gives its Envoy the whole as `ROOTCA`.
-Invariant: there is such a secret only where some are configured.
+An agent joins them with the roots that its own certificates came with, and gives its Envoy the whole as `ROOTCA`; those
+of foreign trust domains, a secret of their own, it joins with nothing. Invariant: there are such secrets only where
+some are configured.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from envoy.extensions.transport_sockets.tls.v3.common_pb2 import CertificateVali
 from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.extensions.transport_sockets.tls.v3.tls_spiffe_validator_config_pb2 import SPIFFECertValidatorConfig
 
-from gossamer.compile.agent_clusters import SPIFFE_VALIDATOR, TRUST_ANCHORS
+from gossamer.compile.agent_clusters import FOREIGN_ANCHORS, SPIFFE_VALIDATOR, TRUST_ANCHORS
 from gossamer.compile.draft import Draft, pack
 from gossamer.compile.serialise import finished
 from gossamer.core.memo import Memo
@@ -20,16 +21,18 @@ from gossamer.core.resources import SECRET, Resource, Table
 from gossamer.model.anchors import Anchors
 
 
-def compile_anchors(anchors: tuple[Anchors, ...], memo: Memo) -> tuple[Table, ...]:
-    """The table of the secret, the same one for all proxies."""
-    return memo(_table, anchors) if anchors else ()
+def compile_anchors(anchors: tuple[Anchors, ...], memo: Memo, foreign: tuple[Anchors, ...] = ()) -> tuple[Table, ...]:
+    """The table of the secrets, the same one for all proxies."""
+    return memo(_table, anchors, foreign) if anchors else ()
 
 
-def _table(anchors: tuple[Anchors, ...]) -> tuple[Table, ...]:
-    return (Table(SECRET, [_secret(anchors)]),)
+def _table(anchors: tuple[Anchors, ...], foreign: tuple[Anchors, ...]) -> tuple[Table, ...]:
+    there = tuple(one for one in foreign if one.roots)
+    abroad = [_secret(FOREIGN_ANCHORS, there)] if there else []
+    return (Table(SECRET, [_secret(TRUST_ANCHORS, anchors), *abroad]),)
 
 
-def _secret(anchors: tuple[Anchors, ...]) -> Resource:
+def _secret(name: str, anchors: tuple[Anchors, ...]) -> Resource:
     domains = [
         SPIFFECertValidatorConfig.TrustDomain(name=one.domain, trust_bundle=DataSource(inline_bytes=one.roots.encode()))
         for one in anchors
@@ -38,5 +41,5 @@ def _secret(anchors: tuple[Anchors, ...]) -> Resource:
     context = CertificateValidationContext(
         custom_validator_config=TypedExtensionConfig(name=SPIFFE_VALIDATOR, typed_config=pack(config))
     )
-    message = Secret(name=TRUST_ANCHORS, validation_context=context)
-    return finished(Draft(type_url=SECRET, name=TRUST_ANCHORS, message=message, references=frozenset(), origins=()))
+    message = Secret(name=name, validation_context=context)
+    return finished(Draft(type_url=SECRET, name=name, message=message, references=frozenset(), origins=()))

@@ -94,7 +94,7 @@ def _parts(view: ProxyView, memo: Memo) -> list[tuple[Table, ...]]:
             services = memo.keep("", services_of, view.outbound.named)
             parts.append((memo.keep(proxy, _explicit_dns_table, proxy, services, settings.domain),))
     parts.append(compile_secrets(view.opened.credentials, memo))
-    parts.append(compile_anchors(settings.anchors, memo))
+    parts.append(compile_anchors(settings.anchors, memo, settings.foreign))
     return parts
 
 

@@ -130,7 +130,7 @@ class _Listener:
         chain = FilterChain(name=name, filter_chain_match=match, filters=filters, metadata=metadata_of(origins))
         if terminates_tls(server.rule) and server.rule.spec.tls is not None:
             alpn = _HTTP_ALPN if speaks_http(server.rule) else ()
-            domains, choices = self.settings.trust_domains, self.settings.tls
+            domains, choices = self.settings.peer_domains, self.settings.tls
             chain.transport_socket.CopyFrom(server_context(server.rule.spec.tls, domains, alpn, choices))
             chain.transport_socket_connect_timeout.CopyFrom(seconds(_HANDSHAKE_S))
         self.chains.append(chain)

@@ -160,8 +160,8 @@ class ChainCompiler:
         self._settings = settings
         self._origins = origins
         self._revisions = revisions
-        self._http_tls = mesh_server_context(settings.trust_domains, _HTTP, settings.tls.mesh)
-        self._tcp_tls = mesh_server_context(settings.trust_domains, (TCP_ALPN[0], *_HTTP), settings.tls.mesh)
+        self._http_tls = mesh_server_context(settings.peer_domains, _HTTP, settings.tls.mesh)
+        self._tcp_tls = mesh_server_context(settings.peer_domains, (TCP_ALPN[0], *_HTTP), settings.tls.mesh)
 
     def compile(self, port: ServedPort) -> list[FilterChain]:
         """The chains of one port."""
@@ -179,7 +179,9 @@ class ChainCompiler:
             filter_chain_match=_match(port, kind),
             filters=filters,
             metadata=_metadata(
-                (*self._origins, port.origin) if port.origin else self._origins, revisions.of(port.number)
+                (*self._origins, port.origin) if port.origin else self._origins,
+                revisions.of(port.number),
+                self._settings.revoked if kind.mutual else "",
             ),
         )
         if kind.mutual:
@@ -187,7 +189,7 @@ class ChainCompiler:
         elif kind.own and port.tls is not None:
             alpn = _HTTP if kind.http else ()
             settings = self._settings
-            chain.transport_socket.CopyFrom(server_context(port.tls, settings.trust_domains, alpn, settings.tls))
+            chain.transport_socket.CopyFrom(server_context(port.tls, settings.peer_domains, alpn, settings.tls))
         if kind.mutual or kind.own:
             chain.transport_socket_connect_timeout.CopyFrom(Duration(seconds=_HANDSHAKE))
         return chain
@@ -232,11 +234,12 @@ def _match(port: ServedPort, kind: _Kind) -> FilterChainMatch:
     return match
 
 
-def _metadata(origins: tuple[Origin, ...], revision: str) -> Metadata | None:
-    """Who decided what the port accepts, and the policy revision: where it differs, Envoy takes the chain for another
-    one and drains the old."""
+def _metadata(origins: tuple[Origin, ...], revision: str, revoked: str) -> Metadata | None:
+    """Who decided what the port accepts, the policy revision, and the last revocation of a certificate: where these
+    differ, Envoy takes the chain for another one and drains the old."""
     metadata = metadata_of(origins)
-    if revision:
-        metadata = metadata or Metadata()
-        metadata.filter_metadata[METADATA].update({"policy_revision": revision})
+    for key, value in (("policy_revision", revision), ("revoked", revoked)):
+        if value:
+            metadata = metadata or Metadata()
+            metadata.filter_metadata[METADATA].update({key: value})
     return metadata

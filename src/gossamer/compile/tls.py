@@ -66,12 +66,17 @@ def mesh_alpn(protocol: Protocol) -> tuple[str, ...]:
 
 
 def mesh_client_context(
-    sni: str, spiffe_ids: tuple[str, ...], alpn: tuple[str, ...], chosen: MeshTLSConfig = UNCHOSEN
+    sni: str,
+    spiffe_ids: tuple[str, ...],
+    alpn: tuple[str, ...],
+    chosen: MeshTLSConfig = UNCHOSEN,
+    *,
+    members: tuple[str, ...] = (),
 ) -> TransportSocket:
     """ISTIO_MUTUAL: own identity against the mesh's roots. The server must be one of `spiffe_ids` (secure naming); with
-    none of them known, anyone of the mesh."""
+    none of them known, anyone of the mesh: of the trust domains `members`, where others are trusted, too."""
     common = CommonTlsContext(tls_params=mesh_client_parameters(chosen), alpn_protocols=alpn)
-    _identify(common, IDENTITY, ROOTS, _san_context(spiffe_ids))
+    _identify(common, IDENTITY, ROOTS, _san_context(spiffe_ids) if spiffe_ids else _domains_context(members))
     return _client_socket(UpstreamTlsContext(common_tls_context=common, sni=sni))
 
 
@@ -112,12 +117,7 @@ def mesh_server_context(
     """What a sidecar's port takes: a client certificate is required, and must be one of these trust domains.
     The same message each time."""
     common = CommonTlsContext(tls_params=chosen_parameters(chosen), alpn_protocols=alpn)
-    context = CertificateValidationContext(
-        match_typed_subject_alt_names=[
-            _san(SubjectAltNameMatcher.URI, StringMatcher(prefix=f"spiffe://{name}/")) for name in trust_domains
-        ]
-    )
-    _identify(common, IDENTITY, ROOTS, context)
+    _identify(common, IDENTITY, ROOTS, _domains_context(trust_domains))
     return _server_socket(
         DownstreamTlsContext(common_tls_context=common, require_client_certificate=BoolValue(value=True))
     )
@@ -201,6 +201,11 @@ def _validate(common: CommonTlsContext, roots: str, context: CertificateValidati
     combined = common.combined_validation_context
     combined.default_validation_context.CopyFrom(context)
     combined.validation_context_sds_secret_config.CopyFrom(sds(roots, timeout))
+
+
+def _domains_context(trust_domains: tuple[str, ...]) -> CertificateValidationContext:
+    matchers = [_san(SubjectAltNameMatcher.URI, StringMatcher(prefix=f"spiffe://{name}/")) for name in trust_domains]
+    return CertificateValidationContext(match_typed_subject_alt_names=matchers)
 
 
 def _san_context(names: Iterable[str]) -> CertificateValidationContext:

@@ -61,7 +61,8 @@ def _mesh_socket(call: Call, names: tuple[str, ...], settings: MeshSettings, sni
     known = names or service.subject_alt_names or spiffe_names(call.outbound.accounts, settings)
     asked = sni or server_name(service.hostname, call.port.number, subset.name if subset else "")
     alpn = HTTP2_ALPN if call.http2 and call.port.protocol.is_http else mesh_alpn(call.port.protocol)
-    return mesh_client_context(asked, tuple(known), alpn, settings.tls.mesh)
+    members = settings.trust_domains if settings.foreign else ()
+    return mesh_client_context(asked, tuple(known), alpn, settings.tls.mesh, members=members)
 
 
 def spiffe_names(accounts: tuple[str, ...], settings: MeshSettings) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from gossamer.api.mesh_config import (
 from gossamer.api.proxy_config import ConnectionSettings, ProxyConfig, ProxyHeaders, Topology
 from gossamer.api.virtual_service import Destination, HTTPRetry
 from gossamer.core.frozen import FrozenMap, Value
-from gossamer.model.anchors import Anchors, build_anchors
+from gossamer.model.anchors import Anchors, build_anchors, build_foreign
 from gossamer.model.connections import connection_settings
 from gossamer.model.names import most_specific
 from gossamer.model.tls_choices import NO_CHOICES, TlsChoices, build_tls_choices
@@ -76,6 +76,10 @@ class MeshSettings(Value):
     tls: TlsChoices = NO_CHOICES
     anchors: tuple[Anchors, ...] = ()
     """What workloads believe beside the mesh's own roots."""
+    revoked: str = ""
+    """Names the last revocation of a certificate; whoever was let in before it is to be looked at anew."""
+    foreign: tuple[Anchors, ...] = ()
+    """The trust domains beside the mesh's own whose workloads are let in, each by its own roots."""
     connect_timeout: float = 10.0
     inbound_stat_name: str = ""
     """Patterns of the names under which clusters are counted; empty for their own."""
@@ -135,6 +139,11 @@ class MeshSettings(Value):
         """The mesh's own trust domain first, then its aliases."""
         return (self.trust_domain, *(alias for alias in self.trust_domain_aliases if alias != self.trust_domain))
 
+    @property
+    def peer_domains(self) -> tuple[str, ...]:
+        """The trust domains whose workloads are let in, as far as policies let them: the mesh's own, then foreign."""
+        return (*self.trust_domains, *(one.domain for one in self.foreign))
+
 
 def build_settings(mesh: MeshConfig) -> MeshSettings:
     """The settings that a MeshConfig makes."""
@@ -161,6 +170,7 @@ def build_settings(mesh: MeshConfig) -> MeshSettings:
         auto_mtls=mesh.enable_auto_mtls,
         tls=build_tls_choices(mesh),
         anchors=build_anchors(mesh, (mesh.trust_domain, *mesh.trust_domain_aliases)),
+        foreign=build_foreign(mesh, (mesh.trust_domain, *mesh.trust_domain_aliases)),
         connect_timeout=mesh.connect_timeout.total_seconds(),
         inbound_stat_name=mesh.inbound_cluster_stat_name,
         outbound_stat_name=mesh.outbound_cluster_stat_name,

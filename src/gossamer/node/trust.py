@@ -21,7 +21,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 
 from gossamer.ca.certificates import load_chain
 from gossamer.ca.revocation import split_lists
-from gossamer.compile.agent_clusters import SPIFFE_VALIDATOR, TRUST_ANCHORS
+from gossamer.compile.agent_clusters import FOREIGN_ANCHORS, SPIFFE_VALIDATOR, TRUST_ANCHORS
 from gossamer.core.errors import IdentityError
 from gossamer.core.resources import Resource
 
@@ -42,17 +42,18 @@ def trust_context(own_pem: bytes, named: Iterable[Resource]) -> CertificateValid
     if lists:
         context.crl.inline_bytes = lists
         context.only_verify_leaf_cert_crl = True
-    anchors = next((_anchors(one) for one in named if one.name == TRUST_ANCHORS), None)
-    if anchors is None:
+    given = {one.name: one for one in named if one.name in (TRUST_ANCHORS, FOREIGN_ANCHORS)}
+    if TRUST_ANCHORS not in given:
         return context
-    if lists and any(domain.trust_bundle.inline_bytes for domain in anchors.trust_domains):
+    anchors = _anchors(given[TRUST_ANCHORS])
+    if lists and any(pem for _, pem in anchors):
         _LOG.warning("anchors-without-lists", extra={"reason": _UNLISTED})
+    own = ((name, own_pem.rstrip() + b"\n" + pem) for name, pem in anchors)
+    foreign = _anchors(given[FOREIGN_ANCHORS]) if FOREIGN_ANCHORS in given else []
     domains = [
-        SPIFFECertValidatorConfig.TrustDomain(
-            name=domain.name,
-            trust_bundle=DataSource(inline_bytes=own_pem.rstrip() + b"\n" + _sound(domain.trust_bundle.inline_bytes)),
-        )
-        for domain in anchors.trust_domains
+        SPIFFECertValidatorConfig.TrustDomain(name=name, trust_bundle=DataSource(inline_bytes=pem))
+        for name, pem in (*own, *foreign)
+        if pem
     ]
     config = AnyMessage()
     config.Pack(SPIFFECertValidatorConfig(trust_domains=domains), deterministic=True)
@@ -60,10 +61,12 @@ def trust_context(own_pem: bytes, named: Iterable[Resource]) -> CertificateValid
     return context
 
 
-def _anchors(secret: Resource) -> SPIFFECertValidatorConfig | None:
+def _anchors(secret: Resource) -> list[tuple[str, bytes]]:
+    """The trust domains of a secret, with those of their roots that can be read."""
     found = Secret.FromString(AnyMessage.FromString(secret.body).value)
     config = SPIFFECertValidatorConfig()
-    return config if found.validation_context.custom_validator_config.typed_config.Unpack(config) else None
+    found.validation_context.custom_validator_config.typed_config.Unpack(config)
+    return [(domain.name, _sound(domain.trust_bundle.inline_bytes)) for domain in config.trust_domains]
 
 
 def _sound(pem: bytes) -> bytes:

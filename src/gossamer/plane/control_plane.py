@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,11 @@ from gossamer.ca.witness import Witness
 from gossamer.core.diagnostics import Diagnostic
 from gossamer.core.errors import IdentityError, UsageError
 from gossamer.core.latest import Latest
+from gossamer.model.anchors import bundle_urls
+from gossamer.plane.bundle_endpoint import BundleEndpoint
+from gossamer.plane.bundles import BundleStore
 from gossamer.plane.endpoint_reports import EndpointReports
+from gossamer.plane.federated import view_federated
 from gossamer.plane.judging import Judging
 from gossamer.plane.kept import (
     keep,
@@ -50,11 +55,11 @@ from gossamer.plane.keys import KeyStore
 from gossamer.plane.pipeline import Pipeline
 from gossamer.plane.proxies import Proxies, Refreshed
 from gossamer.plane.registry_service import Authenticate, Granted, RegistryService
-from gossamer.plane.revoking import Revoking
+from gossamer.plane.revoking import PASSES, Revoking, send_away
 from gossamer.plane.rotating import Rotating
 from gossamer.plane.seen import SeenStore
 from gossamer.plane.seen_view import view_seen
-from gossamer.plane.standings import view_standings
+from gossamer.plane.standings import by_hand, view_standings
 from gossamer.plane.tuning import settle_heap
 from gossamer.rpc.calls import Context
 from gossamer.sources.files import FileSource
@@ -67,6 +72,8 @@ _LOG = logging.getLogger(__name__)
 MESH_FILE = "mesh.json"
 """What commands on this host need to know of the mesh: its trust domain, and its CA folder if one is plugged in."""
 EXPIRE_S = 1.0
+TIDY_TURNS = 3600
+"""After so many turns certificates that have ended are taken from the lists of what was revoked."""
 _PASSING = frozenset({"selects-nothing"})
 """True as long as the workloads that are meant do not run: shown to who asks, and no event."""
 PREPARED = 32
@@ -98,6 +105,8 @@ class Settings:
     """Whether an issuer of tokens may redirect whoever fetches its keys to a private address."""
     attestors: Path | None = None
     """The file of those who vouch for hosts without a join token."""
+    bundle: BundleEndpoint | None = None
+    """Where the mesh's roots are published for other trust domains; None: nowhere."""
     envoy: Path | None = None
     """The Envoy that EnvoyFilters and extensions are tried on; None: nobody is asked."""
 
@@ -130,6 +139,7 @@ class ControlPlane:
     xds: Service = field(init=False)
     judging: Judging = field(init=False)
     keys: KeyStore = field(init=False)
+    bundles: BundleStore = field(init=False)
     reports: EndpointReports = field(init=False)
     _told: frozenset[Diagnostic] = frozenset()
 
@@ -155,6 +165,7 @@ class ControlPlane:
             changed=self.changed.set,
             private_redirects=self.settings.private_redirects,
         )
+        self.bundles = BundleStore(folder=self.settings.state / "bundles", changed=self.changed.set)
         self.judging = Judging(
             pipeline=self.pipeline,
             envoy=self.settings.envoy,
@@ -166,7 +177,8 @@ class ControlPlane:
         )
 
     def _standings(self) -> dict[str, Standing]:
-        return view_standings(self.ledger, self.registry, self.witness, clock(), _lifetimes(self.settings))
+        found = view_standings(self.ledger, self.registry, self.witness, clock(), _lifetimes(self.settings))
+        return found | by_hand(self.revoking.issued.valid(clock()), self.rotating.trust)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Bound]:
@@ -224,21 +236,17 @@ class ControlPlane:
         finally:
             await asyncio.gather(main.stop(0.2), join.stop(0.2))
 
+    def view_federated(self) -> list[dict[str, Any]]:
+        """The foreign trust domains, as JSON values."""
+        loaded, built = self.pipeline.loaded, self.pipeline.built
+        return view_federated(loaded.config.mesh, built[0].settings, self.bundles) if loaded and built else []
+
     def _send_away(self, revocations: Revocations, identity: IdentityService, registry: RegistryService) -> None:
-        """Let nobody stay who was revoked; hosts whose workloads were, connect again and are told."""
+        """Let nobody stay who was revoked; whom proxies let in before goes when their lists have arrived."""
         self.rotating.publish()
-        snapshot = self.registry.snapshot
-        revoked = {key for key in snapshot if revocations.refuses_workload(*key)}
-        hosts = {entry.host for key, entry in snapshot.items() if key in revoked}
+        asyncio.get_running_loop().call_later(PASSES.total_seconds() + 0.1, self.changed.set)
         gone = {record.host for record in self.ledger.hosts() if record.revoked}
-        registry.evict(key for key, entry in snapshot.items() if key in revoked or entry.host in gone)
-        identity.sessions.end(
-            lambda peer: (
-                revocations.refuses(peer.host, peer.serial)
-                or ("the host is revoked" if peer.host.host in gone else "")
-                or ("a workload of the host is revoked: connect again" if peer.host.host in hosts else "")
-            )
-        )
+        send_away(revocations, gone, identity.sessions, registry)
         self.xds.end(lambda peer: refusal_of(peer.certificate, self.settings.trust_domain, revocations))
 
     async def follow(self, stop: asyncio.Event) -> None:
@@ -251,7 +259,14 @@ class ControlPlane:
             group.create_task(keep_admitted(self.settings.state, lambda: self.pipeline.admitted_texts, stop))
             group.create_task(keep_seen(self.settings.state, self.seen, stop))
             running = (
-                *(self._prepare(), self._push(), self._expire(), self.judging.follow(), self.keys.follow()),
+                *(
+                    self._prepare(),
+                    self._push(),
+                    self._expire(),
+                    self.judging.follow(),
+                    self.keys.follow(),
+                    self.bundles.follow(),
+                ),
                 self.rotating.follow(),
             )
             tasks = [group.create_task(task) for task in running]
@@ -267,9 +282,12 @@ class ControlPlane:
 
     def _build(self) -> None:
         registrations = tuple(entry.workload for entry in self.registry.snapshot.values())
-        self.pipeline.keys = self.keys.keys
+        self.pipeline.keys, self.pipeline.bundles = self.keys.keys, self.bundles.bundles
+        self.pipeline.revoked = self.revoking.revised
         self.pipeline.build(self.source.latest.value, registrations)
         if self.pipeline.loaded is not None and self.keys.want(self.pipeline.loaded.config):
+            self.changed.set()
+        if self.pipeline.loaded is not None and self.bundles.want(bundle_urls(self.pipeline.loaded.config.mesh)):
             self.changed.set()
         self.judging.built()
         self.reports.look()
@@ -319,8 +337,10 @@ class ControlPlane:
         self._told = frozenset(found)
 
     async def _expire(self) -> None:
-        while True:
+        for turn in count(1):
             await asyncio.sleep(EXPIRE_S)
+            if turn % TIDY_TURNS == 0:
+                self.revoking.forget_ended()
             before = self.registry.snapshot
             self.registry.expire(time.monotonic())
             if self.registry.snapshot is not before:

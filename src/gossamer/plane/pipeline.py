@@ -6,6 +6,7 @@ Every step is a pure function of what stands here; nothing waits, and nothing is
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from gossamer.api.config import Config
 from gossamer.api.destination_rule import DestinationRule
@@ -22,6 +23,7 @@ from gossamer.core.frozen import FrozenMap
 from gossamer.core.ids import ResourceId
 from gossamer.core.memo import Memo
 from gossamer.core.resources import Resources
+from gossamer.model.anchors import with_bundles
 from gossamer.model.build_endpoints import Endpoints, build_endpoints
 from gossamer.model.build_view import metadata_for, view_for
 from gossamer.model.checks import check_resources
@@ -30,6 +32,7 @@ from gossamer.model.mesh import Mesh, build_mesh
 from gossamer.model.modules import Modules
 from gossamer.model.proxy import Proxy
 from gossamer.model.service import Protocol, Resolution, Service, Workload
+from gossamer.model.settings import MeshSettings
 from gossamer.model.tokens import KeySource
 from gossamer.plane.admission import Candidate, admission_of, candidates_of, in_force, unjudged
 from gossamer.plane.envoy_check import Trial
@@ -66,6 +69,10 @@ class Pipeline:
         self.modules = Modules()
         self.keys: FrozenMap[KeySource, str] = FrozenMap()
         """The keys of token issuers that were fetched."""
+        self.revoked = ""
+        """Names the last revocation of a certificate."""
+        self.bundles: FrozenMap[str, str] = FrozenMap()
+        """The roots (PEM) of foreign trust domains that were fetched, by URL."""
         self.notices: Diagnostics = ()
         """What is wrong with the modules; without positions."""
         self.wanted: dict[ResourceId, Candidate] = {}
@@ -81,7 +88,12 @@ class Pipeline:
         self.wanted = candidates_of(config, modules, self.loaded.index)
         if self.admission is not None:
             config, modules = in_force(config, self.wanted, self.admission)
+        told = self._memo(with_bundles, config.mesh, self.bundles)
+        if told is not config.mesh:
+            config = replace(config, mesh=told)
         mesh = build_mesh(config, self._memo, modules, self.keys)
+        if self.revoked:
+            mesh = self._memo(_with_settings, mesh, self._memo(_revised, mesh.settings, self.revoked))
         self._built = (mesh, build_endpoints(self.loaded.config, registrations, mesh, self._memo))
         self._running = registrations
         self._source_diagnostics = files.diagnostics
@@ -210,3 +222,12 @@ def _service_ports(services: tuple[Service, ...], *, web: bool) -> tuple[str, ..
             and service.resolution is not Resolution.NONE
         )
     )
+
+
+def _revised(settings: MeshSettings, revoked: str) -> MeshSettings:
+    """The settings after the last revocation: connections that were let in before it are to end."""
+    return replace(settings, revoked=revoked)
+
+
+def _with_settings(mesh: Mesh, settings: MeshSettings) -> Mesh:
+    return replace(mesh, settings=settings)

@@ -22,7 +22,7 @@ from gossamer.rpc import calls
 from gossamer.rpc import gossamer_pb2 as rpc
 from gossamer.rpc.calls import Context
 from gossamer.sources.ejections import Ejections
-from gossamer.sources.registry import LEASE_S, Registry
+from gossamer.sources.registry import LEASE_S, Registration, Registry
 
 Granted = Callable[[str, str], str]
 """Why a host may not speak for (namespace, service account); empty if it may."""
@@ -154,6 +154,11 @@ class RegistryService:
 
         self._change(apply)
         return rejected
+
+    @property
+    def snapshot(self) -> FrozenMap[tuple[str, str], Registration]:
+        """Who is registered now."""
+        return self._registry.snapshot
 
     def evict(self, keys: Iterable[tuple[str, str]]) -> None:
         """Forget these workloads at once; their hosts are told when they say something of them again."""

@@ -6,7 +6,7 @@ Invariant: what is published is on disk, and what is on disk refuses: a file tha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -26,11 +26,15 @@ from gossamer.ca.revocation import (
     revoke,
     undo,
 )
+from gossamer.ca.sessions import Sessions
 from gossamer.core.errors import StateError
 from gossamer.core.latest import Latest
+from gossamer.plane.registry_service import RegistryService
 
 SCHEMA: Final = 1
 FILE: Final = "revoked.json"
+PASSES: Final = timedelta(seconds=1)
+"""How long after a list went out connections are ended: whoever is on it does not come in again."""
 
 
 class Revoking:
@@ -42,6 +46,7 @@ class Revoking:
         self._ledger = ledger
         self._clock = clock
         self.latest = Latest(_load(self._path))
+        self._revised, self._since = self.latest.value.revised, clock() - PASSES
         self._lists: dict[tuple[str, Revocations], bytes] = {}
 
     def revoke(self, kind: Kind, name: str) -> Revocation:
@@ -59,6 +64,13 @@ class Revoking:
         if kind is Kind.HOST:
             self._ledger.restore_host(name)
         self._save(found)
+
+    @property
+    def revised(self) -> str:
+        """What names the last revocation that took certificates with it, once its lists have had time to arrive."""
+        if self._clock() >= self._since + PASSES:
+            self._revised = self.latest.value.revised
+        return self._revised
 
     def refuses_workload(self, namespace: str, name: str) -> str:
         """Why a workload of this name is refused; empty if it is not."""
@@ -86,7 +98,25 @@ class Revoking:
 
     def _save(self, revocations: Revocations) -> None:
         write_private(self._path, dump_document(SCHEMA, dump_revocations(revocations)))
+        if revocations.revised != self.latest.value.revised:
+            self._since = self._clock()
         self.latest.publish(revocations)
+
+
+def send_away(revocations: Revocations, gone: set[str], sessions: Sessions, registry: RegistryService) -> None:
+    """End the calls and registrations of what was revoked; `gone` are the hosts that are. Hosts of workloads that were,
+    connect again and are told."""
+    snapshot = registry.snapshot
+    revoked = {key for key in snapshot if revocations.refuses_workload(*key)}
+    hosts = {snapshot[key].host for key in revoked}
+    registry.evict(key for key, entry in snapshot.items() if key in revoked or entry.host in gone)
+    sessions.end(
+        lambda peer: (
+            revocations.refuses(peer.host, peer.serial)
+            or ("the host is revoked" if peer.host.host in gone else "")
+            or ("a workload of the host is revoked: connect again" if peer.host.host in hosts else "")
+        )
+    )
 
 
 def _load(path: Path) -> Revocations:

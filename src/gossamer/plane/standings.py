@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from gossamer.ca.authority import Lifetimes
+from gossamer.ca.issued import Issued, latest
 from gossamer.ca.ledger import Ledger
 from gossamer.ca.rotation import Standing
 from gossamer.ca.witness import Witness
@@ -28,3 +29,13 @@ def view_standings(
         if entry.condition is not Condition.LOST:
             found["/".join(key)] = witness.workload(entry.host, key)
     return found
+
+
+def by_hand(issued: list[Issued], trust: str) -> dict[str, Standing]:
+    """Certificates of `gossamer ca issue` that have not ended: nobody but who made them can replace them, and they
+    trust what they were given, as far as anybody knows."""
+    return {
+        f"{one.name} (gossamer ca issue)": Standing(trust=trust, signer=one.signer)
+        for one in latest(issued)
+        if not one.host
+    }

@@ -11,7 +11,7 @@ from typing import Final
 
 from gossamer.api import names
 from gossamer.api.findings import At
-from gossamer.api.mesh_config import LabelSelector, MeshConfig
+from gossamer.api.mesh_config import CertificateData, LabelSelector, MeshConfig
 from gossamer.api.rules.common import check, check_duration, check_export_to, require
 from gossamer.api.rules.extension_provider import check_extension_providers
 from gossamer.api.rules.locality import check_locality, check_zones
@@ -95,11 +95,25 @@ def _check_anchors(mesh: MeshConfig, at: At) -> None:
         if anchor.pem is not None:
             check(certificates_problem(anchor.pem), here["pem"])
         for number, domain in enumerate(anchor.trust_domains):
-            if domain not in known:
-                message = f"nobody of {domain} is let in: it is neither trustDomain nor one of trustDomainAliases"
-                here["trustDomains", number].warning("no-effect", message)
+            check(names.trust_domain_problem(domain), here["trustDomains", number])
+        if anchor.spiffe_bundle_url is not None:
+            _check_bundle(anchor, known, here)
     for index, pem in enumerate(mesh.default_config.ca_certificates_pem if mesh.default_config else ()):
         check(certificates_problem(pem), at["defaultConfig", "caCertificatesPem", index])
+
+
+def _check_bundle(anchor: CertificateData, known: tuple[str, ...], here: At) -> None:
+    """A bundle that is fetched vouches for foreign trust domains alone."""
+    at = here["spiffeBundleUrl"]
+    if anchor.pem is not None:
+        at.error("invalid-value", "an anchor is given as pem or fetched from spiffeBundleUrl, not both")
+    if not str(anchor.spiffe_bundle_url).startswith("https://"):
+        at.error("invalid-value", "a bundle is fetched over https alone")
+    own = [domain for domain in anchor.trust_domains if domain in known]
+    if own or not anchor.trust_domains:
+        what = f"it names {', '.join(own)}" if own else "it names none in trustDomains"
+        message = "what a server answers at the moment may not decide who belongs to the mesh itself"
+        at.error("invalid-value", f"{message}: {what}", "name the foreign trust domain that publishes it, or give pem")
 
 
 def _check_stat_names(mesh: MeshConfig, at: At) -> None:
