@@ -25,7 +25,7 @@ from gossamer.api.virtual_service import (
 from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
 from gossamer.core.memo import Memo
 from gossamer.model.build_services import Services, build_services
-from gossamer.model.destinations import Destinations, build_destinations
+from gossamer.model.destinations import Destinations, Rule, build_destinations
 from gossamer.model.names import covers, qualified, split_service
 from gossamer.model.service import Service
 from gossamer.model.settings import MeshSettings, build_settings
@@ -45,27 +45,28 @@ class _Declared:
 
     services: Mapping[str, Service]
     namespaces: frozenset[str]
-    subsets: Mapping[str, frozenset[str]]
-    """By the host of DestinationRules."""
+    exact: Mapping[str, frozenset[str]]
+    """The subsets of DestinationRules by their host."""
+    wild: Mapping[str, frozenset[str]]
+    """Of those with a wildcard, by that."""
     domain: str
 
     def subsets_of(self, host: str) -> frozenset[str] | None:
         """The subsets of a host; None for one of which nothing is known."""
-        found = [names for pattern, names in self.subsets.items() if covers(pattern, host)]
+        found = [names for pattern, names in self.wild.items() if covers(pattern, host)]
+        if host in self.exact:
+            found.append(self.exact[host])
         return frozenset[str]().union(*found) if found or host in self.services else None
 
 
 def _nowhere(
     resources: tuple[Resource[VirtualService], ...], services: Services, rules: Destinations, settings: MeshSettings
 ) -> Diagnostics:
-    subsets: dict[str, frozenset[str]] = {}
-    for found in (*rules.exact.values(), *rules.wild.values()):
-        for rule in found:
-            subsets[rule.host] = subsets.get(rule.host, frozenset()) | {one.name for one in rule.destination.subsets}
     declared = _Declared(
         services={service.hostname: service for service in services.all},
         namespaces=frozenset(service.namespace for service in services.all if service.kubernetes),
-        subsets=subsets,
+        exact=_subsets(rule for found in rules.exact.values() for rule in found),
+        wild=_subsets(rule for found in rules.wild.values() for rule in found),
         domain=settings.domain,
     )
     return tuple(
@@ -74,6 +75,13 @@ def _nowhere(
         for path, destination in _destinations(resource.spec)
         if (problem := _problem(destination, resource.namespace, declared)) is not None
     )
+
+
+def _subsets(rules: Iterable[Rule]) -> Mapping[str, frozenset[str]]:
+    found: dict[str, frozenset[str]] = {}
+    for rule in rules:
+        found[rule.host] = found.get(rule.host, frozenset()) | {one.name for one in rule.destination.subsets}
+    return found
 
 
 def _destinations(spec: VirtualService) -> Iterator[tuple[str, Destination]]:
