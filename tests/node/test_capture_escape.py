@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import socket
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -50,6 +54,13 @@ def hypervisor():
 
 def rings():
     checked(libc.syscall(425, 8, ctypes.create_string_buffer(120)))
+
+def groups():
+    open("/sys/fs/cgroup/cgroup.procs", "a").write("1")
+
+def manager():
+    with socket.socket(socket.AF_UNIX) as one:
+        one.connect(settings["manager"])
 
 def read_key():
     Path(settings["key"]).read_text()
@@ -100,9 +111,9 @@ def uncover_key():
     checked(libc.umount2(str(Path(settings["key"]).parent).encode(), 2))
 
 for attempt in (
-    drop_rules, change_link, mark, raw, packets, hypervisor, rings, read_key, read_key_by_another_process, unmount_key,
-    find_warden, talk_to_warden, signal_outsider, enter_host_network, write_switch, mount, new_user_namespace,
-    uncover_key,
+    drop_rules, change_link, mark, raw, packets, hypervisor, rings, groups, manager, read_key,
+    read_key_by_another_process, unmount_key, find_warden, talk_to_warden, signal_outsider,
+    enter_host_network, write_switch, mount, new_user_namespace, uncover_key,
 ):
     if os.fork():
         os.wait()
@@ -116,6 +127,23 @@ for attempt in (
 """
 
 
+@asynccontextmanager
+async def _manager() -> AsyncIterator[socket.socket]:
+    """Somebody of this user who takes orders, where a terminal multiplexer does."""
+    folder = Path(f"/tmp/tmux-{os.geteuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / f"gossamer-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as found:
+        found.bind(str(path))
+        found.listen()
+        try:
+            yield found
+        finally:
+            path.unlink()
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
 @pytest.mark.parametrize("isolation", NAMESPACES)
 def test_every_escape_fails(isolation: Isolation, tmp_path: Path) -> None:
     state = tmp_path / "state"
@@ -123,7 +151,7 @@ def test_every_escape_fails(isolation: Isolation, tmp_path: Path) -> None:
     (state / "key.pem").write_text("secret")
 
     async def scenario() -> str:
-        async with sandboxed(tmp_path / "run", isolation, hidden=(state,)) as sandbox:
+        async with sandboxed(tmp_path / "run", isolation, hidden=(state,)) as sandbox, _manager() as manager:
             await add_network(sandbox)
             sleeper = Command(argv=("sleep", "60"), env=ENVIRONMENT, log=tmp_path / "sleeper")
             outsider = await sandbox.spawn("outsider", sleeper)
@@ -133,6 +161,7 @@ def test_every_escape_fails(isolation: Isolation, tmp_path: Path) -> None:
                     "key": str(state / "key.pem"),
                     "runtime": str(tmp_path / "run"),
                     "outsider": outsider.pid,
+                    "manager": manager.getsockname(),
                     "host_network": Path("/proc/self/ns/net").stat().st_ino,
                 }
             )
@@ -141,11 +170,14 @@ def test_every_escape_fails(isolation: Isolation, tmp_path: Path) -> None:
             return said
 
     outcomes = dict(line.split() for line in asyncio.run(scenario()).splitlines())
-    assert len(outcomes) == 18
+    assert len(outcomes) == 20
     assert {name for name, outcome in outcomes.items() if outcome == "done"} == set()
     # for the right reasons, and not because the attempts themselves are broken
     for name in ("drop_rules", "mark", "raw", "packets", "rings", "unmount_key", "mount", "new_user_namespace"):
         assert outcomes[name] == "PermissionError", outcomes
+    assert outcomes["manager"] == "FileNotFoundError", "its folder is there, and nobody in it"
+    if Path("/sys/fs/cgroup/cgroup.procs").exists():
+        assert outcomes["groups"] == "OSError", "they are there to be read"
     assert outcomes["hypervisor"] == "OSError", "no such family here"
     assert outcomes["change_link"] == "NetlinkError"
     assert outcomes["uncover_key"] == "OSError", "a locked mount is an invalid argument"

@@ -19,6 +19,7 @@ from typing import Final, NoReturn
 
 from gossamer.node import sandbox_linux as linux
 from gossamer.node.sandbox_families import keep_families
+from gossamer.node.sandbox_managers import manager_places
 
 NAMESERVER: Final = "100.100.100.53"
 """Nobody's address: what is sent to its port 53 is redirected to Envoy's DNS listener."""
@@ -204,7 +205,9 @@ def _hide(confinement: Confinement) -> None:
     resolver = os.open(confinement.resolver, os.O_PATH)
     shown = os.open(confinement.shown, os.O_PATH) if confinement.shown is not None else None
     target = Path("/etc/resolv.conf").resolve()
-    for folder in (*confinement.hidden, *RESOLVERS):
+    managers = tuple(manager_places())
+    hidden = (*confinement.hidden, *RESOLVERS, *managers)
+    for folder in hidden:
         if folder.is_dir():
             linux.mount("gossamer", folder, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755,size=64k")
             if target.is_relative_to(folder):
@@ -216,10 +219,25 @@ def _hide(confinement: Confinement) -> None:
         confinement.shown.mkdir(parents=True, exist_ok=True)
         linux.mount(f"/proc/self/fd/{shown}", confinement.shown, None, linux.MS_BIND)
         linux.mount("none", confinement.shown, None, linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY)
-    for folder in (*confinement.hidden, *RESOLVERS):
-        if folder.is_mount():  # what lay in another hidden folder is gone, or was made again for what is shown
+    for path in managers:
+        if path.is_socket():
+            linux.mount("/dev/null", path, None, linux.MS_BIND)
+    _protect_groups()
+    for folder in hidden:
+        if (
+            folder.is_dir() and folder.is_mount()
+        ):  # what lay in another hidden folder is gone, or was made again for what is shown
             linux.mount("none", folder, None, linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY)
     os.chdir("/")
+
+
+def _protect_groups() -> None:
+    """Who may write control groups may move, freeze and kill what is in them: other workloads, and sidecars."""
+    groups = Path("/sys/fs/cgroup")
+    if groups.is_dir():
+        linux.mount(str(groups), groups, None, linux.MS_BIND | linux.MS_REC)
+        kept = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
+        linux.mount("none", groups, None, linux.MS_REMOUNT | linux.MS_BIND | linux.MS_RDONLY | kept)
 
 
 def resolver_configuration(search: tuple[str, ...]) -> str:
