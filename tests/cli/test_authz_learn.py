@@ -161,6 +161,13 @@ def test_nothing_is_concluded_from_too_little(workload: SeenWorkload, limits: Li
     assert why in "\n".join(found.missing)
 
 
+def test_a_workload_that_has_ended_counts_with_its_successors() -> None:
+    ended = cart(seen(JOBS), name="a-v0", services=(), running=False, observed=False, reporting=False)
+    found = learnt(ended, cart(seen()))
+    assert [(policy.name, len(policy.rules[0].principals)) for policy in found.policies] == [("learnt-cart", 2)]
+    assert not found.missing
+
+
 def test_one_namespace_is_learnt_by_itself() -> None:
     other = replace(cart(seen(JOBS)), namespace="other")
     found = learnt(cart(seen()), other, namespace="other")

@@ -10,6 +10,7 @@ import grpc
 
 from gossamer.plane.kept import SEEN_FILE, load_seen
 from gossamer.plane.seen import KEEP_S, SeenStore
+from gossamer.plane.seen_view import view_seen
 from gossamer.rpc import calls
 from gossamer.rpc import gossamer_pb2 as rpc
 from gossamer.sources.state import save_document
@@ -114,7 +115,7 @@ def test_an_agent_hands_over_and_the_next_control_plane_knows_it(tmp_path: Path)
     async def first() -> None:
         async with made.run() as running, running.host("host-a", "default/reviews") as channel:
             stream = calls.REGISTER.call(channel)()
-            await stream.write(rpc.RegisterRequest(sequence=1, workloads=[reviews()]))
+            await stream.write(rpc.RegisterRequest(sequence=1, workloads=[reviews(labels=LABELS | {"version": "v1"})]))
             await stream.read()
             await calls.OBSERVE.call(channel)(request(1, seen("/reviews/0", 7)))
             (found,) = running.plane.view_seen()["workloads"]
@@ -122,6 +123,8 @@ def test_an_agent_hands_over_and_the_next_control_plane_knows_it(tmp_path: Path)
             assert found["selector"] == {"app": "reviews"}
             assert [one["hostname"] for one in found["services"]] == ["reviews.default.svc.cluster.local"]
             assert [(one["path"], one["count"]) for one in found["rows"]] == [("/reviews/0", 7)]
+            (ended,) = view_seen(running.plane.seen, running.plane.pipeline.built, {}, 10.0)["workloads"]
+            assert (ended["running"], ended["labels"], ended["selector"]) == (False, LABELS | {"version": "v1"}, LABELS)
             async with running.proxy() as web:
                 with refused(grpc.StatusCode.PERMISSION_DENIED, "only a host"):
                     await calls.OBSERVE.call(web.channel)(request(2))

@@ -126,6 +126,8 @@ def _targets(workloads: Iterable[SeenWorkload]) -> list[_Target]:
             key, _Target(namespace=workload.namespace, name=_name(workload), selector=dict(sorted(selector.items())))
         )
         target.members.append(workload)
+        if workload.services:  # one that has ended has none
+            target.name = _name(workload)
     return [found[key] for key in sorted(found)]
 
 

@@ -12,9 +12,10 @@ from gossamer.api.source_index import SourceIndex
 from gossamer.core.diagnostics import Position
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.memo import Memo
-from gossamer.model.build_endpoints import Endpoints, Instance
+from gossamer.model.build_endpoints import Endpoints
 from gossamer.model.mesh import Mesh
 from gossamer.model.policy import SelectedPolicy
+from gossamer.model.service import Service
 from gossamer.plane.seen import REPORTING_S, Key, Record, SeenStore
 from gossamer.sources.registry import Registration
 
@@ -79,9 +80,11 @@ def _meant(
     labels = entry.proxy.labels if entry else FrozenMap(sorted(record.labels.items()) if record else ())
     policies = mesh.policies.for_workload(key[0], labels, memo)
     instances = endpoints.by_workload.get(key, ())
+    # one that has ended answers for nobody, but its successors will, and policies mean them too
+    services = (one.service for one in instances) if entry else mesh.services.all
     return {
         "labels": dict(labels),
-        "selector": _selector(instances, labels),
+        "selector": _selector((one for one in services if one.namespace == key[0]), labels),
         "services": [
             {
                 "hostname": one.service.hostname,
@@ -119,11 +122,10 @@ def _peer(resource: Resource[PeerAuthentication], index: SourceIndex | None) -> 
     }
 
 
-def _selector(instances: Iterable[Instance], labels: Mapping[str, str]) -> dict[str, str]:
-    """The labels by which a policy means this workload and its like: those of the first service that selects it, so
+def _selector(services: Iterable[Service], labels: Mapping[str, str]) -> dict[str, str]:
+    """The labels by which a policy means this workload and its like: those of the service that selects it by fewest, so
     that versions of one service share a policy; without any, all of its own."""
-    services = sorted((one.service for one in instances), key=lambda service: service.key)
-    for service in services:
+    for service in sorted(services, key=lambda one: (len(one.selector), one.key)):
         if service.selector and all(labels.get(name) == value for name, value in service.selector.items()):
             return dict(service.selector)
     return dict(labels)
