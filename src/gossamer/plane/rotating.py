@@ -35,6 +35,8 @@ from gossamer.core.latest import Latest
 
 _LOG = logging.getLogger(__name__)
 LOOK_S: Final = 1.0
+TOGETHER_S: Final = 0.05
+"""How long one confirmation waits for others: a look reads what was issued, and asks of everybody."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,6 +68,7 @@ class Rotating:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
                     await self.woken.wait()
+            await asyncio.sleep(TOGETHER_S)
             if self.custody.plugged is not None:
                 await self._read(self.custody.plugged)
             self.look()
