@@ -7,7 +7,7 @@ import asyncio
 import json
 import shutil
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +55,13 @@ while not ending:
     connection.close()
 print(json.dumps(found))
 """
+
+
+@pytest.fixture(autouse=True)
+def _tidy(tmp_path: Path) -> Iterator[None]:
+    """Without namespaces the lock is in the host's own shared memory: an agent forgets it, and so do these tests."""
+    yield
+    forget_generations(tmp_path / "hot", (), shared=True)
 
 
 @asynccontextmanager
