@@ -173,7 +173,7 @@ def test_what_every_proxy_refuses_is_told_only_where_it_does(folder: Path, capsy
     assert guard not in capsys.readouterr().out
     asked = ["explain", "shop/web", "GET", "http://cart:8080/items/%2e%2e;/secret", "--to", "shop/cart-v1"]
     assert run([*asked, "-f", str(folder)]) == 1
-    assert f"DENY: {guard} turns it away" in capsys.readouterr().out
+    assert f"DENIED: {guard}: others would read this path differently" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -78,10 +78,7 @@ def _why(answer: Answer) -> str:
 
 
 def _rows(decision: PolicyDecision, index: SourceIndex) -> Iterator[Row]:
-    """What one access filter says, and each rule that it considered. A guard that every proxy has and nobody wrote (a
-    path of two meanings) is worth a word only where it turns something away."""
-    if decision.allowed and decision.considered and not any(one.origins for one in decision.considered):
-        return
+    """What one access filter says, and each rule that it considered."""
     kind = f"{decision.action}{', dry run' if decision.shadow else ''}"
     yield "policy", f"{kind}: {_said(decision)}"
     for considered in decision.considered:

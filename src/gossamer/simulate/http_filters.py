@@ -18,6 +18,7 @@ from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2 import Config as SetFilterState
 from google.protobuf.message import Message
 
+from gossamer.compile import two_meanings
 from gossamer.compile.claims import JWT_METADATA
 from gossamer.simulate.connection import Trace
 from gossamer.simulate.headers import Headers
@@ -83,6 +84,8 @@ def _run(found: Filter, per_route: Message | None, passage: Passage) -> Outcome 
             return _tokens(found, passage)
         case ext_authz_pb2.ExtAuthz():
             ask(found, passage.facts, passage.trace)
+        case HTTPFault() if found.name == two_meanings.NAME:
+            return _one_meaning(found.config, passage)
         case HTTPFault():
             return _fault(per_route if isinstance(per_route, HTTPFault) else found.config, passage)
         case Cors():
@@ -100,6 +103,14 @@ def _tokens(found: Filter, passage: Passage) -> Outcome | None:
     if ended is None and passage.check is not None and passage.facts.metadata.get(JWT_METADATA):
         passage.reselect()
     return ended
+
+
+def _one_meaning(config: HTTPFault, passage: Passage) -> Outcome | None:
+    """Turned away where its path would be another to the next who reads it."""
+    if not matches_headers(config.headers, passage.headers):
+        return None
+    reason = f"{two_meanings.NAME}: others would read this path differently"
+    return passage.trace.end(Verdict.DENIED, reason, status=config.abort.http_status, flag="FI")
 
 
 def _fault(config: Message, passage: Passage) -> Outcome | None:
