@@ -3,7 +3,7 @@
 Envoy resolves `/x/..;/admin` as servers of Java do, to `/admin`; but not where the dots are escaped, as in
 `/x/%2e%2e;/admin`, or follow a backslash: those it unescapes, and hands `/x/..;/admin` on. The next proxy resolves
 that, and so may the application, after a policy has decided about something else. No normal path has such a segment.
-It is no policy (nobody wrote it, and who reads policies should not find it among them), so it is a fault filter's to do:
+It is no policy (nobody wrote it, and who reads policies should not find it there), so it is a fault filter's to do:
 that aborts what has certain headers.
 Invariant: where paths are normalised, what passes here is the same to whoever normalises it again.
 """
