@@ -18,7 +18,8 @@ from gossamer.ca.spiffe import CONTROL_PLANE, workload_id
 from gossamer.core.resources import CLUSTER, ENDPOINT
 from gossamer.node.identity_client import join, open_channel
 from gossamer.node.identity_files import IdentityFiles
-from gossamer.plane.control_plane import Bound, ControlPlane, Settings, open_control_plane
+from gossamer.plane.control_plane import ControlPlane, open_control_plane
+from gossamer.plane.settings import Bound, Settings
 from gossamer.rpc import gossamer_pb2 as rpc
 from gossamer.xds.client import Update
 from gossamer.xds.codec import METHOD, encode_request, load_update

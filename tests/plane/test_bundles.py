@@ -15,7 +15,7 @@ from gossamer.core.errors import IdentityError, UsageError
 from gossamer.core.latest import Latest
 from gossamer.plane.bundle_endpoint import BundleEndpoint, serving_bundle
 from gossamer.plane.bundles import BundleStore
-from gossamer.plane.control_plane import clock
+from gossamer.plane.settings import clock
 from tests.certificates import write_server_certificate
 from tests.plane.running import SELECTED, Mesh, eventually, run
 

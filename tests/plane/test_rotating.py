@@ -21,7 +21,7 @@ from gossamer.core.resources import CLUSTER
 from gossamer.node.identity_client import join
 from gossamer.node.identity_files import IdentityFiles
 from gossamer.node.identity_renewal import Identities, Surroundings
-from gossamer.plane.control_plane import clock
+from gossamer.plane.settings import clock
 from tests.ca.test_folder import certificate
 from tests.plane.running import SELECTED, TRUST_DOMAIN, Mesh, Running, eventually, refused, run
 

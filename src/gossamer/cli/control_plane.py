@@ -23,8 +23,9 @@ from gossamer.core.errors import EnvoyError, UsageError
 from gossamer.node.binary import find_envoy
 from gossamer.plane.bundle_endpoint import BundleEndpoint, serving_bundle
 from gossamer.plane.ca_api import AuthorityView, ca_routes
-from gossamer.plane.control_plane import ControlPlane, Settings, clock, open_control_plane
+from gossamer.plane.control_plane import ControlPlane, open_control_plane
 from gossamer.plane.local_api import View, local_routes
+from gossamer.plane.settings import Settings, clock
 from gossamer.plane.snapshot import view_snapshot
 from gossamer.rpc.local import PLANE_SOCKET, serving
 from gossamer.sources.state import lock, private_folder, runtime_folder, state_folder, write_private
