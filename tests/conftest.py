@@ -32,10 +32,12 @@ def need(condition: bool, reason: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two lanes when tests run in parallel: what starts meshes or changes the host's networks, and everything else."""
+    """Where tests run in parallel, a file or folder of `e2e` runs as one, since its tests share meshes, and so does
+    `node`, whose tests change the host's networks."""
     for item in items:
-        if {"e2e", "node"} & set(item.path.relative_to(Path(__file__).parent).parts):
-            item.add_marker(pytest.mark.xdist_group("host"))
+        room, *rest = item.path.relative_to(Path(__file__).parent).parts
+        if room in {"e2e", "node"}:
+            item.add_marker(pytest.mark.xdist_group("node" if room == "node" else f"{room}/{rest[0]}"))
 
 
 @pytest.fixture(scope="session")

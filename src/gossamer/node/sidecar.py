@@ -19,10 +19,11 @@ import grpc
 from gossamer.ca.spiffe import WorkloadId, workload_id
 from gossamer.core.errors import GossamerError, failure_of
 from gossamer.core.latest import Latest
-from gossamer.model.proxy import Capture, CaptureMode, ProxyType
+from gossamer.model.proxy import ProxyType
 from gossamer.node.application import Application, ApplicationState
 from gossamer.node.capture.hosts_file import write_hosts
-from gossamer.node.capture.workloads import Captured, CaptureRequest
+from gossamer.node.capture.workloads import Captured
+from gossamer.node.capturing import capture, is_explicit
 from gossamer.node.confirming import confirm
 from gossamer.node.envoy import Envoy, EnvoyState, running_envoys
 from gossamer.node.host import Host
@@ -43,7 +44,6 @@ from gossamer.node.sidecar_settings import (
     envoy_settings,
     hosts_file,
 )
-from gossamer.node.users import uids_of
 from gossamer.node.workload import WorkloadSpec, registration_message
 from gossamer.node.workload_socket import serving_workload
 from gossamer.rpc import gossamer_pb2 as rpc
@@ -151,13 +151,9 @@ class Sidecar:
         """Begin to end: `run` returns when all is drained and stopped."""
         self._stopping.set()
 
-    @property
-    def _explicit(self) -> bool:
-        return self._host.choice.mode is CaptureMode.EXPLICIT and self.spec.type is ProxyType.SIDECAR
-
     async def _recapture(self) -> Captured:
         """Capture, and have the registry know how; again when there is more to open."""
-        self.captured = captured = await self._capture()
+        self.captured = captured = await capture(self._host, self.spec)
         self._message = registration_message(self.spec, captured.capture, captured.addresses, self._host.incarnation)
         return captured
 
@@ -185,31 +181,9 @@ class Sidecar:
         if captured.names:
             write_hosts(hosts_file(self._host, self.spec), captured.names)
 
-    async def _capture(self) -> Captured:
-        spec = self.spec
-        domain = self._host.domain
-        start = self._host.starts.of(spec.key).settings
-        request = CaptureRequest(
-            namespace=spec.namespace,
-            name=spec.name,
-            ports=() if spec.type is ProxyType.ROUTER else tuple(port.number for port in spec.ports),
-            services=self._host.registration.services.value if self._explicit else (),
-            web_services=self._host.registration.web_services.value if self._explicit else (),
-            domain=domain,
-            mesh_address=self._host.settings.address,
-            search=(f"{spec.namespace}.svc.{domain}", f"svc.{domain}", domain),
-            uids=uids_of(spec.users),
-            outbound_port=start.outbound_port,
-            inbound_port=start.inbound_port,
-        )
-        if spec.type is ProxyType.ROUTER:
-            # a gateway captures nothing: it listens on the host, for whoever comes
-            return Captured(capture=Capture(address=spec.gateway_address), addresses=(request.mesh_address,))
-        return await self._host.capturer.add(request)
-
     async def _serve(self) -> None:
         captured = self.captured or await self._recapture()
-        if self._explicit and await self._host.registration.told(_TOLD_S):
+        if is_explicit(self._host, self.spec) and await self._host.registration.told(_TOLD_S):
             captured = await self._recapture()  # with the services, which the control plane has named by now
             self._register(rpc.WORKLOAD_STATE_STARTING)
         self.identity = await self._until_stopped(self._host.identities.add(self._workload_id()))
@@ -241,7 +215,7 @@ class Sidecar:
         """Capture anew if the control plane has named other ports by now, while nothing runs that knows of these."""
         start, capture = self._host.starts.of(self.spec.key).settings, captured.capture
         settled = (start.outbound_port, start.inbound_port) == (capture.outbound_port, capture.inbound_port)
-        if settled or self._explicit or self.spec.type is ProxyType.ROUTER or self._runs_envoy:
+        if settled or is_explicit(self._host, self.spec) or self.spec.type is ProxyType.ROUTER or self._runs_envoy:
             return captured
         await self._host.capturer.undo(self.spec.slug)
         captured = await self._recapture()
@@ -277,7 +251,7 @@ class Sidecar:
             running = group.create_task(envoy.run())
             identities = self._host.identities
             confirming = group.create_task(confirm(envoy.admin, secrets, self._workload_id(), identities.confirmed))
-            following = group.create_task(self._follow_services()) if self._explicit else None
+            following = group.create_task(self._follow_services()) if is_explicit(self._host, self.spec) else None
             limiting = group.create_task(self._limit_listeners(envoy))
             try:
                 if await self._until_ready(envoy, running):
