@@ -91,8 +91,7 @@ class Ports:
         if known is None or ipaddress.IPv4Address(known) not in network:
             taken = set(self._addresses.values())
             size = network.num_addresses - 2
-            # two meshes of one machine have workloads of one name, and take other addresses all the same
-            start = _number(f"{self._path}/{purpose}") % size
+            start = self._start(purpose) % size
             numbers = ((start + step) % size + 1 for step in range(size))
             known = next(address for number in numbers if (address := str(network[number])) not in taken)
             self._addresses[purpose] = known
@@ -114,9 +113,14 @@ class Ports:
         for prefix in sorted(gone):
             self.release(prefix)
 
+    def _start(self, purpose: str) -> int:
+        """Where to begin to look. Two meshes of one machine have workloads of one name, may start at one moment, and
+        take other ports and addresses all the same: two Envoys of one user could open one port, and share its calls."""
+        return _number(f"{self._path}/{purpose}")
+
     def _candidates(self, purpose: str, preferred: int) -> Iterator[int]:
         size = self._last - self._first + 1
-        start = _number(purpose)
+        start = self._start(purpose)
         if preferred:
             yield preferred
         yield from (self._first + (start + step) % size for step in range(size))

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,6 +55,7 @@ async def tour_instance(scene: Scene) -> StepReport:
         scene.teller.say(f"kill -9 {VICTIM}")
         victim = scene.mesh.pid(VICTIM)
         os.kill(victim, signal.SIGKILL)
+        await _gone(victim)  # until then it may still answer
         killed = time.monotonic()
         back = await _back(record, killed, scene)
         await asyncio.sleep(AFTER_S)
@@ -65,6 +67,16 @@ async def tour_instance(scene: Scene) -> StepReport:
         gone_s=back - killed,
     )
     return report(measured, scene.logs_of(VICTIM, "agent", "envoy default/productpage-v1"))
+
+
+async def _gone(pid: int) -> None:
+    """Return when a killed process runs no more, reaped or not."""
+    stat = Path(f"/proc/{pid}/stat")
+    with suppress(OSError):
+        for _ in range(1000):
+            if stat.read_text().rpartition(")")[2].split()[0] in "ZX":
+                return
+            await asyncio.sleep(0.001)
 
 
 async def _back(record: Record, killed: float, scene: Scene) -> float:
