@@ -186,10 +186,10 @@ def test_thousands_of_policies_cost_a_workload_only_its_own() -> None:
     memo = Memo()
 
     def seconds() -> float:
-        began = time.perf_counter()
+        began = time.process_time()
         for number in range(200):
             index.for_workload("default", FrozenMap({"app": f"app-{number}"}), memo)
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     assert min(seconds() for _ in range(3)) < 0.05
 
