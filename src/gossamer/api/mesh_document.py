@@ -57,8 +57,9 @@ def read_mesh_config(text: str, key: str = "", profile: Profile = Profile.NONE) 
     if key:
         value = written(value, key) if isinstance(value, dict) else None
     if value is None:
-        mesh, _ = build_mesh_config(lay_mesh_under({}, profile))
-        return MeshReading(mesh=mesh)
+        laid = lay_mesh_under({}, profile)
+        # nothing said is nothing to check, and most meshes start so: what checks takes a while to make
+        return MeshReading(mesh=build_mesh_config(laid)[0] if laid else MeshConfig())
     mesh, at = build_mesh_config(lay_mesh_under(value, profile), (key,) if key else ())
     found = diagnose(chunk.text, [(MESH_CONFIG, finding) for finding in at.findings], line=chunk.line)
     return MeshReading(mesh=mesh, diagnostics=found, source=json.dumps(value))

@@ -6,10 +6,13 @@ import ipaddress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gossamer.api.profile import Profile
 from gossamer.ca.authority import Lifetimes
-from gossamer.plane.bundle_endpoint import BundleEndpoint
+
+if TYPE_CHECKING:
+    from gossamer.plane.bundle_endpoint import BundleEndpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
