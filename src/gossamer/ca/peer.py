@@ -72,19 +72,10 @@ def host_of(connection: Connection, trust_domain: str) -> HostPeer:
     raise IdentityError(f"{_named(peer)} is a workload; this needs the certificate that its host got by joining")
 
 
-def ends_of(pem: bytes) -> datetime:
-    """When a certificate, which was verified already, ends (UTC)."""
-    return x509.load_pem_x509_certificate(pem).not_valid_after_utc
-
-
-def serial_of(pem: bytes) -> int | None:
-    """The number of a certificate, which was verified already; None without one."""
-    return x509.load_pem_x509_certificate(pem).serial_number if pem else None
-
-
 @lru_cache(maxsize=4096)
 def read_peer(pem: bytes, trust_domain: str) -> WorkloadPeer | HostPeer:
-    """The workload or host that a certificate names; by exactly one URI, as the SPIFFE specification demands."""
+    """The workload or host that a certificate, which was verified already, names; by exactly one URI, as the SPIFFE
+    specification demands. Who asks again about the same certificate is told what was read."""
     try:
         certificate = x509.load_pem_x509_certificate(pem)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

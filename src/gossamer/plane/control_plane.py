@@ -18,7 +18,7 @@ from gossamer.ca.authority import Authority
 from gossamer.ca.bundle import Beside
 from gossamer.ca.custody import Custody, open_custody
 from gossamer.ca.ledger import Ledger
-from gossamer.ca.peer import ends_of, serial_of
+from gossamer.ca.peer import read_peer, refusal_of
 from gossamer.ca.rotation import Standing
 from gossamer.ca.witness import Witness
 from gossamer.core.errors import UsageError
@@ -98,8 +98,8 @@ class ControlPlane:
         self.rotating.publish()
         self.witness.heard = self.rotating.woken.set
         self.proxies = Proxies(self.settings.trust_domain, lambda: self.registry.snapshot, self.pipeline.resources)
-        self.proxies.refuses = lambda workload, pem: self.revoking.latest.value.refuses(workload, serial_of(pem))
-        self.xds = Service(self.proxies.authorize, drain_s=self.settings.drain_s, lasts=_lasts)
+        self.proxies.refuses = lambda pem: refusal_of(pem, self.settings.trust_domain, self.revoking.latest.value)
+        self.xds = Service(self.proxies.authorize, drain_s=self.settings.drain_s, lasts=self._lasts)
         self.reports = EndpointReports(pipeline=self.pipeline, registrations=lambda: self.registry.snapshot)
         self.keys = KeyStore(
             folder=self.settings.state / "keys",
@@ -119,6 +119,12 @@ class ControlPlane:
         self.pushing = Pushing(
             changed=self.changed, pipeline=self.pipeline, proxies=self.proxies, xds=self.xds, build=self._build
         )
+
+    def _lasts(self, peer: Peer) -> float | None:
+        """Seconds for which the certificate of a peer is still valid; None without one."""
+        if not peer.certificate:
+            return None
+        return (read_peer(peer.certificate, self.settings.trust_domain).not_after - clock()).total_seconds()
 
     def _standings(self) -> dict[str, Standing]:
         found = view_standings(self.ledger, self.registry, self.witness, clock(), lifetimes_of(self.settings))
@@ -219,8 +225,3 @@ def open_control_plane(settings: Settings) -> ControlPlane:
         pipeline=pipeline,
         seen=load_seen(settings.state),
     )
-
-
-def _lasts(peer: Peer) -> float | None:
-    """Seconds for which the certificate of a peer is still valid; None without one."""
-    return (ends_of(peer.certificate) - clock()).total_seconds() if peer.certificate else None

@@ -69,14 +69,14 @@ class Proxies:
         self._trust_domain = trust_domain
         self._registrations = registrations
         self._compile = compile_
-        self.refuses: Callable[[WorkloadId, bytes], str] = lambda _, __: ""
+        self.refuses: Callable[[bytes], str] = lambda _: ""
         """Why a workload with this certificate (PEM) gets nothing; empty if it does."""
         self._subscriptions: set[Subscription] = set()
 
     async def authorize(self, peer: Peer, node: Node) -> Subscription:
         """The subscription of a peer. IdentityError unless its certificate names one workload of this mesh."""
         workload = _workload(peer, self._trust_domain)
-        if refusal := self.refuses(workload, peer.certificate):
+        if refusal := self.refuses(peer.certificate):
             raise IdentityError(refusal)
         proxy = self._proxy(workload, node)
         resources = self._compiled(proxy)
