@@ -12,7 +12,7 @@ from gossamer.api.config import Config
 from gossamer.api.resource import Resource
 from gossamer.api.wasm_plugin import WasmPlugin
 from gossamer.compile.patches.check import check_envoy_filter
-from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
+from gossamer.core.diagnostics import Diagnostics, diagnostic_about
 from gossamer.core.memo import Memo
 from gossamer.model.extensions import wasm_of
 from gossamer.model.images import image_of
@@ -29,18 +29,7 @@ def check_config(config: Config, memo: Memo) -> Diagnostics:
 
 def check_extension(resource: Resource[Any]) -> Diagnostics:
     """What of a WasmPlugin or TrafficExtension is not acted on."""
-    return tuple(
-        Diagnostic(
-            severity=Severity.WARNING,
-            code=code,
-            message=message,
-            kind=resource.id.kind,
-            namespace=resource.namespace,
-            name=resource.name,
-            path=path,
-        )
-        for code, path, message in _findings(resource)
-    )
+    return tuple(diagnostic_about(resource.id, code, path, message) for code, path, message in _findings(resource))
 
 
 def _findings(resource: Resource[Any]) -> Iterator[tuple[str, str, str]]:

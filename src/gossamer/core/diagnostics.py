@@ -90,3 +90,24 @@ class Diagnostic:
 
 
 Diagnostics = tuple[Diagnostic, ...]
+
+
+def diagnostic_about(
+    resource: ResourceId,
+    code: str,
+    path: str,
+    message: str,
+    hint: str = "",
+    severity: Severity = Severity.WARNING,
+) -> Diagnostic:
+    """What is wrong with a resource, where nobody knows yet where it stands."""
+    return Diagnostic(
+        severity=severity,
+        code=code,
+        message=message,
+        kind=resource.kind,
+        namespace=resource.namespace,
+        name=resource.name,
+        path=path,
+        hint=hint,
+    )

@@ -7,7 +7,6 @@ diagnostic has a position yet.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 
@@ -16,7 +15,7 @@ from gossamer.api.destination_rule import ClientTLSMode, ClientTLSSettings, Dest
 from gossamer.api.gateway import Gateway, ServerTLSMode, ServerTLSSettings
 from gossamer.api.kubernetes import ConfigMap, Secret
 from gossamer.api.resource import Resource
-from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
+from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity, diagnostic_about
 from gossamer.core.ids import ResourceId
 from gossamer.core.memo import Memo
 from gossamer.model.credentials import AUTHORITY, KUBERNETES_GATEWAY, with_authority
@@ -68,7 +67,7 @@ def _of_gateways(
                 message = _missing(name, parts, homes or places, holders, sought=homes)
                 if message:
                     path = f"spec.servers[{index}].tls.{field}"
-                    found.append(_warning(resource.id, path, f"{message}: TLS handshakes of this server fail"))
+                    found.append(_unknown(resource.id, path, f"{message}: TLS handshakes of this server fail"))
     return tuple(found)
 
 
@@ -100,7 +99,7 @@ def _of_destinations(
                     found.append(_at_gateways(resource.id, f"{path}.credentialName"))
                 message = _missing(tls.credential_name, parts, homes or everywhere, by_place, sought=homes)
                 if message:
-                    found.append(_warning(resource.id, f"{path}.credentialName", f"{message}: calls by it fail"))
+                    found.append(_unknown(resource.id, f"{path}.credentialName", f"{message}: calls by it fail"))
     return tuple(found)
 
 
@@ -163,17 +162,9 @@ def _at_gateways(resource: ResourceId, path: str) -> Diagnostic:
     message = "credentialName counts at gateways alone: sidecars call without this Secret"
     hint = "a workloadSelector gives it to the sidecars of the workloads that it selects"
     code = "credential-at-gateways"
-    return replace(_warning(resource, path, message), severity=Severity.INFO, code=code, hint=hint)
+    return diagnostic_about(resource, code, path, message, hint, Severity.INFO)
 
 
-def _warning(resource: ResourceId, path: str, message: str) -> Diagnostic:
-    return Diagnostic(
-        severity=Severity.WARNING,
-        code="unknown-secret",
-        message=message,
-        kind=resource.kind,
-        namespace=resource.namespace,
-        name=resource.name,
-        path=path,
-        hint="a Secret is taken from the namespace of the proxy that needs it",
-    )
+def _unknown(resource: ResourceId, path: str, message: str) -> Diagnostic:
+    hint = "a Secret is taken from the namespace of the proxy that needs it"
+    return diagnostic_about(resource, "unknown-secret", path, message, hint)

@@ -22,7 +22,7 @@ from gossamer.api.virtual_service import (
     TLSRoute,
     VirtualService,
 )
-from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
+from gossamer.core.diagnostics import Diagnostic, Diagnostics, diagnostic_about
 from gossamer.core.memo import Memo
 from gossamer.model.build_services import Services, build_services
 from gossamer.model.destinations import Destinations, Rule, build_destinations
@@ -126,13 +126,4 @@ def _problem(destination: Destination, namespace: str, declared: _Declared) -> _
 
 def _warning(resource: Resource[VirtualService], path: str, problem: _Problem) -> Diagnostic:
     code, below, message, hint = problem
-    return Diagnostic(
-        severity=Severity.WARNING,
-        code=code,
-        message=message,
-        kind="VirtualService",
-        namespace=resource.namespace,
-        name=resource.name,
-        path=f"{path}{below}",
-        hint=hint,
-    )
+    return diagnostic_about(resource.id, code, f"{path}{below}", message, hint)

@@ -12,8 +12,7 @@ from typing import Final, NamedTuple
 from gossamer.api.config import Config
 from gossamer.api.resource import Resource
 from gossamer.api.virtual_service import HTTPMatchRequest, L4MatchAttributes, TLSMatchAttributes, VirtualService
-from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
-from gossamer.core.ids import ResourceId
+from gossamer.core.diagnostics import Diagnostic, Diagnostics, diagnostic_about
 from gossamer.core.memo import Memo
 from gossamer.model.gateways import GatewayRule, GatewayServer, build_gateways
 from gossamer.model.names import gateway_name, overlaps, qualified
@@ -35,19 +34,6 @@ def check_gateways(config: Config, memo: Memo) -> Diagnostics:
     return (
         *memo.keep("", _conflicts, gateways),
         *memo.keep("", _unserved, config.virtual_services, gateways, settings, memo),
-    )
-
-
-def _warning(resource: ResourceId, code: str, path: str, message: str, hint: str) -> Diagnostic:
-    return Diagnostic(
-        severity=Severity.WARNING,
-        code=code,
-        message=message,
-        kind=resource.kind,
-        namespace=resource.namespace,
-        name=resource.name,
-        path=path,
-        hint=hint,
     )
 
 
@@ -122,7 +108,7 @@ def _taken(rival: _Claim, claim: _Claim, path: str, name: str) -> Diagnostic:
     speaks = rival.server.spec.port.protocol
     message = f"{what} on port {number} goes to {whose} ({speaks}), which comes first: this server gets none of it"
     hint = "of Gateways that conflict the oldest serves; give one another host or port, or proxies of its own"
-    return _warning(claim.gateway.id, "gateway-conflict", path, message, hint)
+    return diagnostic_about(claim.gateway.id, "gateway-conflict", path, message, hint)
 
 
 def _shown_certificates(server: GatewayServer) -> Iterator[str]:
@@ -137,7 +123,7 @@ def _reused(rival: _Claim, claim: _Claim, name: str) -> Diagnostic:
     message = f"{whose} shows the same certificate ({name}): a browser uses an HTTP/2 connection to its hosts for these"
     message += " too, and is answered 404"
     hint = "put the hosts into one server, or give each a certificate that is for its own hosts alone"
-    return _warning(claim.gateway.id, "shared-certificate", f"{claim.server.origin.rule}.tls", message, hint)
+    return diagnostic_about(claim.gateway.id, "shared-certificate", f"{claim.server.origin.rule}.tls", message, hint)
 
 
 def _unserved(
@@ -169,7 +155,7 @@ def _unknown(resource: Resource[VirtualService], known: Mapping[str, GatewayRule
                 if elsewhere
                 else "name a Gateway of another namespace as NAMESPACE/NAME"
             )
-            yield _warning(resource.id, "unknown-gateway", path, message, hint)
+            yield diagnostic_about(resource.id, "unknown-gateway", path, message, hint)
 
 
 def _named(spec: VirtualService) -> Iterator[tuple[str, str]]:
@@ -202,7 +188,7 @@ def _hosts_nowhere(resource: Resource[VirtualService], gateways: tuple[GatewayRu
         else:
             message = f"no server of {_listed(names)} is for {host}: it is not served there"
         hint = "add it to the hosts of a server of the Gateway"
-        found.append(_warning(resource.id, "host-not-at-gateway", f"spec.hosts[{index}]", message, hint))
+        found.append(diagnostic_about(resource.id, "host-not-at-gateway", f"spec.hosts[{index}]", message, hint))
     return tuple(found)
 
 

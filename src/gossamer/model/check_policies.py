@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from gossamer.api.authorization_policy import Action
 from gossamer.api.config import Config
-from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
+from gossamer.core.diagnostics import Diagnostics, diagnostic_about
 
 
 def check_policies(config: Config) -> Diagnostics:
@@ -18,15 +18,12 @@ def check_policies(config: Config) -> Diagnostics:
         if provider.envoy_ext_authz_grpc is not None or provider.envoy_ext_authz_http is not None
     }
     return tuple(
-        Diagnostic(
-            severity=Severity.WARNING,
-            code="bad-provider",
-            message=f"MeshConfig has no extension provider {provider.name} that can be asked to decide",
-            kind=resource.id.kind,
-            namespace=resource.namespace,
-            name=resource.name,
-            path="spec.provider.name",
-            hint="until it has one, this policy denies what its rules match",
+        diagnostic_about(
+            resource.id,
+            "bad-provider",
+            "spec.provider.name",
+            f"MeshConfig has no extension provider {provider.name} that can be asked to decide",
+            "until it has one, this policy denies what its rules match",
         )
         for resource in config.authorization_policies
         if resource.spec.action is Action.CUSTOM

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 
 from gossamer.api.config import Config
-from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
+from gossamer.core.diagnostics import Diagnostic, Diagnostics, diagnostic_about
 from gossamer.core.ids import ResourceId
 from gossamer.model.settings import TELL_DENIALS
 from gossamer.model.started import may_be_set
@@ -30,15 +30,15 @@ def _findings(config: Config) -> Iterator[Diagnostic]:
         )
         if default.proxy_metadata.get(TELL_DENIALS, "false") not in ("true", "false"):
             message = "write true or false; as it is, whoever is denied is not told why"
-            yield _warning(_MESH, f"defaultConfig.proxyMetadata.{TELL_DENIALS}", message, "invalid-value")
+            yield diagnostic_about(_MESH, "invalid-value", f"defaultConfig.proxyMetadata.{TELL_DENIALS}", message)
         if default.statsd_udp_address and not _is_place(default.statsd_udp_address):
             message = "statistics go to no name: Envoy takes IP:PORT, such as 10.0.0.1:8125; nothing is sent"
-            yield _warning(_MESH, "defaultConfig.statsdUdpAddress", message)
+            yield _unsupported(_MESH, "defaultConfig.statsdUdpAddress", message)
     for resource in config.proxy_configs:
         yield from _variables(resource.id, "spec.environmentVariables", resource.spec.environment_variables)
         if resource.spec.image is not None:
             message = "there are no container images here: an agent starts the Envoy that is installed with it"
-            yield _warning(resource.id, "spec.image", message)
+            yield _unsupported(resource.id, "spec.image", message)
 
 
 def _variables(resource: ResourceId, path: str, names: Iterable[str]) -> Iterator[Diagnostic]:
@@ -47,7 +47,7 @@ def _variables(resource: ResourceId, path: str, names: Iterable[str]) -> Iterato
             message = (
                 f"Envoy is not started with {name}: what changes which code a process of the host loads is not set"
             )
-            yield _warning(resource, f"{path}.{name}", message)
+            yield _unsupported(resource, f"{path}.{name}", message)
 
 
 def _is_place(address: str) -> bool:
@@ -59,13 +59,5 @@ def _is_place(address: str) -> bool:
     return port.isdecimal()
 
 
-def _warning(resource: ResourceId, path: str, message: str, code: str = "unsupported-field") -> Diagnostic:
-    return Diagnostic(
-        severity=Severity.WARNING,
-        code=code,
-        message=message,
-        kind=resource.kind,
-        namespace=resource.namespace,
-        name=resource.name,
-        path=path,
-    )
+def _unsupported(resource: ResourceId, path: str, message: str) -> Diagnostic:
+    return diagnostic_about(resource, "unsupported-field", path, message)

@@ -15,8 +15,7 @@ from gossamer.api.gateway_api.http_route import HTTPRoute
 from gossamer.api.gateway_api.reference_grant import ReferenceGrant
 from gossamer.api.resource import Resource
 from gossamer.api.virtual_service import HTTPMatchRequest, VirtualService
-from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
-from gossamer.core.ids import ResourceId
+from gossamer.core.diagnostics import Diagnostic, Diagnostics, diagnostic_about
 from gossamer.core.memo import Memo
 from gossamer.model.build_routings import build_delegates, build_routings
 from gossamer.model.delegates import ByName
@@ -41,19 +40,6 @@ def check_routes(config: Config, memo: Memo) -> Diagnostics:
     return tuple(found)
 
 
-def _warning(resource: ResourceId, code: str, path: str, message: str, hint: str = "") -> Diagnostic:
-    return Diagnostic(
-        severity=Severity.WARNING,
-        code=code,
-        message=message,
-        kind=resource.kind,
-        namespace=resource.namespace,
-        name=resource.name,
-        path=path,
-        hint=hint,
-    )
-
-
 def _shadowed(routings: tuple[Routing, ...]) -> Diagnostics:
     """Inside the mesh one VirtualService speaks for a host: the others' rules for it are not joined (Istio's rule)."""
     speaking: dict[tuple[str, bool], list[Routing]] = {}
@@ -67,7 +53,7 @@ def _shadowed(routings: tuple[Routing, ...]) -> Diagnostics:
             if older is not None:
                 message = f"{older.id} is older and speaks for {host} inside the mesh: this one does not"
                 hint = "put the rules for a host into one VirtualService, or have them delegated to"
-                found.append(_warning(routing.id, "shadowed-host", "spec.hosts", message, hint))
+                found.append(diagnostic_about(routing.id, "shadowed-host", "spec.hosts", message, hint))
             same.append(routing)
     return tuple(found)
 
@@ -86,15 +72,15 @@ def _undelegated(root: Resource[VirtualService], delegates: ByName) -> Iterator[
         if found is None:
             name = f"{namespace}/{rule.delegate.name}"
             message = f"there is no VirtualService {name} without hosts: the rule takes nothing"
-            yield _warning(root.id, "unknown-delegate", path, message)
+            yield diagnostic_about(root.id, "unknown-delegate", path, message)
         elif not exported(found.export_to, root.namespace):
             message = f"{found.id} is not exported to {root.namespace}: the rule takes nothing"
-            yield _warning(root.id, "unknown-delegate", path, message, f"add {root.namespace} to its exportTo")
+            yield diagnostic_about(root.id, "unknown-delegate", path, message, f"add {root.namespace} to its exportTo")
         else:
             for part in found.http:
                 if joined_matches(_anywhere(rule.match), _anywhere(part.spec.match)) is None:
                     message = f"no match here is within that of {root.id} {path}: there this rule takes nothing"
-                    yield _warning(found.id, "delegate-conflict", f"spec.http[{part.index}].match", message)
+                    yield diagnostic_about(found.id, "delegate-conflict", f"spec.http[{part.index}].match", message)
 
 
 def _anywhere(matches: tuple[HTTPMatchRequest, ...]) -> tuple[HTTPMatchRequest, ...]:
@@ -109,4 +95,4 @@ def _ungranted(route: Resource[HTTPRoute], grants: tuple[Resource[ReferenceGrant
             namespace = backend.namespace or route.namespace
             if not is_granted(grants, source, backend, namespace):
                 message = f"no ReferenceGrant of {namespace} allows this: the route answers 500 for this backend"
-                yield _warning(route.id, "not-granted", f"spec.rules[{index}].backendRefs[{number}]", message)
+                yield diagnostic_about(route.id, "not-granted", f"spec.rules[{index}].backendRefs[{number}]", message)

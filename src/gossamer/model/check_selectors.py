@@ -11,7 +11,7 @@ from typing import Any
 from gossamer.api.config import Config
 from gossamer.api.gateway import Gateway
 from gossamer.api.resource import Resource
-from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
+from gossamer.core.diagnostics import Diagnostic, Diagnostics, diagnostic_about
 from gossamer.core.frozen import EMPTY, FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.known import Known
@@ -98,13 +98,5 @@ def _selects(labels: FrozenMap[str, str], workloads: list[Known]) -> bool:
 
 
 def _nothing(resource: Resource[Any], path: str, message: str) -> Diagnostic:
-    return Diagnostic(
-        severity=Severity.WARNING,
-        code="selects-nothing",
-        message=message,
-        kind=resource.id.kind,
-        namespace=resource.namespace,
-        name=resource.name,
-        path=path,
-        hint="labels are compared whole: every one of the selector, with its value",
-    )
+    hint = "labels are compared whole: every one of the selector, with its value"
+    return diagnostic_about(resource.id, "selects-nothing", path, message, hint)

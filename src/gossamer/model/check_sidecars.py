@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from gossamer.api.config import Config
 from gossamer.api.resource import Resource
 from gossamer.api.sidecar import Sidecar
-from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
+from gossamer.core.diagnostics import Diagnostic, Diagnostics, diagnostic_about
 from gossamer.core.frozen import EMPTY, FrozenMap
 from gossamer.core.memo import Memo
 from gossamer.model.known import Known
@@ -43,7 +43,7 @@ def _without_proxies(resources: tuple[Resource[Sidecar], ...], domain: str) -> D
             message = f"no egress listener lets {host} in: what it is to forward goes nowhere"
             hint = f"add {home or '*'}/{host} to the hosts of an egress listener"
             path = "spec.outboundTrafficPolicy.egressProxy.host"
-            found.append(_warning(resource, "egress-proxy-not-seen", path, message, hint))
+            found.append(diagnostic_about(resource.id, "egress-proxy-not-seen", path, message, hint))
     return tuple(found)
 
 
@@ -102,17 +102,4 @@ def _rivals(selectors: list[FrozenMap[str, str]], workloads: Iterable[FrozenMap[
 
 def _conflict(resource: Resource[Sidecar], path: str, message: str) -> Diagnostic:
     hint = "a workload has one Sidecar: join them, or have their selectors select different workloads"
-    return _warning(resource, "sidecar-conflict", path, message, hint)
-
-
-def _warning(resource: Resource[Sidecar], code: str, path: str, message: str, hint: str) -> Diagnostic:
-    return Diagnostic(
-        severity=Severity.WARNING,
-        code=code,
-        message=message,
-        kind=resource.id.kind,
-        namespace=resource.namespace,
-        name=resource.name,
-        path=path,
-        hint=hint,
-    )
+    return diagnostic_about(resource.id, "sidecar-conflict", path, message, hint)

@@ -15,7 +15,7 @@ from typing import Final
 from gossamer.api.config import Config
 from gossamer.api.envoy_filter import EnvoyFilter
 from gossamer.compile.patches.check import check_envoy_filter
-from gossamer.core.diagnostics import Diagnostic, Severity
+from gossamer.core.diagnostics import Diagnostic, Severity, diagnostic_about
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.ids import ResourceId
 from gossamer.model.modules import Modules
@@ -132,24 +132,10 @@ def _static_errors(candidate: Candidate) -> Diagnostic | None:
 def _refusal(candidate: Candidate, said: str, patch: int | None, before: Candidates) -> Diagnostic:
     resource = candidate.resource
     stays = STAYS if resource.id in before else ""
-    return Diagnostic(
-        severity=Severity.ERROR,
-        code=REFUSED,
-        message=f"Envoy refuses this: {said}{stays}",
-        kind=resource.id.kind,
-        namespace=resource.namespace,
-        name=resource.name,
-        path="" if patch is None else f"spec.configPatches[{patch}]",
-    )
+    path = "" if patch is None else f"spec.configPatches[{patch}]"
+    return diagnostic_about(resource.id, REFUSED, path, f"Envoy refuses this: {said}{stays}", severity=Severity.ERROR)
 
 
 def _doubt(candidate: Candidate, why: str) -> Diagnostic:
-    resource = candidate.resource
-    return Diagnostic(
-        severity=Severity.WARNING,
-        code="envoy-not-asked",
-        message=f"Envoy could not be asked whether it takes this: {why}",
-        kind=resource.id.kind,
-        namespace=resource.namespace,
-        name=resource.name,
-    )
+    message = f"Envoy could not be asked whether it takes this: {why}"
+    return diagnostic_about(candidate.resource.id, "envoy-not-asked", "", message)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from gossamer.api.config import Config
-from gossamer.core.diagnostics import Diagnostic, Diagnostics, Severity
+from gossamer.core.diagnostics import Diagnostics, Severity, diagnostic_about
 from gossamer.core.frozen import FrozenMap
 from gossamer.model.extensions import module_key
 from gossamer.model.images import image_of
@@ -106,16 +106,10 @@ class ModuleStore:
         for resource in (*config.wasm_plugins, *config.traffic_extensions):
             key = module_key(resource)
             if key is not None and key in self._failed:
+                path = "spec.url" if resource.id.kind == "WasmPlugin" else "spec.wasm.url"
+                message = f"the module could not be fetched: {self._failed[key][0]}"
                 found.append(
-                    Diagnostic(
-                        severity=Severity.ERROR,
-                        code="module-not-fetched",
-                        message=f"the module could not be fetched: {self._failed[key][0]}",
-                        kind=resource.id.kind,
-                        namespace=resource.namespace,
-                        name=resource.name,
-                        path="spec.url" if resource.id.kind == "WasmPlugin" else "spec.wasm.url",
-                    )
+                    diagnostic_about(resource.id, "module-not-fetched", path, message, severity=Severity.ERROR)
                 )
         return tuple(found)
 

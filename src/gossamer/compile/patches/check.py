@@ -15,7 +15,7 @@ from gossamer.api.resource import Resource
 from gossamer.compile.patches.filters import protected
 from gossamer.compile.patches.patch import MERGES
 from gossamer.compile.patches.value import MESSAGES, NotThat, build_value
-from gossamer.core.diagnostics import Diagnostic, Severity
+from gossamer.core.diagnostics import Diagnostic, Severity, diagnostic_about
 
 _FILTERS: Final = frozenset({ApplyTo.HTTP_FILTER, ApplyTo.NETWORK_FILTER, ApplyTo.LISTENER_FILTER})
 _WITHOUT_EFFECT: Final[dict[ApplyTo, frozenset[Operation]]] = {
@@ -37,15 +37,7 @@ _POLICIES: Final = (
 def check_envoy_filter(resource: Resource[EnvoyFilter]) -> tuple[Diagnostic, ...]:
     """What is wrong with it; positions are for whoever knows the source."""
     return tuple(
-        Diagnostic(
-            severity=severity,
-            code=code,
-            message=message,
-            kind=resource.id.kind,
-            namespace=resource.namespace,
-            name=resource.name,
-            path=path,
-        )
+        diagnostic_about(resource.id, code, path, message, severity=severity)
         for severity, code, path, message in _findings(resource.spec)
     )
 
