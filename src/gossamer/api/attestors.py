@@ -7,19 +7,18 @@ closed by default: a token that no `allow` of its attestor matches opens nothing
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from gossamer.api import names
 from gossamer.api.common import FROZEN, STRICT, Boolean, Duration, Exact, Prefix, StringMatch, UInt32
-from gossamer.api.document import diagnose
 from gossamer.api.findings import At
-from gossamer.api.reader import UnreadableError, read_value
+from gossamer.api.own_file import read_own_file
 from gossamer.api.rules.common import check, check_string_match, check_unique, require
 from gossamer.api.structure import build_typed
-from gossamer.core.diagnostics import Diagnostic, Diagnostics, Position, Severity
+from gossamer.core.diagnostics import Diagnostics
 from gossamer.core.frozen import EMPTY, FrozenMap
 
 VERSION: Final = 1
@@ -116,23 +115,14 @@ class AttestorFile:
 
 def load_attestors(text: str, name: str) -> tuple[tuple[Attestor, ...] | None, Diagnostics]:
     """What the file says; None, with what is wrong and where, if it is not all good. Never raises for what it holds."""
-    try:
-        value = read_value(text)
-    except UnreadableError as error:
-        problem = Diagnostic(
-            severity=Severity.ERROR,
-            code="invalid-yaml",
-            message=f"this file cannot be read: {error.message}",
-            position=Position(file=name, line=error.line, column=error.column),
-        )
-        return None, (problem,)
-    at = At()
+    return read_own_file(text, name, _build)
+
+
+def _build(value: Any, at: At) -> tuple[Attestor, ...] | None:
     file = build_typed(AttestorFile, value, at)
     if file is not None:
         _check(file, at)
-    found = diagnose(text, [(None, finding) for finding in at.findings])
-    placed = tuple(replace(one, position=replace(one.position, file=name)) for one in found)
-    return (None if at.has_errors or file is None else file.attestors), placed
+    return None if at.has_errors or file is None else file.attestors
 
 
 def _check(file: AttestorFile, at: At) -> None:

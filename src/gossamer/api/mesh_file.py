@@ -12,7 +12,6 @@ from typing import Any, Final
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 
 from gossamer.api.common import STRICT, UInt32
-from gossamer.api.document import diagnose
 from gossamer.api.findings import At
 from gossamer.api.kubernetes import Deployment
 from gossamer.api.mesh_config import MeshConfig
@@ -26,12 +25,12 @@ from gossamer.api.mesh_members import (
     check_place,
     check_workload,
 )
+from gossamer.api.own_file import read_own_file
 from gossamer.api.profile import Profile
-from gossamer.api.reader import UnreadableError, read_value
 from gossamer.api.resource import Resource
 from gossamer.api.rules.common import check_unique, require
 from gossamer.api.structure import adapter_of, build_typed
-from gossamer.core.diagnostics import Diagnostic, Diagnostics, Position, Severity
+from gossamer.core.diagnostics import Diagnostics
 
 VERSION: Final = 1
 
@@ -66,21 +65,8 @@ class MeshFileReading:
 
 def load_mesh_file(text: str, name: str = "gossamer.yaml") -> MeshFileReading:
     """What a `gossamer.yaml` says. Never raises for what a user wrote."""
-    try:
-        value = read_value(text)
-    except UnreadableError as error:
-        problem = Diagnostic(
-            severity=Severity.ERROR,
-            code="invalid-yaml",
-            message=f"this file cannot be read: {error.message}",
-            position=Position(file=name, line=error.line, column=error.column),
-        )
-        return MeshFileReading(file=None, diagnostics=(problem,))
-    at = At()
-    file = _build(value, at)
-    found = diagnose(text, [(None, finding) for finding in at.findings])
-    placed = tuple(replace(one, position=replace(one.position, file=name)) for one in found)
-    return MeshFileReading(file=file, diagnostics=placed)
+    file, diagnostics = read_own_file(text, name, _build)
+    return MeshFileReading(file=file, diagnostics=diagnostics)
 
 
 def _build(value: Any, at: At) -> MeshFile | None:
