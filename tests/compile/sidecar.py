@@ -40,7 +40,8 @@ from gossamer.core.memo import Memo
 from gossamer.core.resources import LISTENER, SECRET, Resources
 from gossamer.model.proxy import Proxy
 from gossamer.node.identity import WorkloadIdentity, workload_identity
-from gossamer.node.sds import SecretSet, secrets_handler, serve_private
+from gossamer.node.sds import SecretSet, secrets_handler
+from gossamer.node.unix_server import serve_private
 from gossamer.xds.codec import Node, load_request
 from gossamer.xds.messages import Request
 from gossamer.xds.service import SERVER_OPTIONS, Authorize, Context, Peer, Service, Subscription

@@ -16,8 +16,8 @@ from gossamer.core.latest import Latest
 from gossamer.core.resources import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource, Resources
 from gossamer.node.backoff import Backoff
 from gossamer.node.relay import UPSTREAM_OPTIONS, Relay, RelaySettings
-from gossamer.node.sds import serve_private
 from gossamer.node.store import Store
+from gossamer.node.unix_server import serve_private
 from gossamer.xds.client import Update
 from gossamer.xds.codec import METHOD, Node, encode_request, load_update
 from gossamer.xds.messages import Batch, Response

@@ -14,8 +14,8 @@ import pytest
 from gossamer.core.resources import Resource
 from gossamer.node.backoff import Backoff
 from gossamer.node.relay import UPSTREAM_OPTIONS, Relay, RelaySettings
-from gossamer.node.sds import serve_private
 from gossamer.node.store import Store
+from gossamer.node.unix_server import serve_private
 from tests.xds.real_envoy import (
     DRAIN_S,
     HttpConnection,

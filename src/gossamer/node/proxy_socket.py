@@ -16,8 +16,9 @@ from gossamer.node.host import Host
 from gossamer.node.identity import WorkloadIdentity
 from gossamer.node.identity_client import open_channel
 from gossamer.node.relay import UPSTREAM_OPTIONS, Relay, RelaySettings
-from gossamer.node.sds import SecretSet, secrets_handler, serve_private
+from gossamer.node.sds import SecretSet, secrets_handler
 from gossamer.node.sidecar_settings import drain_seconds
+from gossamer.node.unix_server import serve_private
 from gossamer.node.workload import WorkloadSpec
 
 _TOLD_S: Final = 0.5

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -24,14 +23,14 @@ from envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from envoy.service.discovery.v3 import discovery_pb2 as discovery
 from google.protobuf.any_pb2 import Any as AnyMessage
 
-from gossamer.ca.files import private_folder
-from gossamer.core.errors import IdentityError, StateError
+from gossamer.core.errors import IdentityError
 from gossamer.core.frozen import FrozenMap
 from gossamer.core.latest import Latest
 from gossamer.core.resources import SECRET, Resource, version_of
 from gossamer.node.file_secrets import is_file_secret, load_file_secret
 from gossamer.node.identity import KeyedCertificate, Trust
 from gossamer.node.trust import trust_context
+from gossamer.node.unix_server import serve_private
 from gossamer.rpc.calls import Context
 
 WORKLOAD: Final = "default"
@@ -40,7 +39,6 @@ TRUST: Final = "ROOTCA"
 """The roots to verify others by; the name is Istio's."""
 
 _SERVICE: Final = "envoy.service.secret.v3.SecretDiscoveryService"
-_LONGEST_PATH: Final = 107
 _LOG = logging.getLogger(__name__)
 _Set = FrozenMap[str, Resource]
 
@@ -312,31 +310,6 @@ def secrets_handler(secrets: SecretSet) -> grpc.GenericRpcHandler:
             ),
         },
     )
-
-
-@asynccontextmanager
-async def serve_private(path: Path, handlers: Iterable[grpc.GenericRpcHandler]) -> AsyncIterator[None]:
-    """A gRPC server on a UNIX socket that its owner alone can reach: folder 0700, socket 0600. StateError if it cannot.
-
-    The socket's path may have 107 bytes, and is gone afterwards.
-    """
-    if len(os.fsencode(path)) > _LONGEST_PATH:
-        raise StateError(f"{path} is too long for a UNIX socket ({_LONGEST_PATH} bytes): choose a shorter folder")
-    private_folder(path.parent)
-    path.unlink(missing_ok=True)
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers(tuple(handlers))
-    try:
-        server.add_insecure_port(f"unix:{path}")
-        path.chmod(0o600)
-        await server.start()
-    except (RuntimeError, OSError) as error:
-        raise StateError(f"cannot listen on {path}: {error}") from error
-    try:
-        yield
-    finally:
-        await server.stop(0)
-        path.unlink(missing_ok=True)
 
 
 @asynccontextmanager
