@@ -19,6 +19,7 @@ import typer
 from gossamer.cli.lifecycle import Stop, run_until_stopped
 from gossamer.cli.logs import log_events
 from gossamer.cli.whereabouts import Cluster, Locality, Network, here_of
+from gossamer.core.address import split_address
 from gossamer.core.errors import UnavailableError, UsageError
 from gossamer.node.agent import Agent, open_agent
 from gossamer.node.binary import find_envoy
@@ -176,10 +177,8 @@ def _specs_of(file: Path, here: Here) -> tuple[WorkloadSpec, ...]:
 
 def next_port(address: str) -> str:
     """The join port that belongs to a control plane's `HOST:PORT`, unless it says otherwise."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise UsageError(f"{address!r} is not HOST:PORT")
-    return f"{host}:{int(port) + 1}"
+    host, port = split_address(address)
+    return f"{host}:{port + 1}"
 
 
 def address_towards(control_plane: str) -> str:

@@ -84,10 +84,7 @@ K = TypeVar("K", bound=KeyedCertificate)
 def workload_identity(key_pem: bytes, chain_pem: bytes, roots_pem: bytes) -> WorkloadIdentity:
     """The value of these texts; IdentityError if they are damaged or do not fit together."""
     leaf = _leaf(key_pem, chain_pem)
-    try:
-        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound as error:
-        raise IdentityError("the certificate names nobody") from error
+    names = _names(leaf)
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     dns = names.get_values_for_type(x509.DNSName)
     if len(uris) != 1 or len(dns) != 1:
@@ -110,10 +107,7 @@ def application_identity(
     """The value of these texts; IdentityError if they are damaged, do not fit together, or say more than the workload's
     SPIFFE ID: such a certificate would open the control plane to the application."""
     leaf = _leaf(key_pem, chain_pem)
-    try:
-        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound as error:
-        raise IdentityError("the certificate names nobody") from error
+    names = _names(leaf)
     spiffe_id = str(workload.spiffe_id)
     if list(names) != [x509.UniformResourceIdentifier(spiffe_id)]:
         raise IdentityError("the control plane gives applications no certificates of their own; is it an older one?")
@@ -180,6 +174,13 @@ def retry_delay(identity: KeyedCertificate | None, failures: int, chance: float)
     if identity is not None:
         longest = min(longest, (identity.not_after - identity.not_before).total_seconds() / 10)
     return min(longest, _FIRST_RETRY_S * 2.0 ** min(failures - 1, 16)) * (1 - chance / 2)
+
+
+def _names(leaf: x509.Certificate) -> x509.SubjectAlternativeName:
+    try:
+        return leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound as error:
+        raise IdentityError("the certificate names nobody") from error
 
 
 def _leaf(key_pem: bytes, chain_pem: bytes) -> x509.Certificate:

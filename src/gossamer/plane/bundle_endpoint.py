@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 from gossamer.ca.authority import Authority
 from gossamer.ca.spiffe_bundle import dump_bundle
+from gossamer.core.address import split_address
 from gossamer.core.errors import UsageError
 from gossamer.core.latest import Latest
 
@@ -45,9 +46,7 @@ async def serving_bundle(endpoint: BundleEndpoint, authority: Latest[Authority])
 
     The certificate's files are looked at every minute, so that they may be renewed.
     """
-    host, _, port = endpoint.listen.rpartition(":")
-    if not host or not port.isdigit():
-        raise UsageError(f"{endpoint.listen!r} is not HOST:PORT")
+    host, port = split_address(endpoint.listen)
     context = _context(endpoint)
 
     async def bundle(_: Request) -> Response:
@@ -55,7 +54,7 @@ async def serving_bundle(endpoint: BundleEndpoint, authority: Latest[Authority])
         return Response(document, media_type="application/json")
 
     app = Starlette(routes=[Route("/{path:path}", bundle)])
-    config = uvicorn.Config(app, host=host.strip("[]"), port=int(port), log_level="error", lifespan="off")
+    config = uvicorn.Config(app, host=host.strip("[]"), port=port, log_level="error", lifespan="off")
     config.load()
     config.ssl = context
     server = uvicorn.Server(config)

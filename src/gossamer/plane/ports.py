@@ -17,6 +17,7 @@ from gossamer.ca.revocation import Revocations
 from gossamer.ca.service import IdentityService
 from gossamer.ca.serving import ServerIdentity
 from gossamer.ca.token_service import TokenService
+from gossamer.core.address import split_address
 from gossamer.core.errors import IdentityError, UsageError
 from gossamer.plane.registry_service import Authenticate, Granted, RegistryService
 from gossamer.plane.revoking import PASSES, send_away
@@ -112,9 +113,7 @@ def _authenticator(identity: IdentityService) -> Authenticate:
 
 
 def _listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials) -> str:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise UsageError(f"{address!r} is not HOST:PORT")
+    host, _ = split_address(address)
     try:
         bound = server.add_secure_port(address, credentials)
     except RuntimeError as error:
