@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -26,6 +25,7 @@ from gossamer.cli.advisories import (
     write_advisories,
 )
 from gossamer.cli.main import run
+from tests.serving import in_background
 
 
 def _github(**changes: Any) -> dict[str, Any]:
@@ -147,14 +147,9 @@ class _Pages(http.server.BaseHTTPRequestHandler):
 @contextmanager
 def _github_at(answers: dict[str, tuple[int, str, str]]) -> Iterator[str]:
     handler = type("Handler", (_Pages,), {"answers": answers})
-    with http.server.HTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    server = http.server.HTTPServer(("127.0.0.1", 0), handler)
+    with in_background(server):
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 def _fake_envoy(folder: Path, version: str) -> str:

@@ -45,6 +45,7 @@ from gossamer.node.unix_server import serve_private
 from gossamer.xds.codec import Node, load_request
 from gossamer.xds.messages import Request
 from gossamer.xds.service import SERVER_OPTIONS, Authorize, Context, Peer, Service, Subscription
+from tests.serving import in_background
 
 DRAIN_S = 2
 
@@ -366,14 +367,8 @@ def http_application() -> Iterator[int]:
     """An application that answers with the headers that it was sent, and `/stream` without end; its port."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with in_background(server):
         yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
 
 
 @contextmanager

@@ -75,6 +75,25 @@ metadata: {name: door}
 spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]}
 """
 """What lets every host in by such a gateway."""
+STRICT = """\
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: istio-system}
+spec: {mtls: {mode: STRICT}}
+"""
+"""Mutual TLS alone, in the whole mesh."""
+TELLS = """
+import http.server
+class Tells(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = self.headers.get("x-forwarded-client-cert", "nobody").encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): pass
+"""
+"""The beginning of a program that answers every request with whom its sidecar saw calling."""
 PRODUCTPAGE = "ns/<wbr>default/<wbr>sa/<wbr>bookinfo-productpage"
 """On the page, that details saw productpage's certificate."""
 INGRESS = "spiffe://cluster.local/ns/istio-system/sa/istio-ingressgateway-service-account"

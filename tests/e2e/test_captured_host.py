@@ -19,7 +19,7 @@ from pyroute2 import IPRoute
 
 from tests.conftest import need
 from tests.e2e.hosts import AgentHost, Plane
-from tests.e2e.meshes import DOOR, STOP_S, Part, Place, get, place, until
+from tests.e2e.meshes import DOOR, STOP_S, STRICT, TELLS, Part, Place, get, place, until
 from tests.e2e.networks import LINK, Machine, two_machines
 
 PYTHON = "/usr/bin/python3"
@@ -27,18 +27,12 @@ PYTHON = "/usr/bin/python3"
 NOBODY = "import os; os.setgid(65534); os.setuid(65534); os.environ.clear()"
 PORT = 8080
 # Answers every request with whom its sidecar saw calling.
-ECHO = """
-import http.server, os
-class Echo(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = self.headers.get("x-forwarded-client-cert", "nobody").encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *_): pass
-http.server.ThreadingHTTPServer(("0.0.0.0", 8000), Echo).serve_forever()
+ECHO = (
+    TELLS
+    + """
+http.server.ThreadingHTTPServer(("0.0.0.0", 8000), Tells).serve_forever()
 """
+)
 ASK = """
 import getpass, urllib.request
 print(getpass.getuser(), urllib.request.urlopen("http://10.99.0.7/", timeout=5).read().decode())
@@ -53,11 +47,6 @@ apiVersion: v1
 kind: Service
 metadata: {name: web}
 spec: {clusterIP: 10.99.0.7, selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8000}]}
----
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {name: default, namespace: istio-system}
-spec: {mtls: {mode: STRICT}}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -112,7 +101,7 @@ def hosts() -> Iterator[Hosts]:
             found.before = machine.before
             (found.folder("mesh") / "config").mkdir()
             (found.mesh / "gossamer.yaml").write_text(text)
-        (one.mesh / "config" / "all.yaml").write_text(f"{DOOR}---\n{CONFIG}")
+        (one.mesh / "config" / "all.yaml").write_text(f"{DOOR}---\n{STRICT}---\n{CONFIG}")
         machines[1].inside(_route_everywhere)
         server = stack.enter_context(_server(machines[1]))
         plane = Plane(place=one, host=machines[0].address, xds=15012, join=15013)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e.meshes import Place, free_port, get, place, until
+from tests.e2e.meshes import STRICT, Place, free_port, get, place, until
 
 SERVER = """\
 version: 1
@@ -33,22 +33,20 @@ gateways:
     address: 127.0.0.1
     ports: [{name: http, port: 80, targetPort: PORT}]
 """
-SERVED = """\
+SERVED = (
+    f"{STRICT}---\n"
+    + """\
 apiVersion: v1
 kind: Service
 metadata: {name: details, namespace: default}
 spec: {selector: {app: details}, ports: [{name: http, port: 9080}]}
 ---
 apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {name: default, namespace: istio-system}
-spec: {mtls: {mode: STRICT}}
----
-apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: details, namespace: default}
 spec: {rules: [{from: [{source: {principals: [PRINCIPAL]}}]}]}
 """
+)
 CALLED = """\
 apiVersion: networking.istio.io/v1
 kind: Gateway

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from tests.conftest import need
-from tests.e2e.meshes import Place, place, until
+from tests.e2e.meshes import STRICT, TELLS, Place, place, until
 from tests.e2e.users import ordinary
 
 MESH = """\
@@ -34,11 +34,6 @@ spec:
   resolution: STATIC
   ports: [{number: 18000, name: http, protocol: HTTP, targetPort: 8000}]
   workloadSelector: {labels: {app: server}}
----
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {name: default, namespace: istio-system}
-spec: {mtls: {mode: STRICT}}
 """
 LATER = """\
 apiVersion: v1
@@ -47,26 +42,20 @@ metadata: {name: later}
 spec: {selector: {app: server}, ports: [{name: tcp-greeting, port: 17001, targetPort: 7000}]}
 """
 # Greets on one port, before it is asked anything; tells HTTP on another one whom its sidecar saw calling.
-SERVER = """
-import http.server, os, socketserver, threading
+SERVER = (
+    TELLS
+    + """
+import os, socketserver, threading
 
 class Greet(socketserver.BaseRequestHandler):
     def handle(self):
         self.request.sendall(b"hello")
 
-class Tell(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = self.headers.get("x-forwarded-client-cert", "nobody").encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *_): pass
-
 greeter = socketserver.ThreadingTCPServer((os.environ["HOST"], 7000), Greet)
 threading.Thread(target=greeter.serve_forever).start()
-http.server.ThreadingHTTPServer((os.environ["HOST"], 8000), Tell).serve_forever()
+http.server.ThreadingHTTPServer((os.environ["HOST"], 8000), Tells).serve_forever()
 """
+)
 # Knows names alone, and no proxy. Its last question is for a name that comes while it runs.
 ASKER = """
 import ipaddress, json, os, socket, struct, time, urllib.request
@@ -111,7 +100,11 @@ def _prepare(found: Place) -> Path:
     found.write(0, MESH)
     for path in (found.mesh / "config").iterdir():
         path.unlink()
-    for name, text in (("server.py", SERVER), ("asker.py", ASKER), ("config/services.yaml", SERVICES)):
+    for name, text in (
+        ("server.py", SERVER),
+        ("asker.py", ASKER),
+        ("config/services.yaml", f"{SERVICES}---\n{STRICT}"),
+    ):
         (found.mesh / name).write_text(text)
     found.user.give(found.mesh)
     return found.mesh

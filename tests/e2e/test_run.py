@@ -9,18 +9,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.e2e.meshes import DOOR, GATEWAY, Part, Place, free_port, get, place, until
+from tests.e2e.meshes import DOOR, GATEWAY, STRICT, TELLS, Part, Place, free_port, get, place, until
 
 CONFIG = """\
 apiVersion: v1
 kind: Service
 metadata: {name: echo}
 spec: {selector: {app: echo}, ports: [{name: http, port: 80, targetPort: 8000}]}
----
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {name: default, namespace: istio-system}
-spec: {mtls: {mode: STRICT}}
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadGroup
@@ -36,17 +31,10 @@ metadata: {name: door}
 spec: {hosts: ["*"], gateways: [door], http: [{route: [{destination: {host: echo}}]}]}
 """
 # Answers every request with whom its sidecar saw calling. Before it ends, it asks itself by way of the mesh.
-ECHO = """
-import http.server, os, signal, sys, threading, urllib.request
-
-class Echo(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = self.headers.get("x-forwarded-client-cert", "nobody").encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *_): pass
+ECHO = (
+    TELLS
+    + """
+import os, signal, sys, threading, urllib.request
 
 def ask(word):
     print(word, urllib.request.urlopen("http://echo/", timeout=5).status, flush=True)
@@ -57,11 +45,13 @@ def end(*_):
         os._exit(7)
     threading.Thread(target=last).start()
 
-server = http.server.ThreadingHTTPServer((os.environ.get("HOST", "0.0.0.0"), int(os.environ.get("PORT", "8000"))), Echo)
+place = os.environ.get("HOST", "0.0.0.0"), int(os.environ.get("PORT", "8000"))
+server = http.server.ThreadingHTTPServer(place, Tells)
 signal.signal(signal.SIGTERM, end)
 print("serving", flush=True)
 server.serve_forever()
 """
+)
 ASK = """
 import sys, urllib.request
 print(urllib.request.urlopen("http://echo/", timeout=5).read().decode())
@@ -119,7 +109,7 @@ def mesh() -> Iterator[Mesh]:
         port = free_port()
         found.folder("mesh")
         (found.mesh / "config").mkdir()
-        (found.mesh / "config" / "all.yaml").write_text(f"{DOOR}---\n{CONFIG}")
+        (found.mesh / "config" / "all.yaml").write_text(f"{DOOR}---\n{STRICT}---\n{CONFIG}")
         (found.mesh / "gossamer.yaml").write_text(GATEWAY.replace("PORT", str(port)))
         found.up()
         until(found.ready, "ready")

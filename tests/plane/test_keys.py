@@ -7,7 +7,6 @@ import contextlib
 import json
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from gossamer.plane import issuer
 from gossamer.plane.keys import KeyStore
 from tests.certificates import write_server_certificate
 from tests.jws import Issuer
+from tests.serving import in_background
 
 JWKS = Issuer("https://x").jwks
 
@@ -64,12 +64,8 @@ def _serve(found: Server, context: ssl.SSLContext | None) -> Iterator[Server]:
     if context is not None:
         server.socket = context.wrap_socket(server.socket, server_side=True)
     found.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield found
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
+    with in_background(server):
+        yield found
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import socketserver
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.compile.certificates import Issuer
+from tests.serving import in_background
 
 HOST = "strict.example"
 URL = f"http://{HOST}/x"
@@ -95,11 +95,6 @@ def strict_server(issuer: Issuer, folder: Path) -> Iterator[int]:
             except OSError:
                 return
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield int(server.server_address[1])
-        finally:
-            server.shutdown()
-            thread.join(10)
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer)
+    with in_background(server):
+        yield int(server.server_address[1])

@@ -18,7 +18,7 @@ from typing import Any
 from gossamer.rpc.local import call
 from tests.compile.certificates import Issuer, Pair
 from tests.e2e.hosts import AgentHost, Plane
-from tests.e2e.meshes import Place, Reply, free_port, get, place, until
+from tests.e2e.meshes import STRICT, Place, Reply, free_port, get, place, until
 from tests.e2e.monitor.raw import post
 from tests.e2e.users import User
 
@@ -36,11 +36,6 @@ apiVersion: v1
 kind: Service
 metadata: {name: mallory, namespace: evil}
 spec: {selector: {app: mallory}, ports: [{name: found-out, port: 80, targetPort: 8080}]}
----
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {name: default, namespace: istio-system}
-spec: {mtls: {mode: STRICT}}
 ---
 apiVersion: networking.istio.io/v1
 kind: Gateway
@@ -165,7 +160,7 @@ def running(user: User | None = None, *options: str) -> Iterator[World]:
         config = found.folder("mesh") / "config"
         config.mkdir()
         credential = Issuer("door").issue("web.test")
-        (config / "all.yaml").write_text(f"{CONFIG}---\n{credential.secret('door', 'edge')}")
+        (config / "all.yaml").write_text(f"{CONFIG}---\n{STRICT}---\n{credential.secret('door', 'edge')}")
         (found.mesh / "gossamer.yaml").write_text(mesh_file(ports))
         settings = found.mesh / "mesh.yaml"
         settings.write_text("accessLogFile: /dev/stdout\n")
