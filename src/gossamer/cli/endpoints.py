@@ -10,6 +10,7 @@ import typer
 from gossamer.cli.parts import folders
 from gossamer.cli.proxy import OutputOption, StateOption
 from gossamer.cli.render import Output, print_data, print_table
+from gossamer.cli.words import rounded
 from gossamer.core.errors import GossamerError, UnavailableError
 from gossamer.rpc.local import PLANE_SOCKET, call
 
@@ -58,13 +59,5 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         row.get("locality", ""),
         row["state"],
         "; ".join(row["why"]),
-        _age(row["age_s"]),
+        rounded(row["age_s"]),
     )
-
-
-def _age(seconds: float) -> str:
-    """`12s`, `3m`, `5h`, `2d`."""
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
-        if seconds >= size:
-            return f"{int(seconds // size)}{unit}"
-    return f"{int(seconds)}s"

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from gossamer.cli.words import rounded, some
+
 _SHOWN: Final = 5
 """Names of a kind in a table before the rest are only counted."""
 
@@ -75,7 +77,7 @@ def configuration(told: Told) -> Section:
         data={"accepted": not errors, **{f"{kind}s": count for kind, count in counts.items()}, "diagnostics": found},
         lines=(line,),
         worry=bool(errors),
-        more=_some(errors),
+        more=some(errors, _SHOWN),
     )
 
 
@@ -102,8 +104,8 @@ def proxies(told: Told) -> Section:
         line = f"{len(rows)} on this host; whether they are in sync its control plane knows"
     versions = ", ".join(f"{version} ({count})" for version, count in envoys.items())
     lines = (line, *((f"Envoy {versions}",) if versions else ()))
-    more = [f"{state.lower()}: {', '.join(_some(names))}" for state, names in sorted(behind.items())]
-    more += _some([f"{name}: {problem}" for name, problem in ill.items()])
+    more = [f"{state.lower()}: {', '.join(some(names, _SHOWN))}" for state, names in sorted(behind.items())]
+    more += some([f"{name}: {problem}" for name, problem in ill.items()], _SHOWN)
     return Section(data=data, lines=lines, worry=bool(behind or ill), more=tuple(more))
 
 
@@ -114,9 +116,8 @@ def capture(told: Told) -> Section:
     ways = _count(row["capture"] for row in sidecars)
     data = {"ways": ways, "bypassable": bypassable, "host": told.agent.get("capture", "")}
     words = ", ".join(f"{way} ({count})" for way, count in ways.items()) or "nothing is captured"
-    more = (
-        f"bypassable: {', '.join(_some(bypassable))}: these hosts keep no application from going round its sidecar",
-    )
+    named = ", ".join(some(bypassable, _SHOWN))
+    more = (f"bypassable: {named}: these hosts keep no application from going round its sidecar",)
     return Section(data=data, lines=(words,), worry=bool(bypassable), more=more if bypassable else ())
 
 
@@ -155,11 +156,6 @@ def overview(told: Told) -> dict[str, Section]:
     return {name: build(told) for name, build in SECTIONS}
 
 
-def _some(names: Sequence[str]) -> tuple[str, ...]:
-    left = len(names) - _SHOWN
-    return (*names[:_SHOWN], f"and {left} more") if left > 0 else tuple(names)
-
-
 def _count(words: Iterable[str]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for word in words:
@@ -174,17 +170,9 @@ def _where(diagnostic: Mapping[str, Any]) -> str:
 
 
 def _lasting(now: datetime, since: datetime) -> str:
-    return f"for {_span((now - since).total_seconds())}"
+    return f"for {rounded((now - since).total_seconds())}"
 
 
 def _until(now: datetime, end: datetime) -> str:
     seconds = (end - now).total_seconds()
-    return f"in {_span(seconds)}" if seconds > 0 else f"it ended {_span(-seconds)} ago"
-
-
-def _span(seconds: float) -> str:
-    """Rounded down to what people say."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
-        if seconds >= size:
-            return f"{int(seconds // size)}{unit}"
-    return f"{max(int(seconds), 0)}s"
+    return f"in {rounded(seconds)}" if seconds > 0 else f"it ended {rounded(-seconds)} ago"

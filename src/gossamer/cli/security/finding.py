@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gossamer.cli import words
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -20,10 +22,8 @@ SHOWN = 8
 
 
 def some(texts: Iterable[str]) -> list[str]:
-    """The first of them, and how many more there are."""
-    found = list(dict.fromkeys(texts))
-    left = len(found) - SHOWN
-    return [*found[:SHOWN], *([f"and {left} more"] if left > 0 else [])]
+    """The first of them, each once, and how many more there are."""
+    return list(words.some(tuple(dict.fromkeys(texts)), SHOWN))
 
 
 def finding(problems: Iterable[str], evidence: Iterable[str], *, nobody: bool = False) -> Finding:
