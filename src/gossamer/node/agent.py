@@ -30,7 +30,7 @@ from gossamer.node.envoy_admin import Admin
 from gossamer.node.groups import Groups
 from gossamer.node.host import AgentSettings, Host
 from gossamer.node.identity import HostIdentity
-from gossamer.node.identity_client import open_channel
+from gossamer.node.identity_client import KeptChannel, open_channel
 from gossamer.node.identity_files import IdentityFiles
 from gossamer.node.identity_renewal import Identities, Vouching, open_host
 from gossamer.node.leftovers import forget_all_but, forget_restarts
@@ -232,9 +232,7 @@ def _seen(agent: Agent) -> SeenReports:
             if sidecar.envoy is not None:
                 yield Source(key, sidecar.observed, sidecar.envoy.admin, str(sidecar.envoy.pid))
 
-    return SeenReports(
-        str(host.incarnation), sources, lambda: open_channel(host.settings.control_plane, host.identities.host.value)
-    )
+    return SeenReports(str(host.incarnation), sources, KeptChannel(host.settings.control_plane, host.identities.host))
 
 
 async def _join(settings: AgentSettings, files: IdentityFiles, stop: asyncio.Event) -> HostIdentity:

@@ -20,6 +20,7 @@ from gossamer.ca.certificates import build_request, chain_pem, fingerprint, key_
 from gossamer.ca.spiffe import CONTROL_PLANE, WorkloadId
 from gossamer.ca.tokens import REASON, JoinToken, Refusal, TokenError
 from gossamer.core.errors import IdentityError, UnavailableError
+from gossamer.core.latest import Latest
 from gossamer.node.evidence import Attestation
 from gossamer.node.identity import (
     ApplicationIdentity,
@@ -61,6 +62,30 @@ def open_channel(
 ) -> grpc.aio.Channel:
     """A connection of its own to the control plane at `host:port`, verified by the control plane's fixed name."""
     return grpc.aio.secure_channel(address, channel_credentials(identity), [*_CHANNEL, *(options or [])])
+
+
+class KeptChannel:
+    """One channel for a host's frequent calls to the control plane at `host:port`: a handshake for each would cost more
+    than they do. Invariant: it shows the identity that the host has now."""
+
+    def __init__(self, address: str, identity: Latest[HostIdentity]) -> None:
+        self._address = address
+        self._identity = identity
+        self._kept: tuple[HostIdentity, grpc.aio.Channel] | None = None
+
+    async def channel(self) -> grpc.aio.Channel:
+        """The channel, not to be closed by who asks for it."""
+        identity = self._identity.value
+        if self._kept is None or self._kept[0] is not identity:
+            await self.close()
+            self._kept = identity, open_channel(self._address, identity)
+        return self._kept[1]
+
+    async def close(self) -> None:
+        """Close it; it opens again for who asks then."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            await kept[1].close()
 
 
 async def join(address: str, token_text: str, files: IdentityFiles) -> HostIdentity:

@@ -17,6 +17,7 @@ import grpc.aio
 
 from gossamer.core.errors import EnvoyError, UnavailableError
 from gossamer.node.envoy_admin import Admin
+from gossamer.node.identity_client import KeptChannel
 from gossamer.rpc import calls
 from gossamer.rpc import gossamer_pb2 as rpc
 from gossamer.sources.seen import Observed, Row
@@ -45,13 +46,13 @@ class Source(NamedTuple):
 class SeenReports:
     """Asks `sources` every two seconds; `serve` runs until cancelled."""
 
-    def __init__(
-        self, agent: str, sources: Callable[[], Iterable[Source]], channel: Callable[[], grpc.aio.Channel]
-    ) -> None:
+    def __init__(self, agent: str, sources: Callable[[], Iterable[Source]], plane: KeptChannel) -> None:
         """`agent` names one life of this agent."""
         self._agent = agent
         self._sources = sources
-        self._channel = channel
+        self._plane = plane
+        self._one = asyncio.Lock()
+        """What waits is handed over by one at a time."""
         self._waiting: deque[rpc.ObserveRequest] = deque()
         self._sequence = 0
         self._turn = 0
@@ -60,10 +61,13 @@ class SeenReports:
 
     async def serve(self) -> None:
         pause = EVERY_S
-        while True:
-            await asyncio.sleep(pause)
-            pause = await self.report()
-            await self._count()
+        try:
+            while True:
+                await asyncio.sleep(pause)
+                pause = await self.report()
+                await self._count()
+        finally:
+            await self._plane.close()
 
     async def last(self) -> None:
         """What is left when the sidecars have ended; a control plane that is away has had its time."""
@@ -73,15 +77,19 @@ class SeenReports:
 
     async def report(self) -> float:
         """Hand over what there is; returns after how many seconds to do so again."""
+        async with self._one:
+            return await self._hand_over()
+
+    async def _hand_over(self) -> float:
         if not self._waiting:
             self._gather()
         if not self._waiting:
             return EVERY_S
         try:
-            async with self._channel() as channel:
-                while self._waiting:
-                    await calls.OBSERVE.call(channel)(self._waiting[0], timeout=_CALL_S)
-                    self._waiting.popleft()
+            channel = await self._plane.channel()
+            while self._waiting:
+                await calls.OBSERVE.call(channel)(self._waiting[0], timeout=_CALL_S)
+                self._waiting.popleft()
         except grpc.aio.AioRpcError as error:
             return _UNKNOWN_S if error.code() is grpc.StatusCode.UNIMPLEMENTED else EVERY_S
         return EVERY_S
